@@ -1,0 +1,101 @@
+"""Where the engine keeps things, and the few settings that change how it works."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Paths and settings of one engine.
+
+    Attributes:
+        root: What outlives a reboot: images, layers, containers, the database.
+        run: What does not: sockets and locks. Must be on a local file system.
+    """
+
+    root: Path
+    run: Path
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        root: Path | None = None,
+        run: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> EngineConfig:
+        """Find the paths: arguments first, then LAMELLA_ROOT and LAMELLA_RUN, then defaults.
+
+        With a root of one's own and no run directory, `<root>/run` is used, so that one setting
+        is enough to keep a store apart. Touches nothing on disk.
+        """
+        values = os.environ if environment is None else environment
+        is_root = os.geteuid() == 0
+        if root is None and values.get("LAMELLA_ROOT"):
+            root = Path(values["LAMELLA_ROOT"])
+        if run is None and values.get("LAMELLA_RUN"):
+            run = Path(values["LAMELLA_RUN"])
+        if run is None and root is not None:
+            run = root / "run"
+        if root is None:
+            root = Path("/var/lib/lamella") if is_root else _user_data(values) / "lamella"
+        if run is None:
+            run = Path("/run/lamella") if is_root else _user_runtime(values)
+        return cls(root=_absolute(root), run=_absolute(run))
+
+    @property
+    def database_path(self) -> Path:
+        """SQLite file with every record."""
+        return self.root / "lamella.db"
+
+    @property
+    def events_path(self) -> Path:
+        """Append-only JSON lines."""
+        return self.root / "events.jsonl"
+
+    @property
+    def blobs_directory(self) -> Path:
+        """Holds `sha256/<hex>`."""
+        return self.root / "blobs"
+
+    @property
+    def layers_directory(self) -> Path:
+        """Holds `<chain id's hex>/diff` and `<chain id's hex>/index`."""
+        return self.root / "layers"
+
+    @property
+    def staging_directory(self) -> Path:
+        """Holds half-done work; what nobody has locked is swept at the next start."""
+        return self.root / "staging"
+
+    def container_directory(self, container_id: str) -> Path:
+        """Of one container: config.json, state.json, upper/, work/, log."""
+        return self.root / "containers" / container_id
+
+    def container_run_directory(self, container_id: str) -> Path:
+        """Of one container: attach.sock, lock."""
+        return self.run / "containers" / container_id
+
+
+def _user_data(values: Mapping[str, str]) -> Path:
+    return Path(values.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+
+
+def _user_runtime(values: Mapping[str, str]) -> Path:
+    runtime = values.get("XDG_RUNTIME_DIR")
+    if runtime and os.path.isdir(runtime):
+        return Path(runtime) / "lamella"
+    # No login session (su, cron, a bare SSH command): the data directory is ours alone as well.
+    return _user_data(values) / "lamella" / "run"
+
+
+def _absolute(path: Path) -> Path:
+    # A removed working directory must not matter to someone who gives absolute paths.
+    return path if path.is_absolute() else Path(os.path.abspath(path))

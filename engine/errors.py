@@ -1,0 +1,308 @@
+"""Every error that the engine raises.
+
+EngineError
++ NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError
++ ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError, OperationInProgressError
++ InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
+| + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
++ HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
++ ProcessError ......... LauncherError, MonitorLostError, StartError
+
+An error carries its facts as attributes, reads as one sentence without a full stop, and may
+carry a `hint`: what the person can do about it. This module imports nothing, so that launcher,
+monitor and init can raise the same errors.
+"""
+
+from __future__ import annotations
+
+import errno as errno_names
+import os
+
+
+class EngineError(Exception):
+    """Base of everything that the engine raises on purpose.
+
+    Attributes:
+        hint: What to do about it, one sentence, or empty.
+        exit_code: What a command line that stops on this error exits with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class NotFoundError(EngineError):
+    """What was asked for does not exist."""
+
+
+class ContainerNotFoundError(NotFoundError):
+    """No container matches the id, the id's beginning, or the name."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"No such container: {reference}",
+            hint="`lamella ps -a` lists every container",
+        )
+        self.reference = reference
+
+
+class ImageNotFoundError(NotFoundError):
+    """No image matches the name, digest or id."""
+
+    def __init__(self, reference: str) -> None:
+        super().__init__(
+            f"No such image: {reference}",
+            hint="`lamella images` lists what is here, `lamella load FILE` adds an archive",
+        )
+        self.reference = reference
+
+
+class FileNotInImageError(NotFoundError):
+    """A path is not in the layer or the image."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"No such file in the image: {path}")
+        self.path = path
+
+
+class ConflictError(EngineError):
+    """The request contradicts what is there now."""
+
+
+class NameInUseError(ConflictError):
+    """A container name is taken; the text is Docker's."""
+
+    exit_code = 125
+
+    def __init__(self, name: str, container_id: str) -> None:
+        super().__init__(
+            f'Conflict. The container name "/{name}" is already in use by container '
+            f'"{container_id}". You have to remove (or rename) that container to be able to '
+            "reuse that name.",
+            hint=f"`lamella rm {name}` removes it, `--name` chooses another name",
+        )
+        self.name = name
+        self.container_id = container_id
+
+
+class ContainerStateError(ConflictError):
+    """An operation is not legal in the state that the container is in.
+
+    Attributes:
+        status: The state it is in, as a word.
+        operation: What was asked for.
+        is_already_done: The container already is what the caller wants (Docker answers 304).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        container_id: str,
+        status: str,
+        operation: str,
+        is_already_done: bool = False,
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.container_id = container_id
+        self.status = status
+        self.operation = operation
+        self.is_already_done = is_already_done
+
+
+class ImageInUseError(ConflictError):
+    """An image cannot be removed because containers or other names need it."""
+
+    def __init__(self, reference: str, *, users: tuple[str, ...], hint: str) -> None:
+        super().__init__(
+            f"conflict: unable to remove image {reference}: used by {', '.join(users)}", hint=hint
+        )
+        self.reference = reference
+        self.users = users
+
+
+class OperationInProgressError(ConflictError):
+    """Another process holds the lock that this operation needs."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} is already in progress", hint="Wait for it to end, then try again"
+        )
+        self.what = what
+
+
+class InvalidInputError(EngineError):
+    """Something that a person or a file said does not make sense."""
+
+    exit_code = 125
+
+
+class InvalidReferenceError(InvalidInputError):
+    """A text is not a valid image reference or container name."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(f"invalid reference format: {reference!r}: {reason}")
+        self.reference = reference
+        self.reason = reason
+
+
+class AmbiguousReferenceError(InvalidInputError):
+    """The beginning of an id matches more than one."""
+
+    def __init__(self, reference: str, count: int) -> None:
+        super().__init__(
+            f"{reference} matches {count} ids", hint="Give more characters of the id, or the name"
+        )
+        self.reference = reference
+        self.count = count
+
+
+class LimitError(InvalidInputError):
+    """A limit or option has a value outside its range."""
+
+    def __init__(self, option: str, value: str, expected: str) -> None:
+        super().__init__(f"invalid value for {option}: {value!r}: expected {expected}")
+        self.option = option
+        self.value = value
+        self.expected = expected
+
+
+class ArchiveError(InvalidInputError):
+    """An image archive cannot be read.
+
+    Attributes:
+        path: The archive, or the member in it, that is at fault.
+    """
+
+    exit_code = 1
+
+    def __init__(self, path: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"cannot load {path}: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+
+
+class DigestMismatchError(ArchiveError):
+    """Content does not have the digest that its name promises."""
+
+    def __init__(self, path: str, *, expected: str, actual: str) -> None:
+        super().__init__(
+            path,
+            f"content has digest {actual}, expected {expected}",
+            hint="The archive is damaged or was changed; get it again from its source",
+        )
+        self.expected = expected
+        self.actual = actual
+
+
+class UnsafePathError(ArchiveError):
+    """A layer tries to write outside its own directory."""
+
+    def __init__(self, path: str, member: str, reason: str) -> None:
+        super().__init__(
+            path,
+            f"unsafe entry {member!r}: {reason}",
+            hint="Do not use this image: no build tool makes such a layer",
+        )
+        self.member = member
+
+
+class PlatformMismatchError(ArchiveError):
+    """The image is for another operating system or architecture."""
+
+    def __init__(self, path: str, *, image_platform: str, host_platform: str) -> None:
+        super().__init__(
+            path,
+            f"the image is for {image_platform}, this host is {host_platform}",
+            hint=f"Get the image for {host_platform}",
+        )
+        self.image_platform = image_platform
+        self.host_platform = host_platform
+
+
+class HostError(EngineError):
+    """The kernel, the file system or the set-up of the host refused."""
+
+
+class SyscallError(HostError):
+    """A system call failed.
+
+    Attributes:
+        call: The system call's name.
+        errno: The error number.
+        detail: What it was called on.
+    """
+
+    def __init__(self, call: str, errno: int, detail: str = "", *, hint: str = "") -> None:
+        about = f" ({detail})" if detail else ""
+        super().__init__(f"{call}{about}: {os.strerror(errno)}", hint=hint)
+        self.call = call
+        self.errno = errno
+        self.detail = detail
+
+    @property
+    def errno_name(self) -> str:
+        """The error's name, such as `EPERM`."""
+        return errno_names.errorcode.get(self.errno, str(self.errno))
+
+
+class FeatureUnavailableError(HostError):
+    """The host does not give what an operation needs; `hint` is the remedy."""
+
+    def __init__(self, feature: str, reason: str, *, remedy: str) -> None:
+        super().__init__(f"{feature} is not available here: {reason}", hint=remedy)
+        self.feature = feature
+        self.reason = reason
+
+
+class StoreError(HostError):
+    """The store on disk cannot be opened or is damaged."""
+
+
+class NoSpaceError(StoreError):
+    """The disk is full, or the quota is used up."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"no space left on device: {path}",
+            hint="Remove images or containers (`lamella rmi`, `lamella rm`), or free disk space",
+        )
+        self.path = path
+
+
+class ProcessError(EngineError):
+    """One of our own processes, or the container's first one, failed."""
+
+
+class LauncherError(ProcessError):
+    """The launcher cannot be started, or ended while it was needed."""
+
+
+class MonitorLostError(ProcessError):
+    """A container's monitor ended before it answered."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            f"lost the monitor of container {container_id[:12]}",
+            hint="`lamella ps -a` shows what became of the container",
+        )
+        self.container_id = container_id
+
+
+class StartError(ProcessError):
+    """A container's program could not be started.
+
+    Attributes:
+        exit_code: 126 (not executable), 127 (not found), 128 or 125, as Docker has them.
+        step: What the container's init was doing.
+    """
+
+    def __init__(self, message: str, *, exit_code: int, step: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
+        self.step = step

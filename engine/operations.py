@@ -1,0 +1,38 @@
+"""Operations: long tasks with progress and a cancel.
+
+A long engine call is a plain coroutine that takes a progress listener: it runs inside the
+caller's task, so cancelling that task cancels the work and undoes what was half done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a long task has come.
+
+    Attributes:
+        step: What is being done now, as a person would say it: `Unpacking layer 2 of 5`.
+        done: Units done of this step (bytes where `unit` is `bytes`).
+        total: Units in all, or None when that is not known.
+        unit: `bytes`, `layers`, `files`, or empty.
+    """
+
+    step: str
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+
+
+class ProgressListener(Protocol):
+    """Is told of progress, on the engine's loop; must return at once."""
+
+    def __call__(self, progress: Progress, /) -> None:
+        """Take note of the newest progress; earlier ones are superseded."""
+
+
+def ignore_progress(_progress: Progress, /) -> None:
+    """Listen to nothing: the default of calls that report progress."""

@@ -1,0 +1,185 @@
+"""What the monitor of a container is told, and what it writes down.
+
+Engine, launcher and monitor share these records. On disk and on the wire they are JSON objects
+with the field names below (`engine.runtime.records`); the engine reads them with msgspec, the
+monitor, which has only the standard library, with that module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPEC_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootfsSpec:
+    """How the root filesystem is put together.
+
+    Attributes:
+        kind: `overlay`, or `copy` (then `upper` is the whole tree and `lowers` is empty).
+        lowers: Layer directories, topmost first; the last one holds stubs for mount points.
+        upper: The writable layer's directory.
+        work: Overlay's work directory, beside `upper`.
+        mount_point: An empty directory that the root is attached to, inside the container's
+            mount namespace only.
+        uses_user_xattrs: Overlay marks are `user.overlay.*` (rootless) instead of `trusted.*`.
+        is_read_only: The container may not write to its root.
+    """
+
+    kind: str
+    lowers: tuple[str, ...]
+    upper: str
+    work: str
+    mount_point: str
+    uses_user_xattrs: bool
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMount:
+    """A file of the host's that is bound over a path of the container's (resolv.conf, hosts)."""
+
+    source: str
+    target: str
+    is_read_only: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRule:
+    """One line of the device allow-list (cgroup v1 `devices.allow` syntax in fields).
+
+    Attributes:
+        kind: `c` or `b`.
+        major: Device number, -1 for every one.
+        minor: Device number, -1 for every one.
+        access: Letters of `rwm`.
+    """
+
+    kind: str
+    major: int
+    minor: int
+    access: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupSpec:
+    """Where the container's processes go and what they may use; None and 0 are no limit.
+
+    Attributes:
+        name: Directory below the parent group: the container's id.
+        mode: `v2`, `v1`, `hybrid` or `none`.
+        parent: The parent group, `/lamella` for root, or the delegated group.
+        memory_bytes: Hard limit.
+        cpu_quota_microseconds: Processor time in each 100,000 microseconds.
+        pids: Most processes at once.
+        device_rules: What devices may be opened; everything else is refused.
+    """
+
+    name: str
+    mode: str
+    parent: str
+    memory_bytes: int | None = None
+    cpu_quota_microseconds: int | None = None
+    pids: int | None = None
+    device_rules: tuple[DeviceRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """The container's first program.
+
+    Attributes:
+        arguments: Whole command line, at least one word.
+        environment: `NAME=value`, complete but for HOME, which init adds if it is missing.
+        working_directory: Absolute; made if missing.
+        user: As typed or as the image says: `name`, `uid`, `name:group`, `uid:gid`, or empty.
+        capabilities: Numbers of the bounding, permitted and effective set.
+        has_no_new_privileges: Set no_new_privs before exec.
+        umask: Octal 0022 by default.
+        seccomp_filter: Base64 of struct sock_filter[]; empty loads none.
+    """
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    capabilities: tuple[int, ...]
+    has_no_new_privileges: bool
+    umask: int
+    seccomp_filter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSpec:
+    """Where the output goes and when it is rotated.
+
+    Attributes:
+        path: The current file; older ones have `.1`, `.2` and so on behind it.
+        file_bytes: A file that grows past this is rotated.
+        file_count: Files kept, the current one included.
+    """
+
+    path: str
+    file_bytes: int
+    file_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """Everything that a monitor needs to know of its container."""
+
+    version: int
+    container_id: str
+    name: str
+    image: str
+    container_directory: str
+    run_directory: str
+    events_path: str
+    hostname: str
+    is_rootless: bool
+    rootfs: RootfsSpec
+    process: ProcessSpec
+    cgroup: CgroupSpec
+    log: LogSpec
+    file_mounts: tuple[FileMount, ...]
+    masked_paths: tuple[str, ...]
+    read_only_paths: tuple[str, ...]
+    sysctls: tuple[tuple[str, str], ...]
+    shared_memory_bytes: int
+    stop_signal: int
+    stop_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRecord:
+    """state.json: what became of a container. Written only by who holds the container's lock.
+
+    Attributes:
+        status: A `ContainerStatus` value.
+        process_id: Of the container's first process in the launcher's pid namespace; 0 if none.
+        process_start_ticks: Field 22 of its /proc stat: tells it from a later one of that id.
+        monitor_process_id: Of the monitor; 0 if none.
+        monitor_start_ticks: As above.
+        started_at_ns: Nanoseconds since the epoch, 0 for never.
+        finished_at_ns: As above.
+        exit_code: Of the last run; -1 while there is none.
+        is_out_of_memory_killed: The kernel ended it for want of memory.
+        error: Why it did not start, or ended otherwise than by itself.
+        cgroup_paths: Absolute directories that hold its processes.
+        warnings: What could not be had for this run.
+    """
+
+    version: int = SPEC_VERSION
+    status: str = "created"
+    process_id: int = 0
+    process_start_ticks: int = 0
+    monitor_process_id: int = 0
+    monitor_start_ticks: int = 0
+    started_at_ns: int = 0
+    finished_at_ns: int = 0
+    exit_code: int = -1
+    is_out_of_memory_killed: bool = False
+    error: str = ""
+    cgroup_paths: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
