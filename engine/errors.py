@@ -2,7 +2,8 @@
 
 EngineError
 + NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError
-+ ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError, OperationInProgressError
++ ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
+|                        OperationInProgressError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
