@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.errors import InvalidInputError, LimitError, StartError
 from engine.linux.capabilities import capability_number
 from engine.runtime.spec import DeviceRule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 DEFAULT_CAPABILITIES: frozenset[int] = frozenset(
     capability_number(name)
