@@ -1,0 +1,192 @@
+"""What a request for a container may say, and the process that it and its image make together."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engine.containers.names import check_container_name
+from engine.errors import InvalidInputError, LimitError
+from engine.runtime.isolation import (
+    DEFAULT_PIDS_LIMIT,
+    DEFAULT_STOP_TIMEOUT_SECONDS,
+    default_environment,
+    parse_signal,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.types import ContainerRequest, ImageConfig, ResourceLimits
+
+SMALLEST_MEMORY_BYTES = 6 << 20
+"""Docker's; below it a program can hardly be started."""
+SMALLEST_CPU_COUNT = 0.01
+DEFAULT_STOP_SIGNAL = "SIGTERM"
+_LONGEST_HOSTNAME = 63
+_HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerProcess:
+    """The process of a container, as image and request have it together.
+
+    Attributes:
+        arguments: The whole command line, never empty.
+        environment: `NAME=value`, each name once.
+        stop_signal: As it was written, such as `SIGTERM` or `15`.
+    """
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    hostname: str
+    stop_signal: str
+    stop_timeout_seconds: float
+
+
+def check_request(request: ContainerRequest) -> None:
+    """Refuse what cannot work, before anything is made.
+
+    Raises:
+        LimitError: A limit or an option is outside its range.
+        InvalidInputError: A text has a form that it may not have.
+    """
+    if request.name is not None:
+        check_container_name(request.name)
+    _check_limits(request.limits)
+    for entry in request.environment:
+        _check_environment_entry(entry)
+    for what, texts in (
+        ("command", request.command),
+        ("--entrypoint", request.entrypoint or ()),
+        ("--user", (request.user or "",)),
+    ):
+        _check_no_nul(what, texts)
+    if request.user and not request.user.isprintable():
+        raise InvalidInputError(f"invalid user: {request.user!r}")
+    if request.working_directory is not None:
+        check_working_directory(request.working_directory)
+    if request.hostname is not None:
+        _check_hostname(request.hostname)
+    if request.stop_signal is not None:
+        parse_signal(request.stop_signal, option="--stop-signal")
+    timeout = request.stop_timeout_seconds
+    if timeout is not None and (not math.isfinite(timeout) or (timeout < 0 and timeout != -1)):
+        raise LimitError("--stop-timeout", str(timeout), "seconds, or -1 to wait for ever")
+    for key, _value in request.labels:
+        if not key:
+            raise InvalidInputError("invalid label: the key is empty", hint="Write KEY=VALUE")
+
+
+def effective_limits(limits: ResourceLimits) -> ResourceLimits:
+    """Put defaults in: without a word about processes there is a limit all the same.
+
+    In a request 0 and -1 stand for no limit, as Docker's options have it.
+    """
+    memory = limits.memory_bytes if limits.memory_bytes and limits.memory_bytes > 0 else None
+    pids = DEFAULT_PIDS_LIMIT if limits.pids is None else limits.pids
+    return replace(
+        limits,
+        memory_bytes=memory,
+        cpu_count=limits.cpu_count or None,
+        pids=pids if pids > 0 else None,
+    )
+
+
+def merge_process(
+    config: ImageConfig, request: ContainerRequest, *, container_id: str
+) -> ContainerProcess:
+    """Put image and request together as Docker does (moby runconfig merge).
+
+    Raises:
+        InvalidInputError: Neither says what to run, or the image's words cannot work.
+    """
+    hostname = request.hostname or container_id[:12]
+    working_directory = request.working_directory or config.working_directory or "/"
+    check_working_directory(working_directory)
+    stop_signal = request.stop_signal or config.stop_signal or DEFAULT_STOP_SIGNAL
+    parse_signal(stop_signal, option="--stop-signal")
+    arguments = _merge_arguments(config, request)
+    _check_no_nul("command", arguments)
+    timeout = request.stop_timeout_seconds
+    return ContainerProcess(
+        arguments=arguments,
+        environment=default_environment(
+            hostname=hostname,
+            # An image made by a careless tool may have entries that are no variables.
+            image_environment=filter(_is_variable, config.environment),
+            user_environment=request.environment,
+        ),
+        working_directory=working_directory,
+        user=config.user if request.user is None else request.user,
+        hostname=hostname,
+        stop_signal=stop_signal,
+        stop_timeout_seconds=DEFAULT_STOP_TIMEOUT_SECONDS if timeout is None else timeout,
+    )
+
+
+def check_working_directory(path: str) -> None:
+    """Refuse a working directory that is not absolute."""
+    if not path.startswith("/") or "\0" in path:
+        raise InvalidInputError(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path"
+        )
+
+
+def _merge_arguments(config: ImageConfig, request: ContainerRequest) -> tuple[str, ...]:
+    if request.entrypoint is None:
+        entrypoint, command = config.entrypoint, request.command or config.command
+    else:
+        # `--entrypoint ""` stands for none at all.
+        entrypoint = () if request.entrypoint == ("",) else request.entrypoint
+        command = request.command
+    arguments = (*entrypoint, *command)
+    if not arguments or not arguments[0]:
+        raise InvalidInputError(
+            "no command specified", hint="The image names none: write one behind the image's name"
+        )
+    return arguments
+
+
+def _check_limits(limits: ResourceLimits) -> None:
+    memory = limits.memory_bytes
+    if memory is not None and memory not in {0, -1} and memory < SMALLEST_MEMORY_BYTES:
+        raise LimitError("--memory", f"{memory} bytes", "at least 6 MB (6m)")
+    processors = os.cpu_count() or 1
+    cpus = limits.cpu_count
+    if cpus and not SMALLEST_CPU_COUNT <= cpus <= processors:
+        raise LimitError(
+            "--cpus",
+            f"{cpus:g}",
+            f"0.01 to {processors}.00, as there are only {processors} CPUs available",
+        )
+    if limits.pids is not None and limits.pids < -1:
+        raise LimitError("--pids-limit", str(limits.pids), "a number of processes, or -1")
+
+
+def _check_environment_entry(entry: str) -> None:
+    if not _is_variable(entry):
+        raise InvalidInputError(f"invalid environment variable: {entry!r}", hint="Write NAME=value")
+
+
+def _is_variable(entry: str) -> bool:
+    return entry.find("=") > 0 and "\0" not in entry
+
+
+def _check_hostname(hostname: str) -> None:
+    if len(hostname) > _LONGEST_HOSTNAME or not _HOSTNAME.fullmatch(hostname):
+        raise InvalidInputError(
+            f"invalid hostname format: {hostname}",
+            hint="Letters, digits, dots and hyphens, at most 63",
+        )
+
+
+def _check_no_nul(what: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise InvalidInputError(f"invalid {what}: {text!r} has a NUL character")

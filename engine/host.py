@@ -1,0 +1,334 @@
+"""What the host gives: found out by trying, once a boot, and said with a remedy where it lacks.
+
+What cgroups give is told by `engine.cgroups`; `engine.api` puts both together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import secrets
+import shutil
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.errors import FeatureUnavailableError, SyscallError
+from engine.linux import overlay_trial
+from engine.types import HostFeature
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OLDEST_KERNEL = (5, 12)
+"""mount_setattr; the youngest call that nothing stands in for."""
+_ENOUGH_IDS = 65536
+_TRIAL_SECONDS = 10.0
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_CACHE_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFacts:
+    """What does not change before the next boot.
+
+    Attributes:
+        snapshotter: `overlay` or `copy`.
+        user_namespace: `host`, `range` or `single`.
+        features: Without those of cgroups.
+    """
+
+    key: str
+    snapshotter: str
+    user_namespace: str
+    features: tuple[HostFeature, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubordinateIds:
+    """Whether newuidmap can map a range for the user; `problem` and `remedy` if not."""
+
+    has_range: bool
+    problem: str = ""
+    remedy: str = ""
+
+
+def architecture() -> str:
+    """The host's architecture as images name it."""
+    machine = os.uname().machine
+    return _ARCHITECTURES.get(machine, machine)
+
+
+def require_proc() -> None:
+    """Refuse to go on without /proc.
+
+    Raises:
+        FeatureUnavailableError: It is not mounted, or hides this very process.
+    """
+    if not os.path.exists("/proc/self/status"):
+        raise FeatureUnavailableError(
+            "the container engine",
+            "/proc is not mounted",
+            remedy="Mount it: mount -t proc proc /proc",
+        )
+
+
+def probe_host(*, run: Path, scratch: Path) -> HostFacts:
+    """Find out what the host gives; blocking, some milliseconds, once a boot tens of them.
+
+    Args:
+        run: Where the answer is kept (`host.json`), for this boot, user and store.
+        scratch: An existing directory on the store's file system; what is tried there is
+            removed again.
+    """
+    key = _cache_key(scratch)
+    cache = run / "host.json"
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        known = msgspec.json.decode(cache.read_bytes(), type=HostFacts)
+        if known.key == key:
+            return known
+    facts = _probe_root(key, scratch) if os.geteuid() == 0 else _probe_rootless(key, scratch)
+    _write_cache(cache, facts)
+    return facts
+
+
+def _cache_key(scratch: Path) -> str:
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # A remedy that was carried out must show at the next start, not at the next boot.
+        settings = [
+            _read(f"/proc/sys/{name}")
+            for name in (
+                "kernel/unprivileged_userns_clone",
+                "kernel/apparmor_restrict_unprivileged_userns",
+                "user/max_user_namespaces",
+            )
+        ]
+        helpers = [shutil.which(program) or "" for program in ("newuidmap", "newgidmap")]
+        ids = [str(os.stat(path).st_mtime_ns) for path in _id_files() if os.path.exists(path)]
+        parts = (_CACHE_VERSION, boot, os.geteuid(), scratch, *settings, *helpers, *ids)
+        return " ".join(map(str, parts))
+    return secrets.token_hex(8)
+
+
+def _write_cache(cache: Path, facts: HostFacts) -> None:
+    temporary = cache.with_name(f".{cache.name}.{os.getpid()}.tmp")
+    # Without it the next start asks again, that is all.
+    with contextlib.suppress(OSError):
+        temporary.write_bytes(msgspec.json.encode(facts))
+        temporary.replace(cache)
+
+
+def _probe_root(key: str, scratch: Path) -> HostFacts:
+    problem = ""
+    with _trial_directory(scratch) as directory:
+        try:
+            os.close(overlay_trial.try_overlay(str(directory), uses_user_xattrs=False))
+        except SyscallError as error:
+            problem = str(error)
+    features = (
+        _kernel_feature(),
+        HostFeature(name="user namespace", is_available=True, detail="not needed by root"),
+        _overlay_feature(problem, store=scratch),
+        _seccomp_feature(),
+    )
+    return HostFacts(
+        key=key,
+        snapshotter="copy" if problem else "overlay",
+        user_namespace="host",
+        features=features,
+    )
+
+
+def _probe_rootless(key: str, scratch: Path) -> HostFacts:
+    with _trial_directory(scratch) as directory:
+        namespace_problem, overlay_problem = _run_trial(directory)
+    subordinate = find_subordinate_ids()
+    overlay = (
+        HostFeature(
+            name="overlay",
+            is_available=False,
+            detail="needs a user namespace",
+            remedy="See the remedy of `user namespace`",
+        )
+        if namespace_problem
+        else _overlay_feature(overlay_problem, store=scratch)
+    )
+    features = (
+        _kernel_feature(),
+        _user_namespace_feature(namespace_problem),
+        HostFeature(
+            name="subordinate ids",
+            is_available=subordinate.has_range,
+            detail=subordinate.problem or "a range of ids is mapped",
+            remedy=subordinate.remedy,
+        ),
+        overlay,
+        _seccomp_feature(),
+    )
+    return HostFacts(
+        key=key,
+        snapshotter="overlay" if overlay.is_available else "copy",
+        user_namespace="range" if subordinate.has_range else "single",
+        features=features,
+    )
+
+
+@contextlib.contextmanager
+def _trial_directory(scratch: Path) -> Iterator[Path]:
+    directory = scratch / f".trial-{secrets.token_hex(4)}"
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        # Overlay leaves work/work without permissions; it is ours all the same.
+        with contextlib.suppress(OSError):
+            (directory / "work" / "work").chmod(0o700)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run_trial(directory: Path) -> tuple[str, str]:
+    """Problems with user namespace and overlay; empty where there is none."""
+    package = str(Path(__file__).resolve().parent.parent)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from engine.linux.overlay_trial import main; main(sys.argv[2:])"
+    )
+    try:
+        ended = subprocess.run(
+            (sys.executable, "-I", "-S", "-c", program, package, str(directory)),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_SECONDS,
+            check=False,
+            cwd="/",
+        )
+        answer = json.loads(ended.stdout)
+        return str(answer["user_namespace"]), str(answer["overlay"])
+    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError) as error:
+        problem = f"the trial did not end well: {error}"
+        return problem, problem
+
+
+def _kernel_feature() -> HostFeature:
+    release = os.uname().release
+    numbers = tuple(int(part) for part in release.split("-")[0].split(".")[:2] if part.isdigit())
+    is_new_enough = numbers >= _OLDEST_KERNEL
+    return HostFeature(
+        name="kernel",
+        is_available=is_new_enough,
+        detail=release if is_new_enough else f"Linux {release} is older than 5.12",
+        remedy="" if is_new_enough else "Update the kernel: apt full-upgrade, then reboot",
+    )
+
+
+def _overlay_feature(problem: str, *, store: Path) -> HostFeature:
+    if not problem:
+        return HostFeature(name="overlay", is_available=True, detail="the kernel's overlayfs")
+    return HostFeature(
+        name="overlay",
+        is_available=False,
+        detail=f"layers are copied for each container: {problem}",
+        remedy=(
+            "Load the module (modprobe overlay), or keep the store on ext4, xfs or btrfs with "
+            f"--root; now it is under {store.parent}"
+        ),
+    )
+
+
+def _seccomp_feature() -> HostFeature:
+    has_filters = os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
+    return HostFeature(
+        name="seccomp",
+        is_available=has_filters,
+        detail="filters system calls" if has_filters else "the kernel has no seccomp filters",
+        remedy="" if has_filters else "Use a kernel with CONFIG_SECCOMP_FILTER",
+    )
+
+
+def _user_namespace_feature(problem: str) -> HostFeature:
+    if not problem:
+        return HostFeature(name="user namespace", is_available=True, detail="made without root")
+    if _read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        remedy = "sysctl -w kernel.unprivileged_userns_clone=1"
+    elif _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        remedy = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+    elif _read("/proc/sys/user/max_user_namespaces") == "0":
+        remedy = "sysctl -w user.max_user_namespaces=15000"
+    else:
+        remedy = "Ask the administrator to allow user namespaces, or run Lamella as root"
+    return HostFeature(
+        name="user namespace", is_available=False, detail=problem, remedy=f"As root: {remedy}"
+    )
+
+
+def find_subordinate_ids() -> SubordinateIds:
+    """Look for newuidmap, newgidmap and the user's lines in /etc/subuid and /etc/subgid."""
+    user = _user_name()
+    for program in ("newuidmap", "newgidmap"):
+        path = shutil.which(program)
+        if path is None:
+            return SubordinateIds(
+                has_range=False,
+                problem=f"{program} is not installed: only one id is mapped",
+                remedy="As root: apt install uidmap",
+            )
+        if not _has_privilege(path):
+            return SubordinateIds(
+                has_range=False,
+                problem=f"{path} has neither the setuid bit nor capabilities",
+                remedy="As root: apt install --reinstall uidmap",
+            )
+    for path in _id_files():
+        if _count_ids(path, user) < _ENOUGH_IDS:
+            return SubordinateIds(
+                has_range=False,
+                problem=f"{path} gives {user} fewer than {_ENOUGH_IDS} ids: only one is mapped",
+                remedy=(
+                    "As root: usermod --add-subuids 100000-165535 "
+                    f"--add-subgids 100000-165535 {user}"
+                ),
+            )
+    return SubordinateIds(has_range=True)
+
+
+def _id_files() -> tuple[str, str]:
+    return "/etc/subuid", "/etc/subgid"
+
+
+def _count_ids(path: str, user: str) -> int:
+    """Ids in the largest range that the file gives to the user, by name or number."""
+    largest = 0
+    for line in _read(path).splitlines():
+        fields = line.split(":")
+        if len(fields) == 3 and fields[0] in {user, str(os.geteuid())} and fields[2].isdigit():
+            largest = max(largest, int(fields[2]))
+    return largest
+
+
+def _has_privilege(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        if os.stat(path).st_mode & stat.S_ISUID:
+            return True
+        return bool(os.getxattr(path, "security.capability"))
+    return False
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return Path(path).read_text(encoding="utf-8").strip()
+    return ""
