@@ -1,0 +1,337 @@
+"""Put a container's root filesystem together, in its own mount namespace, before its program runs.
+
+Everything happens below a descriptor of the new root; what an image left there (links at /dev,
+/proc or /etc) is resolved inside that root or refused, never followed out of it. Kinds and
+options of the mounts, nodes and masks are those of Docker and Podman.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+import struct
+from typing import TYPE_CHECKING
+
+from engine.errors import StartError, SyscallError
+from engine.linux.files import make_directories, open_beneath, open_in_root
+from engine.linux.mounts import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+    MOUNT_ATTR_STRICTATIME,
+    attach_mount,
+    clone_mount,
+    new_filesystem,
+    set_mount_attributes,
+)
+from engine.runtime.isolation import DEFAULT_DEVICES, DEVICE_LINKS, DeviceNode
+
+if TYPE_CHECKING:
+    from engine.runtime.spec import ContainerSpec, FileMount, RootfsSpec
+
+_NO_SUID_DEV_EXEC = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+_TTY_GROUP = 5
+_SIOCGIFFLAGS = 0x8913
+_SIOCSIFFLAGS = 0x8914
+_IFF_UP = 1
+_INTERFACE_REQUEST = struct.Struct("16sh22x")
+
+
+def mount_root(rootfs: RootfsSpec) -> int:
+    """Attach the root filesystem at its mount point; return a descriptor of its mount."""
+    mount = clone_mount(rootfs.upper) if rootfs.kind == "copy" else _overlay(rootfs)
+    target = os.open(rootfs.mount_point, os.O_PATH | os.O_DIRECTORY)
+    try:
+        attach_mount(mount, target)
+    finally:
+        os.close(target)
+    return mount
+
+
+def _overlay(rootfs: RootfsSpec) -> int:
+    options: list[tuple[str, str | None]] = [("source", "overlay")]
+    options += [("lowerdir+", lower) for lower in rootfs.lowers]
+    options += [("upperdir", rootfs.upper), ("workdir", rootfs.work)]
+    if rootfs.uses_user_xattrs:
+        options.append(("userxattr", None))
+    else:
+        # The writable layer must hold whole files and directories to be read as a layer.
+        options += [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
+    return new_filesystem("overlay", options)
+
+
+def open_null_device() -> int:
+    """Open the host's null device (O_PATH), before any file of an image is in reach."""
+    device = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW)
+    if os.fstat(device).st_rdev != os.makedev(1, 3):
+        raise StartError(
+            "the host's /dev/null is not the null device", exit_code=125, step="devices"
+        )
+    return device
+
+
+def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> None:
+    """Mount /proc, /sys, and a /dev of our own with its nodes."""
+    _attach_at(root, b"proc", new_filesystem("proc", attributes=_NO_SUID_DEV_EXEC))
+    _attach_at(
+        root, b"sys", new_filesystem("sysfs", attributes=_NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY)
+    )
+    devices = new_filesystem(
+        "tmpfs",
+        [("source", "tmpfs"), ("mode", "755"), ("size", "65536k")],
+        attributes=MOUNT_ATTR_NOSUID | MOUNT_ATTR_STRICTATIME,
+    )
+    # From here on /dev is reached by this descriptor alone, so no link can be put in its place
+    # (CVE-2025-52565 and its kin).
+    _attach_at(root, b"dev", devices, is_kept_open=True)
+    _mount_in(devices, "pts", _terminals())
+    _mount_in(
+        devices,
+        "shm",
+        new_filesystem(
+            "tmpfs",
+            [("source", "shm"), ("mode", "1777"), ("size", str(spec.shared_memory_bytes))],
+            attributes=_NO_SUID_DEV_EXEC,
+        ),
+    )
+    _mount_in(devices, "mqueue", new_filesystem("mqueue", attributes=_NO_SUID_DEV_EXEC))
+    _make_devices(devices, is_rootless=spec.is_rootless)
+    os.close(devices)
+
+
+def mount_control_groups(root: int) -> None:
+    """Show the container its own control groups, read-only, as the host has them (v1 or v2).
+
+    Call inside the container's cgroup namespace. A host that does not let us mount them leaves
+    the container an empty directory: nothing in a container depends on it.
+    """
+    with open("/proc/self/cgroup", encoding="ascii") as own:
+        hierarchies = [line.split(":", 2)[1] for line in own]
+    attributes = _NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY
+    named = [controllers for controllers in hierarchies if controllers]
+    with contextlib.suppress(SyscallError, OSError):
+        if not named:
+            _attach_at(root, b"sys/fs/cgroup", new_filesystem("cgroup2", attributes=attributes))
+            return
+        directory = new_filesystem(
+            "tmpfs", [("source", "cgroup"), ("mode", "755")], attributes=_NO_SUID_DEV_EXEC
+        )
+        _attach_at(root, b"sys/fs/cgroup", directory, is_kept_open=True)
+        try:
+            for controllers in named:
+                with contextlib.suppress(SyscallError):
+                    _mount_hierarchy(directory, controllers, attributes)
+            if "" in hierarchies:
+                with contextlib.suppress(SyscallError):
+                    _mount_in(
+                        directory, "unified", new_filesystem("cgroup2", attributes=attributes)
+                    )
+        finally:
+            set_mount_attributes(directory, MOUNT_ATTR_RDONLY)
+            os.close(directory)
+
+
+def _mount_hierarchy(directory: int, controllers: str, attributes: int) -> None:
+    if controllers.startswith("name="):
+        name = controllers.removeprefix("name=")
+        options: list[tuple[str, str | None]] = [("none", None), ("name", name)]
+    else:
+        name = controllers
+        options = [(controller, None) for controller in controllers.split(",")]
+    _mount_in(directory, name, new_filesystem("cgroup", options, attributes=attributes))
+
+
+def bind_files(root: int, file_mounts: tuple[FileMount, ...]) -> None:
+    """Bind files of the host's over paths of the container's, made if they are missing."""
+    for file_mount in file_mounts:
+        mount = clone_mount(file_mount.source)
+        try:
+            if file_mount.is_read_only:
+                set_mount_attributes(mount, MOUNT_ATTR_RDONLY)
+            target = _open_file(root, os.fsencode(file_mount.target.lstrip("/")))
+            try:
+                attach_mount(mount, target)
+            finally:
+                os.close(target)
+        finally:
+            os.close(mount)
+
+
+def _open_file(root: int, path: bytes) -> int:
+    """Open an existing file inside the root as a place to mount on, or make an empty one."""
+    with contextlib.suppress(FileNotFoundError):
+        return open_in_root(root, path, os.O_PATH)
+    parent, _, _ = path.rpartition(b"/")
+    os.close(make_directories(root, parent))
+    # A dangling link in the place of the file is followed, inside the root, as Docker does.
+    os.close(open_in_root(root, path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, mode=0o644))
+    return open_in_root(root, path, os.O_PATH)
+
+
+def cover_paths(
+    root: int, masked: tuple[str, ...], read_only: tuple[str, ...], null_device: int
+) -> None:
+    """Hide paths of /proc and /sys from the container, and take write access from others.
+
+    A file is covered by the host's null device, which was opened and verified before the root
+    could interfere (CVE-2025-31133); a directory by one empty, read-only tmpfs, bound to all.
+    """
+    for path in read_only:
+        for target in _existing(root, path):
+            mount = clone_mount("", directory=target, is_recursive=True)
+            set_mount_attributes(mount, MOUNT_ATTR_RDONLY, is_recursive=True)
+            attach_mount(mount, target)
+            os.close(mount)
+            os.close(target)
+    empty: int | None = None
+    for path in masked:
+        for target in _existing(root, path):
+            if not stat.S_ISDIR(os.fstat(target).st_mode):
+                mount = clone_mount("", directory=null_device)
+            elif empty is None:
+                mount = empty = _empty_directory()
+            else:
+                mount = clone_mount("", directory=empty)
+            attach_mount(mount, target)
+            os.close(target)
+            if mount != empty:
+                os.close(mount)
+    if empty is not None:
+        os.close(empty)
+
+
+def _existing(root: int, path: str) -> list[int]:
+    """A descriptor of a path of /proc or /sys that this kernel has, or nothing."""
+    try:
+        return [open_beneath(root, os.fsencode(path.lstrip("/")), os.O_PATH)]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _empty_directory() -> int:
+    limits: list[tuple[str, str | None]] = [("nr_blocks", "1"), ("nr_inodes", "1")]
+    attributes = _NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY
+    try:
+        return new_filesystem("tmpfs", [("source", "tmpfs"), *limits], attributes=attributes)
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # One inode is not enough for the root on some older kernels.
+        limits[1] = ("nr_inodes", "2")
+        return new_filesystem("tmpfs", [("source", "tmpfs"), *limits], attributes=attributes)
+
+
+def write_sysctls(root: int, sysctls: tuple[tuple[str, str], ...]) -> None:
+    """Set kernel parameters of the container's own namespaces, before /proc/sys is covered."""
+    for name, value in sysctls:
+        path = os.fsencode("proc/sys/" + name.replace(".", "/"))
+        # A kernel without the parameter (no IPv4, say) has nothing that it could open up.
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = open_beneath(root, path, os.O_WRONLY)
+            try:
+                os.write(descriptor, value.encode())
+            finally:
+                os.close(descriptor)
+
+
+def raise_loopback() -> None:
+    """Bring up `lo` in this network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
+        request = _INTERFACE_REQUEST.pack(b"lo", 0)
+        flags = _INTERFACE_REQUEST.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(control, _SIOCSIFFLAGS, _INTERFACE_REQUEST.pack(b"lo", flags | _IFF_UP))
+
+
+def _attach_at(root: int, path: bytes, mount: int, *, is_kept_open: bool = False) -> None:
+    """Attach a mount on a directory of the root that is no link, made if it is missing."""
+    flags = os.O_PATH | os.O_DIRECTORY
+    try:
+        try:
+            target = open_beneath(root, path, flags)
+        except FileNotFoundError:
+            os.mkdir(path, 0o755, dir_fd=root)
+            target = open_beneath(root, path, flags)
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+            raise
+        raise StartError(
+            f"the image's /{os.fsdecode(path)} is not a directory",
+            exit_code=125,
+            step="mounts",
+            hint="A container needs /proc, /sys and /dev as directories; links are not followed",
+        ) from None
+    try:
+        attach_mount(mount, target)
+    finally:
+        os.close(target)
+        if not is_kept_open:
+            os.close(mount)
+
+
+def _mount_in(directory: int, name: str, mount: int) -> None:
+    """Make a directory in a mount of our own and attach another one there."""
+    os.mkdir(name, 0o755, dir_fd=directory)
+    target = open_beneath(directory, name.encode(), os.O_PATH | os.O_DIRECTORY)
+    try:
+        attach_mount(mount, target)
+    finally:
+        os.close(target)
+        os.close(mount)
+
+
+def _terminals() -> int:
+    options: list[tuple[str, str | None]] = [
+        ("newinstance", None),
+        ("ptmxmode", "0666"),
+        ("mode", "0620"),
+    ]
+    attributes = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC
+    try:
+        return new_filesystem("devpts", [*options, ("gid", str(_TTY_GROUP))], attributes=attributes)
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The group is not mapped in a user namespace with a single id.
+        return new_filesystem("devpts", options, attributes=attributes)
+
+
+def _make_devices(devices: int, *, is_rootless: bool) -> None:
+    for node in DEFAULT_DEVICES:
+        if is_rootless:
+            _bind_device(devices, node)
+            continue
+        os.mknod(
+            node.name,
+            stat.S_IFCHR | node.mode,
+            os.makedev(node.major, node.minor),
+            dir_fd=devices,
+        )
+    for name, target in DEVICE_LINKS:
+        os.symlink(target, name, dir_fd=devices)
+
+
+def _bind_device(devices: int, node: DeviceNode) -> None:
+    """Bind the host's node: one made in a user namespace could not be opened."""
+    source = os.open(f"/dev/{node.name}", os.O_PATH | os.O_NOFOLLOW)
+    status = os.fstat(source)
+    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(node.major, node.minor):
+        os.close(source)
+        raise StartError(
+            f"the host's /dev/{node.name} is not the device it should be",
+            exit_code=125,
+            step="devices",
+        )
+    mount = clone_mount("", directory=source)
+    os.close(source)
+    os.close(os.open(node.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=devices))
+    target = open_beneath(devices, node.name.encode(), os.O_PATH)
+    try:
+        attach_mount(mount, target)
+    finally:
+        os.close(target)
+        os.close(mount)

@@ -1,0 +1,80 @@
+"""state.json and the event log, as the monitor writes them: standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+
+from engine.runtime.records import decode_record, encode_record
+from engine.runtime.spec import StateRecord
+
+STATE_FILE = "state.json"
+
+
+def write_state(directory: str, state: StateRecord, *, is_durable: bool) -> None:
+    """Replace a container's state.json; only the holder of its lock may.
+
+    A state that a power cut would make false anyway (running, paused) need not be durable: the
+    next start finds no monitor and writes what is true.
+
+    Raises:
+        OSError: The disk is full, or the container's directory is gone.
+    """
+    path = f"{directory}/{STATE_FILE}"
+    temporary = f"{path}.{os.getpid()}.tmp"
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        try:
+            os.write(descriptor, encode_record(state))
+            if is_durable:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def read_state(directory: str) -> StateRecord:
+    """Read a container's state.json; the state of a new container if there is none yet.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    try:
+        with open(f"{directory}/{STATE_FILE}", "rb") as document:
+            return decode_record(StateRecord, document.read())
+    except FileNotFoundError:
+        return StateRecord()
+
+
+def append_container_event(
+    path: str, action: str, *, container_id: str, name: str, attributes: dict[str, str]
+) -> None:
+    """Append one event to events.jsonl with a single write(2), so that lines never mix.
+
+    A disk that is full loses the event, not the container.
+    """
+    line = json.dumps(
+        {
+            "time_ns": time.time_ns(),
+            "subject": "container",
+            "action": action,
+            "subject_id": container_id,
+            "name": name,
+            "attributes": attributes,
+        },
+        separators=(",", ":"),
+    )
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, line.encode() + b"\n")
+        finally:
+            os.close(descriptor)

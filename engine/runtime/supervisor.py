@@ -1,0 +1,344 @@
+"""The engine's side of its launcher, its workers and the monitors of its store.
+
+Everything here runs on the engine's event loop and blocks it for no longer than a send into a
+local socket. The launcher is started again when it has been killed; monitors are reached by
+their sockets, whoever started them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import engine
+from engine.errors import (
+    ContainerStateError,
+    LauncherError,
+    MonitorLostError,
+    ProcessError,
+)
+from engine.runtime.id_mapping import IdMapping, map_ids
+from engine.runtime.protocol import (
+    HEADER_BYTES,
+    LARGEST_PACKET_BYTES,
+    FrameKind,
+    JobRequest,
+    LaunchOptions,
+    MonitorCall,
+    MonitorReply,
+    parse_header,
+    read_error,
+    restore_error,
+    send_frame,
+)
+from engine.runtime.records import decode_record, encode_record
+from engine.runtime.sealed import open_sealed_executable
+from engine.runtime.spec import ContainerSpec, StateRecord
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_BOOTSTRAP = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from engine.runtime.launcher import main; main(sys.argv[2])"
+)
+_LAUNCHER_CHANNEL = 3
+
+
+def _ignore(_progress: bytes) -> None:
+    return
+
+
+class Supervisor:
+    """Starts containers and jobs through one launcher, and speaks with monitors."""
+
+    def __init__(self, mapping: IdMapping | None) -> None:
+        """Prepare; nothing runs yet.
+
+        Args:
+            mapping: How a rootless launcher's ids are mapped; None for root.
+        """
+        self._mapping = mapping
+        self._channel: socket.socket | None = None
+        self._process_id = 0
+        self._pidfd = -1
+        self._starting = asyncio.Lock()
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, mapping: IdMapping | None) -> AsyncIterator[Supervisor]:
+        """Hold a supervisor; its launcher ends with the block, the containers do not."""
+        supervisor = cls(mapping)
+        try:
+            yield supervisor
+        finally:
+            await supervisor._end_launcher()
+
+    # --- launcher -----------------------------------------------------------------------------
+
+    async def ensure_launcher(self) -> None:
+        """Start the launcher unless it runs; returns when it can take requests.
+
+        Raises:
+            LauncherError: It cannot be started.
+            FeatureUnavailableError: The host does not allow a user namespace.
+        """
+        async with self._starting:
+            if self._channel is not None and not self._is_ended():
+                return
+            await self._end_launcher()
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                self._spawn(theirs)
+                if self._mapping is not None:
+                    await self._map_ids(ours, self._mapping)
+            except BaseException:
+                ours.close()
+                await self._end_launcher()
+                raise
+            finally:
+                theirs.close()
+            self._channel = ours
+
+    @property
+    def launcher_process_id(self) -> int:
+        """Process id of the launcher; 0 when none runs."""
+        return self._process_id
+
+    def _spawn(self, channel: socket.socket) -> None:
+        options = LaunchOptions(
+            is_rootless=self._mapping is not None,
+            module_paths=tuple(path for path in sys.path if path),
+        )
+        package_parent = str(Path(engine.__path__[0]).parent)
+        arguments = [
+            # Python finds its own library by this name, not by the sealed copy that runs.
+            sys.executable,
+            *("-I", "-S", "-X", "frozen_modules=on", "-c", _BOOTSTRAP),
+            package_parent,
+            encode_record(options).decode(),
+        ]
+        environment = {
+            name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}
+        }
+        executable = open_sealed_executable(os.path.realpath(sys.executable))
+        try:
+            self._process_id = os.posix_spawn(
+                f"/proc/self/fd/{executable}",
+                arguments,
+                environment,
+                file_actions=[(os.POSIX_SPAWN_DUP2, channel.fileno(), _LAUNCHER_CHANNEL)],
+                setsid=True,
+            )
+        except OSError as error:
+            raise LauncherError(
+                f"cannot start the launcher: {error.strerror}",
+                hint="Check the limit on processes (ulimit -u) and that memory is free",
+            ) from None
+        finally:
+            os.close(executable)
+        self._pidfd = os.pidfd_open(self._process_id)
+
+    async def _map_ids(self, channel: socket.socket, mapping: IdMapping) -> None:
+        channel.setblocking(False)
+        loop = asyncio.get_running_loop()
+        header = await loop.sock_recv(channel, HEADER_BYTES)
+        if len(header) < HEADER_BYTES:
+            raise LauncherError("the launcher ended while it started", hint="See `lamella info`")
+        length, kind = parse_header(header)
+        if kind is FrameKind.ERROR:
+            raise read_error(await loop.sock_recv(channel, length))
+        await map_ids(self._process_id, mapping)
+        channel.setblocking(True)
+        send_frame(channel, FrameKind.MAP_IDS, b"")
+
+    def _is_ended(self) -> bool:
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not (
+                None
+            )
+        return True
+
+    async def _end_launcher(self) -> None:
+        """Close the channel, on which the launcher ends by itself, and reap it."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+        pidfd, self._pidfd, self._process_id = self._pidfd, -1, 0
+        if pidfd >= 0:
+            try:
+                await _readable(pidfd)
+            finally:
+                _reap(pidfd)
+
+    async def _request(
+        self, kind: FrameKind, payload: bytes, descriptors: tuple[int, ...] = ()
+    ) -> socket.socket:
+        """Send a request to the launcher; return our end of the channel for its answer."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            for is_last_try in (False, True):
+                await self.ensure_launcher()
+                assert self._channel is not None
+                try:
+                    send_frame(self._channel, kind, payload, (theirs.fileno(), *descriptors))
+                    break
+                except OSError as error:
+                    # It was killed since we looked.
+                    if is_last_try:
+                        raise LauncherError(
+                            f"the launcher does not answer: {error.strerror}"
+                        ) from None
+                    await self._end_launcher()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
+
+    # --- jobs ---------------------------------------------------------------------------------
+
+    async def run_job(
+        self,
+        job: str,
+        arguments: bytes,
+        *,
+        descriptors: tuple[int, ...] = (),
+        on_progress: Callable[[bytes], None] = _ignore,
+    ) -> bytes:
+        """Run a job of `engine.snapshots.jobs` in a worker and return its result.
+
+        Cancelling ends the worker, and returns only when it has ended: what it was writing can
+        then be removed.
+
+        Raises:
+            EngineError: What the job raised.
+            LauncherError: The worker was killed.
+        """
+        request = encode_record(JobRequest(job=job))
+        channel = await self._request(FrameKind.JOB, request, descriptors)
+        reader, writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
+        try:
+            writer.write(len(arguments).to_bytes(4, "big") + bytes([FrameKind.JOB]) + arguments)
+            await writer.drain()
+            while True:
+                kind, payload = await _read_frame(reader)
+                if kind is FrameKind.PROGRESS:
+                    on_progress(payload)
+                elif kind is FrameKind.ERROR:
+                    raise read_error(payload)
+                else:
+                    return payload
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise LauncherError(
+                f"the worker for {job} was killed", hint="Try again; memory may be short"
+            ) from None
+        except asyncio.CancelledError:
+            writer.write_eof()
+            await asyncio.shield(reader.read())
+            raise
+        finally:
+            writer.close()
+
+    # --- containers ---------------------------------------------------------------------------
+
+    async def start(self, spec: ContainerSpec) -> StateRecord:
+        """Start a container under a monitor of its own; returns when its program runs.
+
+        Raises:
+            StartError: Its program cannot be started.
+            OperationInProgressError: It has a monitor already.
+            MonitorLostError: The monitor was killed meanwhile.
+        """
+        channel = await self._request(FrameKind.START, encode_record(spec))
+        reader, writer = await asyncio.open_connection(sock=channel)
+        try:
+            kind, payload = await _read_frame(reader)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise MonitorLostError(spec.container_id) from None
+        finally:
+            writer.close()
+        if kind is FrameKind.ERROR:
+            raise read_error(payload)
+        return decode_record(StateRecord, payload)
+
+    async def call(self, run_directory: Path, container_id: str, call: MonitorCall) -> StateRecord:
+        """Ask a container's monitor for something and return the state that it answers with.
+
+        `stop` and `signal` with SIGKILL are answered when the container has ended. Cancelling
+        does not take a call back.
+
+        Raises:
+            ContainerStateError: There is no monitor: the container does not run.
+            MonitorLostError: The monitor ended before it answered.
+            EngineError: What the monitor raised.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+            client.setblocking(False)
+            await _connect(client, run_directory, container_id)
+            loop = asyncio.get_running_loop()
+            try:
+                await loop.sock_sendall(client, encode_record(call))
+                packet = await loop.sock_recv(client, LARGEST_PACKET_BYTES)
+            except ConnectionError:
+                packet = b""
+        if not packet:
+            raise MonitorLostError(container_id)
+        reply = decode_record(MonitorReply, packet)
+        if reply.error is not None:
+            raise restore_error(reply.error)
+        return decode_record(StateRecord, reply.state.encode())
+
+
+async def _connect(client: socket.socket, run_directory: Path, container_id: str) -> None:
+    try:
+        directory = os.open(run_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        raise _not_running(container_id) from None
+    try:
+        # A socket's address has room for 107 bytes; the way through /proc is always short.
+        client.connect(f"/proc/self/fd/{directory}/attach.sock")
+    except BlockingIOError:
+        raise ProcessError(
+            f"the monitor of container {container_id[:12]} is busy", hint="Try again"
+        ) from None
+    except OSError:
+        raise _not_running(container_id) from None
+    finally:
+        os.close(directory)
+
+
+def _not_running(container_id: str) -> ContainerStateError:
+    return ContainerStateError(
+        f"container {container_id} is not running",
+        container_id=container_id,
+        status="exited",
+        operation="call",
+    )
+
+
+async def _read_frame(reader: asyncio.StreamReader) -> tuple[FrameKind, bytes]:
+    length, kind = parse_header(await reader.readexactly(HEADER_BYTES))
+    return kind, await reader.readexactly(length)
+
+
+def _reap(pidfd: int) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    os.close(pidfd)
+
+
+async def _readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)
