@@ -1,0 +1,299 @@
+"""Every key of the application, in one table: bindings, footer, help and palette are made of it.
+
+The letters are those that users of lazydocker, dive and k9s would guess. Control is used only for
+paging, killing, refreshing and the palette: many terminals and tmux keep the other combinations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from textual.binding import Binding
+
+
+class Context(StrEnum):
+    """Where a key works."""
+
+    EVERYWHERE = "Everywhere"
+    LISTS = "Moving"
+    IMAGES = "Images"
+    LAYERS = "Layers"
+    CONTAINERS = "Containers"
+    DETAIL = "Details"
+    FILES = "Files"
+    LOGS = "Logs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One thing that a key does.
+
+    Attributes:
+        command_id: Stays the same when keys change; settings.toml names it.
+        action: Textual action, with its namespace.
+        keys: Default keys, separated by commas.
+        label: As the footer shows it.
+        explanation: One sentence for help, palette and tooltip.
+        command_line: What does the same in a shell, or empty.
+        is_in_footer: Whether the footer has room for it.
+        is_in_palette: Moving about is not worth an entry.
+    """
+
+    command_id: str
+    context: Context
+    action: str
+    keys: str
+    label: str
+    explanation: str
+    command_line: str = ""
+    is_in_footer: bool = False
+    is_in_palette: bool = True
+
+
+def _command(
+    command_id: str,
+    context: Context,
+    action: str,
+    keys: str,
+    label: str,
+    explanation: str,
+    command_line: str = "",
+    *,
+    is_in_footer: bool = False,
+    is_in_palette: bool = True,
+) -> Command:
+    return Command(
+        command_id=command_id,
+        context=context,
+        action=action,
+        keys=keys,
+        label=label,
+        explanation=explanation,
+        command_line=command_line,
+        is_in_footer=is_in_footer,
+        is_in_palette=is_in_palette,
+    )
+
+
+_E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
+_Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
+_F, _G = Context.FILES, Context.LOGS
+
+COMMANDS: tuple[Command, ...] = (
+    # Everywhere
+    _command("help", _E, "screen.help", "question_mark", "help",
+             "Show every key of the pane that has the focus", "lamella --help", is_in_footer=True),
+    _command("palette", _E, "app.command_palette", "colon,ctrl+p", "commands",
+             "Search every command by name", is_in_footer=True, is_in_palette=False),
+    _command("filter", _E, "screen.filter", "slash", "filter",
+             "Show only the rows that contain a text; in a log: search", is_in_footer=True),
+    _command("back", _E, "screen.back", "escape", "back",
+             "Close, clear the filter, or go one pane back", is_in_palette=False),
+    _command("quit", _E, "app.quit", "q,ctrl+c,ctrl+q", "quit",
+             "Quit; containers run on", is_in_footer=True),
+    _command("pane.images", _E, "screen.pane('images')", "1", "images", "Go to the images"),
+    _command("pane.layers", _E, "screen.pane('layers')", "2", "layers", "Go to the layers"),
+    _command("pane.containers", _E, "screen.pane('containers')", "3", "containers",
+             "Go to the containers"),
+    _command("pane.detail", _E, "screen.pane('detail')", "4", "details", "Go to the details"),
+    _command("pane.next", _E, "screen.next_pane(1)", "tab", "next pane", "Go to the next pane",
+             is_in_palette=False),
+    _command("pane.previous", _E, "screen.next_pane(-1)", "shift+tab", "previous pane",
+             "Go to the previous pane", is_in_palette=False),
+    _command("tab.next", _E, "screen.next_tab(1)", "right_square_bracket", "next tab",
+             "Show the next tab of the details"),
+    _command("tab.previous", _E, "screen.next_tab(-1)", "left_square_bracket", "previous tab",
+             "Show the previous tab of the details"),
+    _command("zoom", _E, "screen.zoom", "plus", "zoom",
+             "Let the pane fill the screen, or go back to all panes"),
+    _command("yank", _E, "screen.yank", "y", "copy",
+             "Copy the id, name, digest, path or line under the cursor"),
+    _command("refresh", _E, "screen.refresh_all", "ctrl+r", "refresh", "Read the store afresh"),
+    _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
+    _command("host", _E, "screen.host", "exclamation_mark", "host",
+             "Show what this host gives and lacks, with remedies"),
+    # Moving
+    _command("move.down", _L, "move(1)", "down,j", "down", "Next row", is_in_palette=False),
+    _command("move.up", _L, "move(-1)", "up,k", "up", "Previous row", is_in_palette=False),
+    _command("move.page_down", _L, "move_page(1.0)", "pagedown,ctrl+f", "page down",
+             "One page down", is_in_palette=False),
+    _command("move.page_up", _L, "move_page(-1.0)", "pageup,ctrl+b", "page up", "One page up",
+             is_in_palette=False),
+    _command("move.half_down", _L, "move_page(0.5)", "ctrl+d", "half page down",
+             "Half a page down", is_in_palette=False),
+    _command("move.half_up", _L, "move_page(-0.5)", "ctrl+u", "half page up", "Half a page up",
+             is_in_palette=False),
+    _command("move.top", _L, "move_to(0)", "g,home", "top", "First row", is_in_palette=False),
+    _command("move.bottom", _L, "move_to(-1)", "G,end", "bottom", "Last row",
+             is_in_palette=False),
+    # Images
+    _command("images.open", _I, "screen.open_image", "enter", "layers",
+             "Walk the image's layers", "lamella history IMAGE", is_in_footer=True),
+    _command("images.run", _I, "screen.run_image", "r", "run",
+             "Run a container of this image", "lamella run -d IMAGE [COMMAND]",
+             is_in_footer=True),
+    _command("images.load", _I, "screen.load_image", "L", "load",
+             "Load an image archive or an OCI layout from disk", "lamella load FILE",
+             is_in_footer=True),
+    _command("images.demo", _I, "screen.make_demo", "D", "demo",
+             "Make the demo: a starter image, three layers, three containers", "lamella demo",
+             is_in_footer=True),
+    _command("images.tag", _I, "screen.tag_image", "t", "tag", "Give the image another name"),
+    _command("images.remove", _I, "screen.remove_image", "d", "remove",
+             "Remove the image, or one of its names", "lamella rmi IMAGE", is_in_footer=True),
+    _command("images.inspect", _I, "screen.tab('inspect')", "i", "inspect",
+             "Show the image's config", "lamella inspect IMAGE"),
+    # Layers
+    _command("layers.open", _Y, "screen.open_layer", "enter", "files",
+             "Walk the layer's files", is_in_footer=True),
+    _command("layers.run", _Y, "screen.run_image", "r", "run", "Run a container of this image",
+             "lamella run -d IMAGE [COMMAND]"),
+    _command("layers.inspect", _Y, "screen.tab('inspect')", "i", "inspect",
+             "Show the image's config", "lamella inspect IMAGE"),
+    # Containers
+    _command("containers.open", _C, "screen.open_container", "enter", "logs",
+             "Go to the container's details", "lamella logs -f CONTAINER", is_in_footer=True),
+    _command("containers.logs", _C, "screen.tab('logs')", "l", "logs", "Show the log",
+             "lamella logs -f CONTAINER"),
+    _command("containers.stop", _C, "screen.stop_or_start", "s", "stop/start",
+             "Stop the container if it runs, else start it",
+             "lamella stop CONTAINER / lamella start CONTAINER", is_in_footer=True),
+    _command("containers.pause", _C, "screen.pause_or_unpause", "p", "pause",
+             "Freeze every process of the container, or let it go on",
+             "lamella pause CONTAINER / lamella unpause CONTAINER", is_in_footer=True),
+    _command("containers.restart", _C, "screen.restart_container", "r", "restart",
+             "Stop the container, then start it", is_in_footer=True),
+    _command("containers.kill", _C, "screen.kill_container", "ctrl+k", "kill",
+             "Send a signal, SIGKILL unless another is chosen"),
+    _command("containers.remove", _C, "screen.remove_container", "d", "remove",
+             "Remove the container with its writable layer and its log",
+             "lamella rm CONTAINER", is_in_footer=True),
+    _command("containers.rename", _C, "screen.rename_container", "N", "rename",
+             "Give the container another name"),
+    _command("containers.all", _C, "screen.toggle_all", "A", "all/running",
+             "Show all containers, or only those that run", "lamella ps -a"),
+    _command("containers.inspect", _C, "screen.tab('inspect')", "i", "inspect",
+             "Show everything about the container", "lamella inspect CONTAINER"),
+    # Files
+    _command("files.fold", _F, "fold", "enter,space", "fold", "Open or close the directory",
+             is_in_footer=True, is_in_palette=False),
+    _command("files.open", _F, "fold_open", "l,right", "open", "Open the directory",
+             is_in_palette=False),
+    _command("files.close", _F, "fold_close", "h,left", "close",
+             "Close the directory, or go to the one above", is_in_palette=False),
+    _command("files.fold_all", _F, "fold_all", "z", "fold all",
+             "Close every directory, or open them all", is_in_footer=True),
+    _command("files.added", _F, "toggle_change('added')", "a", "+ added",
+             "Show or hide what the layer adds", is_in_footer=True),
+    _command("files.modified", _F, "toggle_change('modified')", "m", "~ changed",
+             "Show or hide what the layer changes", is_in_footer=True),
+    _command("files.removed", _F, "toggle_change('removed')", "x", "- removed",
+             "Show or hide what the layer removes", is_in_footer=True),
+    _command("files.unchanged", _F, "toggle_change('unchanged')", "u", "unchanged",
+             "Show or hide directories that only lead to a change"),
+    _command("files.sort", _F, "toggle_sort", "s", "sort", "Sort by size, or by name",
+             is_in_footer=True),
+    _command("files.attributes", _F, "toggle_attributes", "p", "attributes",
+             "Show or hide mode and owner"),
+    # Logs
+    _command("logs.follow", _G, "toggle_follow", "f", "follow",
+             "Follow the log's end, or stay where you are", "lamella logs -f CONTAINER",
+             is_in_footer=True),
+    _command("logs.timestamps", _G, "toggle_timestamps", "t", "times",
+             "Show or hide the time of each line", "lamella logs -t CONTAINER",
+             is_in_footer=True),
+    _command("logs.wrap", _G, "toggle_wrap", "w", "wrap", "Wrap long lines, or cut them",
+             is_in_footer=True),
+    _command("logs.only", _G, "screen.filter_log", "F", "only",
+             "Show only the lines that contain a text"),
+    _command("logs.next", _G, "next_hit(1)", "n", "next hit", "Next hit of the search",
+             is_in_palette=False),
+    _command("logs.previous", _G, "next_hit(-1)", "N", "previous hit",
+             "Previous hit of the search", is_in_palette=False),
+    _command("logs.left", _G, "scroll_sideways(-8)", "left,h", "left", "Scroll left",
+             is_in_palette=False),
+    _command("logs.right", _G, "scroll_sideways(8)", "right,l", "right", "Scroll right",
+             is_in_palette=False),
+    _command("logs.save", _G, "screen.save_log", "S", "save", "Save the log to a file",
+             "lamella logs CONTAINER > FILE", is_in_footer=True),
+)  # fmt: skip
+
+COMMAND_IDS = frozenset(command.command_id for command in COMMANDS)
+
+
+def commands_of(*contexts: Context) -> tuple[Command, ...]:
+    """Every command of these contexts, in the table's order."""
+    return tuple(command for command in COMMANDS if command.context in contexts)
+
+
+def bindings_of(*contexts: Context) -> list[Binding]:
+    """Make Textual's bindings; each has an id, so that settings.toml can move it."""
+    return [
+        Binding(
+            command.keys,
+            command.action,
+            command.label,
+            show=command.is_in_footer,
+            tooltip=command.explanation,
+            id=command.command_id,
+        )
+        for command in commands_of(*contexts)
+    ]
+
+
+_KEY_NAMES = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "plus": "+",
+    "escape": "esc",
+    "exclamation_mark": "!",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "pagedown": "pgdn",
+    "pageup": "pgup",
+    "shift+tab": "shift-tab",
+}
+
+
+def display_keys(keys: str) -> str:
+    """Write keys as people know them: `ctrl+k` is `^K`."""
+    shown = []
+    for key in keys.split(","):
+        name = _KEY_NAMES.get(key, key)
+        shown.append(f"^{name[5:].upper()}" if name.startswith("ctrl+") else name)
+    return " ".join(shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clash:
+    """Two commands of contexts that are active together have the same key."""
+
+    key: str
+    first: str
+    second: str
+
+
+_ACTIVE_TOGETHER = (
+    (_E, _L, _I),
+    (_E, _L, _Y),
+    (_E, _L, _C),
+    (_E, _L, _D),
+    (_E, _L, _F),
+    (_E, _L, _G),
+)
+
+
+def find_clashes(overrides: dict[str, str]) -> tuple[Clash, ...]:
+    """Find keys that would do two things at once after the person's changes."""
+    found: dict[tuple[str, str, str], Clash] = {}
+    for contexts in _ACTIVE_TOGETHER:
+        owners: dict[str, str] = {}
+        for command in commands_of(*contexts):
+            for key in overrides.get(command.command_id, command.keys).split(","):
+                first = owners.setdefault(key, command.command_id)
+                if first != command.command_id:
+                    clash = Clash(key=key, first=first, second=command.command_id)
+                    found[clash.key, clash.first, clash.second] = clash
+    return tuple(found.values())

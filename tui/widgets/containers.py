@@ -1,0 +1,93 @@
+"""The Containers pane: state by sign, colour and word, with processor and memory."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from engine.types import ContainerId, ContainerStats, ContainerStatus, ContainerSummary
+from tui import format as formatting
+from tui.keymap import Context, bindings_of
+from tui.sanitise import clean
+from tui.widgets.rows import Cell, RowList, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
+
+
+class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
+    """Every container of the store, or only those that run."""
+
+    BINDINGS = [*bindings_of(Context.LISTS), *bindings_of(Context.CONTAINERS)]
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._figures: dict[ContainerId, tuple[str, str]] = {}
+        self.shows_all = True
+
+    def toggle_all(self) -> None:
+        """Show all containers, or only those that run."""
+        self.shows_all = not self.shows_all
+        self._apply()
+
+    def set_samples(self, samples: tuple[ContainerStats, ...]) -> None:
+        """Show new figures; only rows whose text changed are drawn again."""
+        changed = {}
+        for sample in samples:
+            figures = (
+                formatting.percent(sample.cpu_percent),
+                formatting.optional_size(sample.memory_bytes),
+            )
+            if self._figures.get(sample.container_id) != figures:
+                self._figures[sample.container_id] = figures
+                changed[sample.container_id] = figures
+        if not changed:
+            return
+        self._strips.clear()
+        for index, row in enumerate(self._rows):
+            if row.container_id in changed:
+                self._refresh_row(index)
+
+    def visible_running(self) -> tuple[ContainerId, ...]:
+        """The containers on screen that have something to measure."""
+        top = self.scroll_offset.y
+        return tuple(
+            row.container_id
+            for row in self._rows[top : top + max(1, self.size.height)]
+            if row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+        )
+
+    def _select_rows(self) -> Sequence[ContainerSummary]:
+        rows = super()._select_rows()
+        return rows if self.shows_all else [row for row in rows if row.status in _ALIVE]
+
+    def row_key(self, row: ContainerSummary) -> str:
+        """The id."""
+        return row.container_id
+
+    def row_filter_text(self, row: ContainerSummary) -> str:
+        """Look in name, image, state and id."""
+        return f"{row.name} {row.image} {row.status.value} {row.container_id}"
+
+    def row_cells(self, row: ContainerSummary, width: int) -> list[Cell]:
+        """Draw sign, name, state, processor and memory."""
+        style = formatting.status_style(row.status, row.exit_code)
+        figures_width = 8 + 8 if width >= 36 else 0
+        state_width = 15 if width < 60 else 20
+        image_width = 22 if width >= 84 else 0
+        name_width = max(6, width - 2 - state_width - 1 - figures_width - image_width)
+        cells = [
+            Cell(formatting.status_glyph(row.status, row.exit_code) + " ", style),
+            Cell(fit(clean(row.name, limit=128), name_width - 1) + " ", "strong"),
+            Cell(fit(formatting.status(row, now=time.time()), state_width) + " ", style),
+        ]
+        if image_width:
+            cells.append(Cell(fit(clean(row.image, limit=128), image_width - 1) + " ", "dim"))
+        if figures_width:
+            is_alive = row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+            processor, memory = self._figures.get(row.container_id, ("", ""))
+            cells.append(Cell(fit(processor if is_alive else "", 8, is_right_aligned=True)))
+            cells.append(Cell(fit(memory if is_alive else "", 8, is_right_aligned=True)))
+        return cells

@@ -1,0 +1,254 @@
+"""Tabs that are lines of text in columns: inspect, stats, top, changes."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.types import ChangeKind, ContainerStats
+from tui import format as formatting
+from tui.sanitise import clean, clean_lines
+from tui.widgets.rows import Cell, RowList, fit
+
+if TYPE_CHECKING:
+    from engine.types import (
+        ContainerDetails,
+        ImageDetails,
+        LayerChange,
+        LayerSummary,
+        ProcessInfo,
+    )
+
+HISTORY_SAMPLES = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRow:
+    """One line: its number and its cells, clean."""
+
+    number: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def text(self) -> str:
+        """The line without its styles."""
+        return "".join(cell.text for cell in self.cells)
+
+
+class TextRows(RowList[TextRow], inherit_bindings=False):
+    """Lines of text that can be walked, filtered and copied."""
+
+    def show_lines(self, lines: list[tuple[Cell, ...]]) -> None:
+        """Show other lines."""
+        self.set_rows(tuple(TextRow(number=n, cells=cells) for n, cells in enumerate(lines)))
+
+    def row_key(self, row: TextRow) -> str:
+        """The line's number."""
+        return str(row.number)
+
+    def row_filter_text(self, row: TextRow) -> str:
+        """The whole line."""
+        return row.text
+
+    def row_cells(self, row: TextRow, width: int) -> list[Cell]:
+        """The line's cells; what is too long is cut."""
+        del width
+        return list(row.cells)
+
+
+def _fact(label: str, value: str, style: str = "") -> tuple[Cell, ...]:
+    return (Cell(fit(label, 18), "dim"), Cell(clean(value, limit=2000) or "-", style))
+
+
+def _facts(label: str, values: tuple[str, ...]) -> list[tuple[Cell, ...]]:
+    return [_fact(label if n == 0 else "", value) for n, value in enumerate(values or ("",))]
+
+
+def _heading(text: str) -> tuple[Cell, ...]:
+    return (Cell(text, "accent"),)
+
+
+def _moment(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def image_lines(details: ImageDetails, layer: LayerSummary | None) -> list[tuple[Cell, ...]]:
+    """Everything about an image and the selected step of its history."""
+    summary, config = details.summary, details.config
+    lines: list[tuple[Cell, ...]] = []
+    if layer is not None:
+        lines += [
+            _heading("Layer"),
+            *_facts("Instruction", clean_lines(formatting.instruction(layer.created_by))),
+            _fact("Created", _moment(layer.created_at)),
+            _fact("Size", "no files" if layer.is_empty else formatting.size(layer.size_bytes)),
+            _fact("Entries", str(layer.entry_count)),
+            _fact("Diff id", layer.diff_id or ""),
+            _fact("Chain id", layer.chain_id or ""),
+        ]
+        if layer.comment:
+            lines.append(_fact("Comment", layer.comment))
+        lines.append(())
+    lines += [
+        _heading("Image"),
+        *_facts("Names", summary.names),
+        _fact("Id", summary.image_id),
+        _fact("Digest", details.digest),
+        _fact("Created", _moment(summary.created_at)),
+        _fact("Size", formatting.size(summary.size_bytes)),
+        _fact("Platform", f"{details.operating_system}/{details.architecture}"),
+        _fact("Author", details.author),
+        _fact("Containers", str(summary.container_count)),
+        _fact("Entrypoint", " ".join(config.entrypoint)),
+        _fact("Command", " ".join(config.command)),
+        _fact("User", config.user),
+        _fact("Directory", config.working_directory),
+        *_facts("Environment", config.environment),
+        *_facts("Labels", tuple(f"{name}={value}" for name, value in config.labels)),
+        *_facts("Ports", config.exposed_ports),
+        *_facts("Volumes", config.volumes),
+        _fact("Stop signal", config.stop_signal),
+        (),
+        _heading("Config"),
+    ]
+    lines += [(Cell(line),) for line in clean_lines(details.config_json)]
+    return lines
+
+
+def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
+    """Everything about a container."""
+    summary, limits = details.summary, details.limits
+    state_style = formatting.status_style(summary.status, summary.exit_code)
+    lines = [
+        _heading("Container"),
+        _fact("Name", summary.name, "strong"),
+        _fact("Id", summary.container_id),
+        _fact("State", summary.status.value, state_style),
+        _fact("Exit code", "" if summary.exit_code is None else str(summary.exit_code)),
+    ]
+    if summary.error:
+        lines.append(_fact("Error", summary.error, "bad"))
+    if summary.is_out_of_memory_killed:
+        lines.append(_fact("Killed", "out of memory", "bad"))
+    lines += [
+        _fact("Image", summary.image),
+        _fact("Created", _moment(summary.created_at)),
+        _fact("Started", _moment(summary.started_at)),
+        _fact("Finished", _moment(summary.finished_at)),
+        _fact("Process", "" if details.process_id is None else str(details.process_id)),
+        _fact("Command", " ".join(details.arguments)),
+        _fact("Directory", details.working_directory),
+        _fact("User", details.user),
+        _fact("Hostname", details.hostname),
+        *_facts("Environment", details.environment),
+        *_facts("Labels", tuple(f"{name}={value}" for name, value in details.labels)),
+        (),
+        _heading("Limits"),
+        _fact(
+            "Memory",
+            "none" if limits.memory_bytes is None else formatting.size(limits.memory_bytes),
+        ),
+        _fact("Processors", "none" if limits.cpu_count is None else f"{limits.cpu_count:g}"),
+        _fact("Processes", "none" if limits.pids is None else str(limits.pids)),
+        _fact("Read-only", "yes" if details.is_read_only else "no"),
+        _fact("Stop signal", details.stop_signal),
+        _fact("Stop timeout", f"{details.stop_timeout_seconds:g} s"),
+        (),
+        _heading("On the host"),
+        _fact("Root filesystem", details.snapshotter),
+        _fact("Chain id", details.chain_id),
+        _fact("Writable layer", details.writable_layer_path),
+        _fact("Log", details.log_path),
+        _fact("Cgroup", details.cgroup),
+    ]
+    lines += [(Cell("! ", "warn"), Cell(clean(warning))) for warning in details.warnings]
+    return lines
+
+
+def process_lines(processes: tuple[ProcessInfo, ...]) -> list[tuple[Cell, ...]]:
+    """The processes of a container, as `top` has them."""
+    header = f"{'PID':>8} {'PARENT':>8} {'USER':<10} {'CPU':>7} {'MEMORY':>9} S COMMAND"
+    lines: list[tuple[Cell, ...]] = [(Cell(header, "dim"),)]
+    for process in processes:
+        figures = (
+            f"{process.process_id:>8} {process.parent_process_id:>8} "
+            f"{fit(clean(process.user, limit=64), 10)} {process.cpu_percent:>5.1f} % "
+            f"{formatting.size(process.resident_bytes):>9} {clean(process.state, limit=8):.1} "
+        )
+        lines.append((Cell(figures), Cell(clean(process.command, limit=1000), "strong")))
+    return lines
+
+
+_CHANGE_WORDS = {
+    ChangeKind.ADDED: ("+ added    ", "good"),
+    ChangeKind.MODIFIED: ("~ changed  ", "warn"),
+    ChangeKind.REMOVED: ("- removed  ", "bad"),
+    ChangeKind.UNCHANGED: ("  unchanged", "dim"),
+}
+
+
+def change_lines(changes: tuple[LayerChange, ...]) -> list[tuple[Cell, ...]]:
+    """What the writable layer adds, changes and removes."""
+    return [
+        (Cell(*_CHANGE_WORDS[change.change]), Cell(" /" + clean(change.path, limit=1000)))
+        for change in changes
+    ]
+
+
+class StatsHistory:
+    """The last minute of one container's samples."""
+
+    def __init__(self) -> None:
+        self._samples: deque[ContainerStats] = deque(maxlen=HISTORY_SAMPLES)
+
+    def add(self, sample: ContainerStats) -> None:
+        """Take a sample in."""
+        self._samples.append(sample)
+
+    def lines(self, width: int, *, is_ascii: bool) -> list[tuple[Cell, ...]]:
+        """Figures with a line of the last minute each."""
+        if not self._samples:
+            return []
+        last = self._samples[-1]
+        room = max(8, min(HISTORY_SAMPLES, width - 34))
+        samples = tuple(self._samples)[-room:]
+        processor = tuple(sample.cpu_percent or 0.0 for sample in samples)
+        memory = tuple(float(sample.memory_bytes or 0) for sample in samples)
+        ceiling = max(100.0, *processor)
+        limit = last.memory_limit_bytes
+        of_limit = "" if limit is None else f" / {formatting.size(limit)}"
+        top_memory = float(limit) if limit else max(1.0, *memory) * 1.25
+        spark = formatting.sparkline(processor, ceiling=ceiling, is_ascii=is_ascii)
+        memory_spark = formatting.sparkline(memory, ceiling=top_memory, is_ascii=is_ascii)
+        count = last.process_count
+        return [
+            (
+                Cell(fit("Processor", 14), "dim"),
+                Cell(fit(formatting.percent(last.cpu_percent), 20), "strong"),
+                Cell(spark, "bar"),
+            ),
+            (
+                Cell(fit("Memory", 14), "dim"),
+                Cell(fit(formatting.optional_size(last.memory_bytes) + of_limit, 20), "strong"),
+                Cell(memory_spark, "bar"),
+            ),
+            _fact_short("Processes", "-" if count is None else str(count)),
+            _fact_short(
+                "Network",
+                f"{formatting.size(last.network_received_bytes)} in, "
+                f"{formatting.size(last.network_sent_bytes)} out",
+            ),
+            _fact_short(
+                "Disk",
+                f"{formatting.optional_size(last.block_read_bytes)} read, "
+                f"{formatting.optional_size(last.block_written_bytes)} written",
+            ),
+        ]
+
+
+def _fact_short(label: str, value: str) -> tuple[Cell, ...]:
+    return (Cell(fit(label, 14), "dim"), Cell(value))
