@@ -1,6 +1,7 @@
 """What the host gives: found out by trying, once a boot, and said with a remedy where it lacks.
 
-What cgroups give is told by `engine.cgroups`; `engine.api` puts both together.
+What cgroups give is told by `engine.cgroups`, which ids can be mapped by `engine.runtime`;
+`engine.api` puts it together.
 """
 
 from __future__ import annotations
@@ -8,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import secrets
 import shutil
-import stat
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 _OLDEST_KERNEL = (5, 12)
 """mount_setattr; the youngest call that nothing stands in for."""
-_ENOUGH_IDS = 65536
 _TRIAL_SECONDS = 10.0
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CACHE_VERSION = 1
@@ -40,24 +38,14 @@ class HostFacts:
     """What does not change before the next boot.
 
     Attributes:
+        key: Of what boot, user and store this is true.
         snapshotter: `overlay` or `copy`.
-        user_namespace: `host`, `range` or `single`.
-        features: Without those of cgroups.
+        features: Without those of cgroups and of mapped ids.
     """
 
     key: str
     snapshotter: str
-    user_namespace: str
     features: tuple[HostFeature, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SubordinateIds:
-    """Whether newuidmap can map a range for the user; `problem` and `remedy` if not."""
-
-    has_range: bool
-    problem: str = ""
-    remedy: str = ""
 
 
 def architecture() -> str:
@@ -111,9 +99,7 @@ def _cache_key(scratch: Path) -> str:
                 "user/max_user_namespaces",
             )
         ]
-        helpers = [shutil.which(program) or "" for program in ("newuidmap", "newgidmap")]
-        ids = [str(os.stat(path).st_mtime_ns) for path in _id_files() if os.path.exists(path)]
-        parts = (_CACHE_VERSION, boot, os.geteuid(), scratch, *settings, *helpers, *ids)
+        parts = (_CACHE_VERSION, boot, os.geteuid(), scratch, *settings)
         return " ".join(map(str, parts))
     return secrets.token_hex(8)
 
@@ -142,7 +128,6 @@ def _probe_root(key: str, scratch: Path) -> HostFacts:
     return HostFacts(
         key=key,
         snapshotter="copy" if problem else "overlay",
-        user_namespace="host",
         features=features,
     )
 
@@ -150,7 +135,6 @@ def _probe_root(key: str, scratch: Path) -> HostFacts:
 def _probe_rootless(key: str, scratch: Path) -> HostFacts:
     with _trial_directory(scratch) as directory:
         namespace_problem, overlay_problem = _run_trial(directory)
-    subordinate = find_subordinate_ids()
     overlay = (
         HostFeature(
             name="overlay",
@@ -164,19 +148,12 @@ def _probe_rootless(key: str, scratch: Path) -> HostFacts:
     features = (
         _kernel_feature(),
         _user_namespace_feature(namespace_problem),
-        HostFeature(
-            name="subordinate ids",
-            is_available=subordinate.has_range,
-            detail=subordinate.problem or "a range of ids is mapped",
-            remedy=subordinate.remedy,
-        ),
         overlay,
         _seccomp_feature(),
     )
     return HostFacts(
         key=key,
         snapshotter="overlay" if overlay.is_available else "copy",
-        user_namespace="range" if subordinate.has_range else "single",
         features=features,
     )
 
@@ -267,65 +244,6 @@ def _user_namespace_feature(problem: str) -> HostFeature:
     return HostFeature(
         name="user namespace", is_available=False, detail=problem, remedy=f"As root: {remedy}"
     )
-
-
-def find_subordinate_ids() -> SubordinateIds:
-    """Look for newuidmap, newgidmap and the user's lines in /etc/subuid and /etc/subgid."""
-    user = _user_name()
-    for program in ("newuidmap", "newgidmap"):
-        path = shutil.which(program)
-        if path is None:
-            return SubordinateIds(
-                has_range=False,
-                problem=f"{program} is not installed: only one id is mapped",
-                remedy="As root: apt install uidmap",
-            )
-        if not _has_privilege(path):
-            return SubordinateIds(
-                has_range=False,
-                problem=f"{path} has neither the setuid bit nor capabilities",
-                remedy="As root: apt install --reinstall uidmap",
-            )
-    for path in _id_files():
-        if _count_ids(path, user) < _ENOUGH_IDS:
-            return SubordinateIds(
-                has_range=False,
-                problem=f"{path} gives {user} fewer than {_ENOUGH_IDS} ids: only one is mapped",
-                remedy=(
-                    "As root: usermod --add-subuids 100000-165535 "
-                    f"--add-subgids 100000-165535 {user}"
-                ),
-            )
-    return SubordinateIds(has_range=True)
-
-
-def _id_files() -> tuple[str, str]:
-    return "/etc/subuid", "/etc/subgid"
-
-
-def _count_ids(path: str, user: str) -> int:
-    """Ids in the largest range that the file gives to the user, by name or number."""
-    largest = 0
-    for line in _read(path).splitlines():
-        fields = line.split(":")
-        if len(fields) == 3 and fields[0] in {user, str(os.geteuid())} and fields[2].isdigit():
-            largest = max(largest, int(fields[2]))
-    return largest
-
-
-def _has_privilege(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        if os.stat(path).st_mode & stat.S_ISUID:
-            return True
-        return bool(os.getxattr(path, "security.capability"))
-    return False
-
-
-def _user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
 
 
 def _read(path: str) -> str:

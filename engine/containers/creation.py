@@ -1,0 +1,158 @@
+"""Making containers: the directory is complete before it has its name, the record comes last."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.containers.lifecycle import finish
+from engine.containers.names import draw_container_id, draw_container_name
+from engine.containers.network_files import write_network_files
+from engine.containers.record import ContainerRecord
+from engine.containers.request import check_request, effective_limits, merge_process
+from engine.containers.states import operation_lock, remove_run_directory
+from engine.errors import NameInUseError
+from engine.runtime.spec import StateRecord
+from engine.runtime.state_file import write_state
+from engine.store.durability import raise_store_error
+from engine.types import ContainerId, CreatedContainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.containers.services import ContainerImage, ContainerServices
+    from engine.types import ContainerRequest, ResourceLimits
+
+_MOST_DRAWS = 12
+
+
+async def create_container(
+    services: ContainerServices, request: ContainerRequest
+) -> CreatedContainer:
+    """Make a container without starting it; cancelling or failing leaves nothing.
+
+    Raises:
+        InvalidInputError: The request cannot work.
+        ImageNotFoundError: There is no such image.
+        NameInUseError: Another container has the name.
+    """
+    check_request(request)
+    image = await services.find_image(request.image)
+    record = _new_record(services, request, image)
+    await finish(asyncio.create_task(_create(services, record, has_drawn_name=not request.name)))
+    made = await services.table.get(record.container_id)
+    return CreatedContainer(
+        container_id=record.container_id,
+        name=made.name if made else record.name,
+        warnings=record.warnings,
+    )
+
+
+async def _create(
+    services: ContainerServices, record: ContainerRecord, *, has_drawn_name: bool
+) -> None:
+    directory = services.config.container_directory(record.container_id)
+    run_directory = services.config.container_run_directory(record.container_id)
+    lock = await services.in_thread(
+        operation_lock, services.config, record.container_id, record.name
+    )
+    # Held until the record is there: a sweep takes a directory without either for left over.
+    await lock.acquire()
+    try:
+        async with services.staging.claim("create") as staged:
+            await services.in_thread(_write_files, record, staged)
+            await services.rootfs.prepare(record, staged)
+            await services.in_thread(_put_in_place, staged, directory)
+        try:
+            record = await _insert(services, record, has_drawn_name=has_drawn_name)
+        except BaseException:
+            await services.remove_tree(directory)
+            raise
+    except BaseException:
+        await services.in_thread(remove_run_directory, run_directory)
+        raise
+    finally:
+        lock.release()
+    services.tell("create", record)
+
+
+async def _insert(
+    services: ContainerServices, record: ContainerRecord, *, has_drawn_name: bool
+) -> ContainerRecord:
+    for attempt in range(_MOST_DRAWS):
+        try:
+            await services.table.insert(record)
+        except NameInUseError:
+            if not has_drawn_name or attempt == _MOST_DRAWS - 1:
+                raise
+            record = replace(record, name=draw_container_name(attempt + 1))
+        else:
+            return record
+    raise AssertionError("the loop returns or raises")
+
+
+def _new_record(
+    services: ContainerServices, request: ContainerRequest, image: ContainerImage
+) -> ContainerRecord:
+    container_id = ContainerId(draw_container_id())
+    process = merge_process(image.config, request, container_id=container_id)
+    limits = effective_limits(request.limits)
+    labels = dict(image.config.labels) | dict(request.labels)
+    return ContainerRecord(
+        container_id=container_id,
+        name=request.name or draw_container_name(),
+        image=image.name,
+        image_id=image.image_id,
+        layers=image.layers,
+        created_at_ns=time.time_ns(),
+        arguments=process.arguments,
+        environment=process.environment,
+        working_directory=process.working_directory,
+        user=process.user,
+        hostname=process.hostname,
+        labels=tuple(labels.items()),
+        memory_bytes=limits.memory_bytes,
+        cpu_count=limits.cpu_count,
+        pids=limits.pids,
+        is_read_only=request.is_read_only,
+        is_removed_on_exit=request.is_removed_on_exit,
+        stop_signal=process.stop_signal,
+        stop_timeout_seconds=process.stop_timeout_seconds,
+        snapshotter=services.snapshotter,
+        warnings=_warnings(services, request.limits),
+    )
+
+
+def _warnings(services: ContainerServices, limits: ResourceLimits) -> tuple[str, ...]:
+    """What was asked for that this host does not give; defaults that it lacks are not worth it."""
+    missing = services.cgroups.missing_limits
+    asked = (
+        ("memory", "--memory", limits.memory_bytes),
+        ("cpu", "--cpus", limits.cpu_count),
+        ("pids", "--pids-limit", limits.pids),
+    )
+    return tuple(
+        f"{option} has no effect: {missing[controller]}"
+        for controller, option, value in asked
+        if value and value > 0 and controller in missing
+    )
+
+
+def _write_files(record: ContainerRecord, directory: Path) -> None:
+    try:
+        (directory / "rootfs").mkdir(mode=0o755, exist_ok=True)
+        write_network_files(directory, hostname=record.hostname, name=record.name)
+        write_state(str(directory), StateRecord(), is_durable=True)
+    except OSError as error:
+        raise_store_error(error, directory)
+
+
+def _put_in_place(staged: Path, directory: Path) -> None:
+    try:
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.rename(staged, directory)
+    except OSError as error:
+        raise_store_error(error, directory)

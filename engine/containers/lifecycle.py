@@ -1,0 +1,256 @@
+"""Start, stop, kill, restart, pause and unpause: what changes whether a container's program runs.
+
+The monitor of a container puts what concurrent callers ask of it in order. Starting, renaming and
+removing hold the container's operation lock besides, so that two applications do not do it at
+once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal as signal_numbers
+from typing import TYPE_CHECKING
+
+from engine.containers.recovery import recover_container
+from engine.containers.spec import build_spec
+from engine.containers.state_table import Operation, check
+from engine.containers.states import (
+    operation_lock,
+    read_watched_state,
+    remove_run_directory,
+    status_of,
+)
+from engine.errors import (
+    ContainerNotFoundError,
+    ContainerStateError,
+    EngineError,
+    MonitorLostError,
+)
+from engine.runtime.isolation import parse_signal
+from engine.runtime.protocol import MonitorCall
+from engine.types import ContainerStatus, ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engine.containers.record import ContainerRecord
+    from engine.containers.services import ContainerServices
+    from engine.runtime.spec import StateRecord
+
+
+async def current_state(services: ContainerServices, record: ContainerRecord) -> StateRecord:
+    """Read a container's state; one that lost its monitor is first written down as exited."""
+    state, is_lost = await services.in_thread(
+        read_watched_state, services.config, record.container_id
+    )
+    if is_lost and await recover_container(services, record):
+        state, _ = await services.in_thread(
+            read_watched_state, services.config, record.container_id
+        )
+    return state
+
+
+@contextlib.asynccontextmanager
+async def exclusively(
+    services: ContainerServices, record: ContainerRecord
+) -> AsyncIterator[ContainerRecord]:
+    """Hold a container's operation lock; yields its record as it is under the lock.
+
+    Waits for whoever holds it. Cancelling gives up the wait.
+
+    Raises:
+        ContainerNotFoundError: It was removed meanwhile.
+    """
+    lock = await services.in_thread(
+        operation_lock, services.config, record.container_id, record.name
+    )
+    await lock.acquire()
+    try:
+        fresh = await services.table.get(record.container_id)
+        if fresh is None:
+            await services.in_thread(
+                remove_run_directory, services.config.container_run_directory(record.container_id)
+            )
+            raise ContainerNotFoundError(record.name)
+        yield fresh
+    finally:
+        lock.release()
+
+
+async def start_container(services: ContainerServices, record: ContainerRecord) -> None:
+    """Start a created or exited container; returns when its program runs.
+
+    Raises:
+        StartError: The program could not be started; the container stays what it was.
+        ContainerStateError: It is not to be started now.
+    """
+    async with exclusively(services, record) as fresh:
+        await _start_exclusively(services, fresh, Operation.START)
+
+
+async def _start_exclusively(
+    services: ContainerServices, record: ContainerRecord, operation: Operation
+) -> None:
+    _check(operation, await current_state(services, record), record)
+    spec = await services.in_thread(
+        build_spec,
+        record,
+        config=services.config,
+        rootfs=services.rootfs.describe(record),
+        cgroup_mode=services.cgroups.mode,
+        cgroup_parent=services.cgroups.parent,
+        is_rootless=services.is_rootless,
+        has_seccomp=services.has_seccomp,
+    )
+    await services.runtime.start(spec)
+
+
+async def stop_container(
+    services: ContainerServices,
+    record: ContainerRecord,
+    *,
+    timeout_seconds: float | None = None,
+    signal: str | None = None,
+) -> ExitStatus:
+    """Ask a container to end, insist after the timeout, and wait for the end."""
+    number = parse_signal(signal or record.stop_signal)
+    timeout = record.stop_timeout_seconds if timeout_seconds is None else timeout_seconds
+    _check(Operation.STOP, await current_state(services, record), record)
+    call = MonitorCall(call="stop", signal=number, timeout_seconds=timeout)
+    try:
+        state = await _call(services, record, call)
+    except (ContainerStateError, MonitorLostError):
+        # It ended by itself, or its monitor did: either way it does not run now.
+        state = await current_state(services, record)
+        _refuse_if_running(state, record, Operation.STOP)
+    return exit_status(state)
+
+
+async def kill_container(
+    services: ContainerServices, record: ContainerRecord, *, signal: str = "SIGKILL"
+) -> None:
+    """Send a signal to a container's first process; SIGKILL waits until it has ended."""
+    number = parse_signal(signal)
+    _check(Operation.KILL, await current_state(services, record), record)
+    try:
+        await _call(services, record, MonitorCall(call="signal", signal=number))
+    except MonitorLostError:
+        await current_state(services, record)
+        if number != signal_numbers.SIGKILL:
+            raise
+    except ContainerStateError:
+        _check(Operation.KILL, await current_state(services, record), record)
+        raise
+
+
+async def restart_container(
+    services: ContainerServices, record: ContainerRecord, *, timeout_seconds: float | None = None
+) -> None:
+    """Stop a container if it runs, then start it."""
+    async with exclusively(services, record) as fresh:
+        state = await current_state(services, fresh)
+        _check(Operation.RESTART, state, fresh)
+        if status_of(state) not in {ContainerStatus.CREATED, ContainerStatus.EXITED}:
+            try:
+                await stop_container(services, fresh, timeout_seconds=timeout_seconds)
+            except ContainerStateError as error:
+                if not error.is_already_done:
+                    raise
+        await _start_exclusively(services, fresh, Operation.START)
+        services.tell("restart", fresh)
+
+
+async def pause_container(services: ContainerServices, record: ContainerRecord) -> None:
+    """Freeze every process of a running container."""
+    await _freeze_or_thaw(services, record, Operation.PAUSE)
+
+
+async def unpause_container(services: ContainerServices, record: ContainerRecord) -> None:
+    """Let a paused container go on."""
+    await _freeze_or_thaw(services, record, Operation.UNPAUSE)
+
+
+async def _freeze_or_thaw(
+    services: ContainerServices, record: ContainerRecord, operation: Operation
+) -> None:
+    _check(operation, await current_state(services, record), record)
+    try:
+        await _call(services, record, MonitorCall(call=operation.value))
+    except (ContainerStateError, MonitorLostError):
+        # Somebody was quicker: say what the state is now.
+        _check(operation, await current_state(services, record), record)
+        raise
+
+
+async def end_now(services: ContainerServices, record: ContainerRecord) -> StateRecord:
+    """Kill a container if it runs, and return the state when it does not.
+
+    Raises:
+        EngineError: It could not be killed.
+    """
+    state = await current_state(services, record)
+    if status_of(state) not in {
+        ContainerStatus.RUNNING,
+        ContainerStatus.PAUSED,
+        ContainerStatus.RESTARTING,
+    }:
+        return state
+    call = MonitorCall(call="signal", signal=signal_numbers.SIGKILL)
+    try:
+        return await _call(services, record, call)
+    except (ContainerStateError, MonitorLostError):
+        state = await current_state(services, record)
+        if status_of(state) is ContainerStatus.EXITED:
+            return state
+        raise EngineError(
+            f"could not kill container: {record.name} still runs and its monitor does not answer"
+        ) from None
+
+
+def exit_status(state: StateRecord) -> ExitStatus:
+    """How a container that does not run ended the last time."""
+    return ExitStatus(
+        exit_code=max(0, state.exit_code),
+        is_out_of_memory_killed=state.is_out_of_memory_killed,
+        error=state.error,
+    )
+
+
+async def _call(
+    services: ContainerServices, record: ContainerRecord, call: MonitorCall
+) -> StateRecord:
+    directory = services.config.container_run_directory(record.container_id)
+    return await services.runtime.call(directory, record.container_id, call)
+
+
+def _check(operation: Operation, state: StateRecord, record: ContainerRecord) -> None:
+    check(operation, status_of(state), container_id=record.container_id, name=record.name)
+
+
+def _refuse_if_running(state: StateRecord, record: ContainerRecord, operation: Operation) -> None:
+    if status_of(state) in {ContainerStatus.RUNNING, ContainerStatus.PAUSED}:
+        raise ContainerStateError(
+            f"container {record.name} still runs and its monitor does not answer",
+            container_id=record.container_id,
+            status=state.status,
+            operation=operation.value,
+            hint=f"`lamella rm -f {record.name}` ends it",
+        )
+
+
+async def tell_monitor_name(
+    services: ContainerServices, record: ContainerRecord, name: str
+) -> None:
+    """Let a running container's monitor use a new name in its events."""
+    with contextlib.suppress(ContainerStateError, MonitorLostError):
+        await _call(services, record, MonitorCall(call="rename", name=name))
+
+
+async def finish(work: asyncio.Task[None]) -> None:
+    """Wait for work that must be done even if the caller is cancelled meanwhile."""
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await work
+        raise

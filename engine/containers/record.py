@@ -1,0 +1,64 @@
+"""What is decided about a container when it is made, and kept as a document in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from engine.errors import StoreError
+from engine.types import ContainerId, ImageId  # noqa: TC001  (msgspec reads the annotations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRecord:
+    """One container, without what changes while it runs (that is in its state.json).
+
+    Attributes:
+        image: The name that it was made from, or a short image id.
+        layers: Chain ids, bottom first.
+        stop_signal: As it was written, such as `SIGTERM` or `15`.
+        warnings: What the host could not give when it was made.
+    """
+
+    container_id: ContainerId
+    name: str
+    image: str
+    image_id: ImageId
+    layers: tuple[str, ...]
+    created_at_ns: int
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    hostname: str
+    labels: tuple[tuple[str, str], ...]
+    memory_bytes: int | None
+    cpu_count: float | None
+    pids: int | None
+    is_read_only: bool
+    is_removed_on_exit: bool
+    stop_signal: str
+    stop_timeout_seconds: float
+    snapshotter: str
+    warnings: tuple[str, ...] = ()
+
+
+def encode_container(record: ContainerRecord) -> str:
+    """Return the record as a JSON document."""
+    return msgspec.json.encode(record).decode()
+
+
+def decode_container(document: str | bytes) -> ContainerRecord:
+    """Read a record.
+
+    Raises:
+        StoreError: It is damaged, or of a version that this program does not know.
+    """
+    try:
+        return msgspec.json.decode(document, type=ContainerRecord)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise StoreError(
+            f"a container record is damaged: {error}",
+            hint="It may come from a newer version of Lamella",
+        ) from error

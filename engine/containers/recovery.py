@@ -1,0 +1,103 @@
+"""Writing down the end of containers whose monitor could not: it was killed, or the host was.
+
+Whoever holds a monitor's lock may write in its place. The kernel has killed the container's
+first process with the monitor; what else is left of the run is looked for by control group, and
+by the process id if its start time is still the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.cgroups.leftovers import remove_group
+from engine.containers.states import (
+    LIVE_STATUSES,
+    monitor_lock,
+    read_container_state,
+    status_of,
+    write_container_state,
+)
+from engine.linux.process import start_ticks
+from engine.types import ContainerStatus
+
+if TYPE_CHECKING:
+    from engine.containers.record import ContainerRecord
+    from engine.containers.services import ContainerServices
+    from engine.runtime.spec import StateRecord
+
+EXIT_CODE = 137
+MONITOR_WAS_KILLED = "monitor was killed"
+HOST_WAS_RESTARTED = "host was restarted"
+
+
+async def recover_container(services: ContainerServices, record: ContainerRecord) -> bool:
+    """Write down the end of a container that is said to run but has no monitor.
+
+    Safe beside other engines that do the same: one of them gets the lock.
+
+    Returns:
+        Whether this call wrote it down.
+
+    Raises:
+        StoreError: The record cannot be written.
+    """
+    state = await services.in_thread(_recover, services, record)
+    if state is None:
+        return False
+    lasted = max(0, state.finished_at_ns - state.started_at_ns) // 10**9
+    services.tell("die", record, exitCode=str(state.exit_code), execDuration=str(lasted))
+    return True
+
+
+def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecord | None:
+    config = services.config
+    with monitor_lock(config, record.container_id) as is_ours:
+        if not is_ours:
+            return None
+        # Under the lock: a monitor that just ended has written the truth already.
+        state = read_container_state(config, record.container_id)
+        if status_of(state) not in LIVE_STATUSES:
+            return None
+        is_from_earlier_boot = state.started_at_ns < _boot_time_ns()
+        if not is_from_earlier_boot:
+            _kill_first_process(state)
+        for path in state.cgroup_paths:
+            remove_group(path)
+        ended = replace(
+            state,
+            status=ContainerStatus.EXITED.value,
+            process_id=0,
+            process_start_ticks=0,
+            monitor_process_id=0,
+            monitor_start_ticks=0,
+            finished_at_ns=time.time_ns(),
+            exit_code=EXIT_CODE,
+            error=HOST_WAS_RESTARTED if is_from_earlier_boot else MONITOR_WAS_KILLED,
+            cgroup_paths=(),
+        )
+        write_container_state(config, record.container_id, ended)
+        with contextlib.suppress(OSError):
+            (config.container_run_directory(record.container_id) / "attach.sock").unlink()
+        return ended
+
+
+def _kill_first_process(state: StateRecord) -> None:
+    if not state.process_id or not state.process_start_ticks:
+        return
+    with contextlib.suppress(OSError):
+        pidfd = os.pidfd_open(state.process_id)
+        try:
+            # Asked after the descriptor was opened: from here on it is the same process.
+            if start_ticks(state.process_id) == state.process_start_ticks:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
+def _boot_time_ns() -> int:
+    return time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -1,0 +1,32 @@
+"""What container operations need of the runtime; `engine.runtime.supervisor` has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.runtime.protocol import MonitorCall
+    from engine.runtime.spec import ContainerSpec, StateRecord
+
+
+class ContainerRuntime(Protocol):
+    """Starts monitors and talks to those that run."""
+
+    async def start(self, spec: ContainerSpec) -> StateRecord:
+        """Start a container; returns when its program runs.
+
+        Raises:
+            StartError: The program could not be started; the monitor has written down why.
+            OperationInProgressError: A monitor holds the container's lock.
+            LauncherError: The launcher is gone and could not be started again.
+        """
+
+    async def call(self, run_directory: Path, container_id: str, call: MonitorCall) -> StateRecord:
+        """Ask a container's monitor; `stop` and SIGKILL answer when the container has ended.
+
+        Raises:
+            ContainerStateError: Nobody listens: the container does not run (any more).
+            MonitorLostError: The monitor ended before it answered.
+        """

@@ -1,0 +1,103 @@
+"""From a container's record to what its monitor is told."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from engine.containers.network_files import network_file_mounts
+from engine.linux.seccomp_compiler import compile_filter
+from engine.runtime.isolation import (
+    DEFAULT_CAPABILITIES,
+    DEFAULT_SHARED_MEMORY_BYTES,
+    DEFAULT_UMASK,
+    DEVICE_RULES,
+    READ_ONLY_PATHS,
+    default_sysctls,
+    masked_paths,
+    parse_signal,
+)
+from engine.runtime.spec import (
+    SPEC_VERSION,
+    CgroupSpec,
+    ContainerSpec,
+    LogSpec,
+    ProcessSpec,
+)
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+    from engine.containers.record import ContainerRecord
+    from engine.runtime.spec import RootfsSpec
+
+LOG_FILE = "log"
+LOG_FILE_BYTES = 64 << 20
+LOG_FILE_COUNT = 5
+_CPU_PERIOD_MICROSECONDS = 100_000
+
+
+def build_spec(
+    record: ContainerRecord,
+    *,
+    config: EngineConfig,
+    rootfs: RootfsSpec,
+    cgroup_mode: str,
+    cgroup_parent: str,
+    is_rootless: bool,
+    has_seccomp: bool,
+) -> ContainerSpec:
+    """Put together everything that the monitor needs; a few milliseconds the first time."""
+    directory = config.container_directory(record.container_id)
+    return ContainerSpec(
+        version=SPEC_VERSION,
+        container_id=record.container_id,
+        name=record.name,
+        image=record.image,
+        container_directory=str(directory),
+        run_directory=str(config.container_run_directory(record.container_id)),
+        events_path=str(config.events_path),
+        hostname=record.hostname,
+        is_rootless=is_rootless,
+        rootfs=rootfs,
+        process=_process(record, has_seccomp=has_seccomp),
+        cgroup=_cgroup(record, mode=cgroup_mode, parent=cgroup_parent),
+        log=LogSpec(
+            path=str(directory / LOG_FILE), file_bytes=LOG_FILE_BYTES, file_count=LOG_FILE_COUNT
+        ),
+        file_mounts=network_file_mounts(directory),
+        masked_paths=masked_paths(),
+        read_only_paths=READ_ONLY_PATHS,
+        sysctls=default_sysctls(is_rootless=is_rootless),
+        shared_memory_bytes=DEFAULT_SHARED_MEMORY_BYTES,
+        stop_signal=parse_signal(record.stop_signal),
+        stop_timeout_seconds=record.stop_timeout_seconds,
+    )
+
+
+def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
+    program = compile_filter(DEFAULT_CAPABILITIES) if has_seccomp else b""
+    return ProcessSpec(
+        arguments=record.arguments,
+        environment=record.environment,
+        working_directory=record.working_directory,
+        user=record.user,
+        capabilities=tuple(sorted(DEFAULT_CAPABILITIES)),
+        has_no_new_privileges=False,
+        umask=DEFAULT_UMASK,
+        seccomp_filter=base64.b64encode(program).decode("ascii"),
+    )
+
+
+def _cgroup(record: ContainerRecord, *, mode: str, parent: str) -> CgroupSpec:
+    quota = None
+    if record.cpu_count is not None:
+        quota = max(1000, round(record.cpu_count * _CPU_PERIOD_MICROSECONDS))
+    return CgroupSpec(
+        name=record.container_id,
+        mode=mode,
+        parent=parent,
+        memory_bytes=record.memory_bytes,
+        cpu_quota_microseconds=quota,
+        pids=record.pids,
+        device_rules=DEVICE_RULES,
+    )

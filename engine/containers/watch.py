@@ -1,0 +1,88 @@
+"""Noticing at once when a monitor is killed: a descriptor of each is watched on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from engine.containers.lifecycle import current_state
+from engine.containers.states import LIVE_STATUSES, read_watched_state, status_of
+from engine.errors import EngineError
+from engine.linux.process import start_ticks
+
+if TYPE_CHECKING:
+    from engine.containers.services import ContainerServices
+    from engine.runtime.spec import StateRecord
+
+
+class MonitorWatch:
+    """Watches the monitors of running containers, whoever started them.
+
+    `follow` and `follow_all` may be called as often as one likes: a monitor is watched once.
+    """
+
+    def __init__(self, services: ContainerServices) -> None:
+        self._services = services
+        self._pidfds: dict[str, int] = {}
+        self._ended: asyncio.Queue[str] = asyncio.Queue()
+        self._is_closed = False
+
+    async def run(self) -> None:
+        """Write down the end of every container whose monitor ends without doing so; for ever."""
+        while True:
+            container_id = await self._ended.get()
+            record = await self._services.table.get(container_id)
+            if record is not None:
+                # A store that cannot be written now is tried again by whoever looks next.
+                with contextlib.suppress(EngineError):
+                    await current_state(self._services, record)
+                # Meanwhile it may have been started again.
+                await self.follow(container_id)
+
+    async def follow_all(self) -> None:
+        """Watch the monitor of every container that runs now."""
+        for record in await self._services.table.list():
+            await self.follow(record.container_id)
+
+    async def follow(self, container_id: str) -> None:
+        """Watch the monitor of a container, if it runs."""
+        if self._is_closed or container_id in self._pidfds:
+            return
+        state, is_lost = await self._services.in_thread(
+            read_watched_state, self._services.config, container_id
+        )
+        is_live = status_of(state) in LIVE_STATUSES and not is_lost
+        if is_live and container_id not in self._pidfds:
+            self._open(container_id, state)
+
+    def _open(self, container_id: str, state: StateRecord) -> None:
+        try:
+            pidfd = os.pidfd_open(state.monitor_process_id)
+        except OSError:
+            self._ended.put_nowait(container_id)
+            return
+        # Asked after the descriptor was opened: from here on it is the same process.
+        if self._is_closed or start_ticks(state.monitor_process_id) != state.monitor_start_ticks:
+            os.close(pidfd)
+            self._ended.put_nowait(container_id)
+            return
+        self._pidfds[container_id] = pidfd
+        asyncio.get_running_loop().add_reader(pidfd, self._note_end, container_id)
+
+    def _note_end(self, container_id: str) -> None:
+        self._close_one(container_id)
+        self._ended.put_nowait(container_id)
+
+    def _close_one(self, container_id: str) -> None:
+        pidfd = self._pidfds.pop(container_id, -1)
+        if pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(pidfd)
+            os.close(pidfd)
+
+    def close(self) -> None:
+        """Stop watching; the containers go on."""
+        self._is_closed = True
+        for container_id in tuple(self._pidfds):
+            self._close_one(container_id)
