@@ -1,0 +1,709 @@
+"""From a layer's tar to its directory, as overlayfs wants it.
+
+Everything goes through descriptors: a parent is opened beneath the layer's root without
+following links, and acted in by one name. A link in the way is resolved by hand, as text, inside
+the merged view. So an entry can name anything, and another process can swap directories for links
+while this works: nothing is ever written outside.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from engine.errors import ArchiveError, NoSpaceError, UnsafePathError
+from engine.linux.files import copy_contents, descriptor_path, open_beneath, remove_tree
+from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index
+from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_opaque, is_whiteout
+from engine.snapshots.scan import entry_of
+from engine.snapshots.tar import TarEntry, TarKind, TarReader
+from engine.types import FileKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WHITEOUT_PREFIX = b".wh."
+_OPAQUE_NAME = b".wh..wh..opq"
+_AUFS_PREFIX = b".wh..wh."
+_ZEROES = bytes(1 << 18)
+_LINK_LIMIT = 40
+_OPEN_PARENTS = 64
+_PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOWEST_FREE_BYTES = 16 << 20
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+_KINDS = {
+    TarKind.CHARACTER_DEVICE: (FileKind.CHARACTER_DEVICE, stat.S_IFCHR),
+    TarKind.BLOCK_DEVICE: (FileKind.BLOCK_DEVICE, stat.S_IFBLK),
+    TarKind.FIFO: (FileKind.FIFO, stat.S_IFIFO),
+}
+
+
+class LayerApplier:
+    """Unpacks one layer into an empty directory; used once, blocking."""
+
+    def __init__(
+        self, root: int, *, lowers: LowerLayers, label: str, uses_user_xattrs: bool
+    ) -> None:
+        """Prepare to unpack.
+
+        Args:
+            root: Descriptor of the layer's directory.
+            lowers: The layers below.
+            label: What errors call the layer.
+            uses_user_xattrs: Mark opaque directories by `user.` instead of `trusted.`.
+        """
+        self._root = root
+        self._lowers = lowers
+        self._label = label
+        self._opaque_name = "user.overlay.opaque" if uses_user_xattrs else "trusted.overlay.opaque"
+        self._user_id, self._group_id = os.geteuid(), os.getegid()
+        self._can_chown = True
+        self._parents: dict[bytes, int] = {}
+        self._entries: dict[bytes, LayerEntry] = {}
+        # Modes and times of directories come last: writing into them would spoil both.
+        self._directories: dict[bytes, tuple[int, int]] = {}
+        self._warnings: dict[str, int] = {}
+
+    def apply(self, reader: TarReader, *, on_entry: Callable[[], None]) -> LayerIndex:
+        """Unpack every entry and return the index; `on_entry` is called once for each.
+
+        Raises:
+            ArchiveError: The layer is damaged, or an UnsafePathError: it climbs out.
+            NoSpaceError: The disk is full.
+            OSError: Anything else that the file system says.
+        """
+        try:
+            for entry in reader:
+                self._apply_entry(entry, reader)
+                on_entry()
+            self._finish_root()
+            self._finish_directories()
+        finally:
+            self._forget_parents()
+        return make_index(self._entries.values())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the host could not make as the layer has it, one sentence each."""
+        return tuple(
+            f"{text} ({count:,} times)" if count > 1 else text
+            for text, count in self._warnings.items()
+        )
+
+    def _warn(self, text: str) -> None:
+        self._warnings[text] = self._warnings.get(text, 0) + 1
+
+    def _error(self, name: bytes, reason: str) -> ArchiveError:
+        return ArchiveError(self._label, f"entry {os.fsdecode(name)!r}: {reason}")
+
+    # --- paths --------------------------------------------------------------------------------
+
+    def _clean(self, name: bytes, *, what: bytes) -> bytes:
+        """A path relative to the root; absolute ones count from the root, as other tools do."""
+        if b"//" not in name and b"." not in name and name[:1] != b"/" and name[-1:] != b"/":
+            return name
+        names = [part for part in name.split(b"/") if part and part != b"."]
+        if b".." in names:
+            depth = 0
+            kept: list[bytes] = []
+            for part in names:
+                depth += -1 if part == b".." else 1
+                if depth < 0:
+                    raise UnsafePathError(
+                        self._label, os.fsdecode(what), "it climbs out of the layer"
+                    )
+                if part == b"..":
+                    kept.pop()
+                else:
+                    kept.append(part)
+            names = kept
+        return b"/".join(names)
+
+    def _forget_parents(self) -> None:
+        for descriptor in self._parents.values():
+            os.close(descriptor)
+        self._parents.clear()
+
+    def _parent(self, path: bytes) -> tuple[int, bytes]:
+        """Open the directory at `path`, making it if missing; also its canonical path."""
+        known = self._parents.get(path)
+        if known is not None:
+            return known, path
+        try:
+            descriptor = open_beneath(self._root, path, _PARENT_FLAGS)
+        except OSError as error:
+            if error.errno not in _MISSING:
+                raise
+            path = self._make_parent(path)
+            known = self._parents.get(path)
+            if known is not None:
+                return known, path
+            descriptor = open_beneath(self._root, path, _PARENT_FLAGS)
+        if len(self._parents) >= _OPEN_PARENTS:
+            self._forget_parents()
+        self._parents[path] = descriptor
+        return descriptor, path
+
+    def _make_parent(self, path: bytes) -> bytes:
+        """Make a missing directory, following links of this layer and of those below.
+
+        A parent that only a lower layer has gets its look from there, so that merging changes
+        nothing; one that is nowhere is made as mkdir(1) would.
+        """
+        done: list[bytes] = []
+        pending = [part for part in reversed(path.split(b"/")) if part]
+        links = 0
+        while pending:
+            name = pending.pop()
+            if name == b"..":
+                # Only from a link's target; above the root is the root, as in a chroot.
+                del done[-1:]
+                continue
+            target = self._enter(b"/".join(done), name)
+            if target is None:
+                done.append(name)
+                continue
+            links += 1
+            if links > _LINK_LIMIT:
+                raise self._error(path, "too many symbolic links lead to it")
+            if target.startswith(b"/"):
+                done.clear()
+            pending.extend(part for part in reversed(target.split(b"/")) if part and part != b".")
+        return b"/".join(done)
+
+    def _enter(self, parent_path: bytes, name: bytes) -> bytes | None:
+        """Make sure that a name is a directory; or return the target if it is a link."""
+        path = parent_path + b"/" + name if parent_path else name
+        parent = open_beneath(self._root, parent_path, _PARENT_FLAGS)
+        try:
+            try:
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            except FileNotFoundError:
+                return self._enter_lower(parent, path, name)
+            if stat.S_ISLNK(status.st_mode):
+                return os.readlink(name, dir_fd=parent)
+            if stat.S_ISDIR(status.st_mode):
+                return None
+            if not is_whiteout(status):
+                raise self._error(path, "something is to be put into it, but it is no directory")
+            os.unlink(name, dir_fd=parent)
+            self._make_implicit(parent, path, name, below=None)
+            self._set_opaque(path)
+            return None
+        finally:
+            os.close(parent)
+
+    def _enter_lower(self, parent: int, path: bytes, name: bytes) -> bytes | None:
+        below = None if self._is_cut_off(path) else self._lowers.open(path)
+        try:
+            if below is not None:
+                mode = os.fstat(below).st_mode
+                if stat.S_ISLNK(mode):
+                    return os.readlink(b"", dir_fd=below)
+                if not stat.S_ISDIR(mode):
+                    os.close(below)
+                    below = None
+            self._make_implicit(parent, path, name, below=below)
+            return None
+        finally:
+            if below is not None:
+                os.close(below)
+
+    def _is_cut_off(self, path: bytes) -> bool:
+        """Whether this layer itself hides what is below a path."""
+        if self._lowers.is_empty:
+            return True
+        while path:
+            path = path.rpartition(b"/")[0]
+            entry = self._entries.get(path)
+            if entry is not None and entry.is_opaque:
+                return True
+        return False
+
+    def _make_implicit(self, parent: int, path: bytes, name: bytes, *, below: int | None) -> None:
+        os.mkdir(name, 0o700, dir_fd=parent)
+        descriptor = open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            mode, mtime_ns = 0o755, 0
+            if below is not None:
+                status = os.fstat(below)
+                mode, mtime_ns = stat.S_IMODE(status.st_mode), status.st_mtime_ns
+                copy_directory_look(below, descriptor)
+            self._entries[path] = entry_of(path, descriptor, mode=mode, mtime_ns=mtime_ns)
+            self._directories[path] = (mode, mtime_ns)
+        finally:
+            os.close(descriptor)
+
+    # --- entries ------------------------------------------------------------------------------
+
+    def _apply_entry(self, entry: TarEntry, reader: TarReader) -> None:
+        path = self._clean(entry.name, what=entry.name)
+        parent_path, _, name = path.rpartition(b"/")
+        if not path:
+            if entry.kind is not TarKind.DIRECTORY:
+                raise self._error(entry.name, "only a directory can be the root")
+            self._apply_directory(self._root, b"", b"", entry)
+            return
+        if len(name) > 255:
+            raise self._error(entry.name, "its name is longer than 255 bytes")
+        parent, parent_path = self._parent(parent_path)
+        path = parent_path + b"/" + name if parent_path else name
+        if name.startswith(_WHITEOUT_PREFIX):
+            self._apply_whiteout(parent, parent_path, name, entry)
+        elif entry.kind is TarKind.DIRECTORY:
+            self._apply_directory(parent, path, name, entry)
+        elif entry.kind is TarKind.FILE:
+            self._apply_file(parent, path, name, entry, reader)
+        elif entry.kind is TarKind.SYMLINK:
+            self._apply_symlink(parent, path, name, entry)
+        elif entry.kind is TarKind.HARD_LINK:
+            self._apply_hard_link(path, name, entry)
+        else:
+            self._apply_node(parent, path, name, entry)
+
+    def _clear(self, parent: int, path: bytes, name: bytes) -> None:
+        """Remove what an earlier entry of this layer made at a path."""
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
+            self._forget_parents_below(path)
+        prefix = path[: len(path) - len(name)]
+
+        def forget(removed: bytes) -> None:
+            self._entries.pop(prefix + removed, None)
+            self._directories.pop(prefix + removed, None)
+
+        remove_tree(parent, name, on_removed=forget)
+
+    def _forget_parents_below(self, path: bytes) -> None:
+        for known in [
+            known for known in self._parents if known == path or known.startswith(path + b"/")
+        ]:
+            os.close(self._parents.pop(known))
+
+    def _create(self, parent: int, path: bytes, name: bytes) -> int:
+        try:
+            return os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, path, name)
+            return os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent)
+
+    def _record(
+        self,
+        path: bytes,
+        kind: FileKind,
+        entry: TarEntry,
+        *,
+        link: bytes = b"",
+        content_digest: bytes = b"",
+        device: int = 0,
+        is_opaque: bool = False,
+        is_placeholder: bool = False,
+    ) -> None:
+        size = entry.size if kind is FileKind.FILE else 0
+        self._entries[path] = LayerEntry(
+            path=path,
+            kind=kind,
+            mode=entry.mode if kind is not FileKind.SYMLINK else 0o777,
+            user_id=entry.user_id,
+            group_id=entry.group_id,
+            size_bytes=size,
+            mtime_ns=entry.mtime_ns,
+            xattrs_digest=digest_xattrs(entry.xattrs) if entry.xattrs else b"",
+            link=link,
+            content_digest=content_digest,
+            device=device,
+            is_opaque=is_opaque,
+            is_placeholder=is_placeholder,
+        )
+
+    def _apply_file(
+        self, parent: int, path: bytes, name: bytes, entry: TarEntry, reader: TarReader
+    ) -> None:
+        if entry.data_bytes > _LOWEST_FREE_BYTES:
+            self._check_room(entry.data_bytes)
+        descriptor = self._create(parent, path, name)
+        try:
+            digest = self._write(descriptor, entry, reader)
+            mode = entry.mode
+            if not self._chown(descriptor, entry):
+                mode &= 0o1777
+            os.fchmod(descriptor, mode)
+            if entry.xattrs:
+                self._set_xattrs(descriptor, entry)
+            os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
+        finally:
+            os.close(descriptor)
+        self._record(path, FileKind.FILE, entry, content_digest=digest)
+
+    def _check_room(self, size_bytes: int) -> None:
+        """Refuse what cannot fit before the disk is full for everybody else."""
+        disk = os.fstatvfs(self._root)
+        if size_bytes > disk.f_bavail * disk.f_frsize:
+            raise NoSpaceError(self._label)
+
+    def _write(self, descriptor: int, entry: TarEntry, reader: TarReader) -> bytes:
+        digest = hashlib.sha256()
+        if entry.segments is not None:
+            self._write_segments(descriptor, entry, reader)
+            return b""
+        has_holes = False
+        for piece in reader.pieces():
+            digest.update(piece)
+            if piece[0] == 0 and len(piece) >= 1 << 16 and piece == _ZEROES[: len(piece)]:
+                os.lseek(descriptor, len(piece), os.SEEK_CUR)
+                has_holes = True
+            else:
+                _write_all(descriptor, piece)
+        if has_holes:
+            os.ftruncate(descriptor, entry.size)
+        return digest.digest()
+
+    def _write_segments(self, descriptor: int, entry: TarEntry, reader: TarReader) -> None:
+        try:
+            os.ftruncate(descriptor, entry.size)
+        except OSError as error:
+            if error.errno in {errno.EFBIG, errno.EINVAL}:
+                raise self._error(entry.name, "it is larger than a file can be here") from None
+            raise
+        segments = iter(entry.segments or ())
+        left = 0
+        for piece in reader.pieces():
+            rest = piece
+            while rest:
+                while not left:
+                    offset, left = next(segments)
+                    os.lseek(descriptor, offset, os.SEEK_SET)
+                part = rest[:left]
+                _write_all(descriptor, part)
+                left -= len(part)
+                rest = rest[len(part) :]
+
+    def _chown(self, target: int, entry: TarEntry, *, name: bytes | None = None) -> bool:
+        """Set the owner; False where the host does not let us."""
+        if entry.user_id == self._user_id and entry.group_id == self._group_id:
+            return True
+        if self._can_chown:
+            try:
+                if name is None:
+                    os.chown(target, entry.user_id, entry.group_id)
+                else:
+                    os.chown(
+                        name, entry.user_id, entry.group_id, dir_fd=target, follow_symlinks=False
+                    )
+                return True
+            except OverflowError:
+                raise self._error(entry.name, "its owner is no user id") from None
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.EINVAL}:
+                    raise
+                # EPERM: no right to chown at all. EINVAL: an id that is not mapped here.
+                self._can_chown = error.errno != errno.EPERM
+        self._warn("some owners are not available to this user; root owns those files instead")
+        return False
+
+    def _set_xattrs(self, target: int, entry: TarEntry) -> None:
+        for name, value in entry.xattrs:
+            if name.startswith((b"trusted.overlay.", b"user.overlay.")):
+                self._warn("overlay marks inside the layer were left out")
+                continue
+            try:
+                os.setxattr(descriptor_path(target), name, value)
+            except OSError as error:
+                if error.errno not in {
+                    errno.ENOTSUP,
+                    errno.EPERM,
+                    errno.EACCES,
+                    errno.EINVAL,
+                    errno.ERANGE,
+                    errno.E2BIG,
+                }:
+                    raise
+                label = os.fsdecode(name)
+                self._warn(f"the extended attribute {label} could not be set here")
+            except ValueError:
+                raise self._error(entry.name, "it has an impossible attribute name") from None
+
+    def _apply_directory(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
+        was_hidden = False
+        if path:
+            try:
+                os.mkdir(name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not stat.S_ISDIR(status.st_mode):
+                    was_hidden = is_whiteout(status)
+                    self._clear(parent, path, name)
+                    os.mkdir(name, 0o700, dir_fd=parent)
+        descriptor = open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            mode = entry.mode if self._chown(descriptor, entry) else entry.mode & 0o1777
+            if entry.xattrs:
+                self._set_xattrs(descriptor, entry)
+            if was_hidden:
+                os.setxattr(descriptor_path(descriptor), self._opaque_name, b"y")
+        finally:
+            os.close(descriptor)
+        known = self._entries.get(path)
+        opaque = was_hidden or (known is not None and known.is_opaque)
+        self._record(path, FileKind.DIRECTORY, entry, is_opaque=opaque)
+        self._directories[path] = (mode, entry.mtime_ns)
+
+    def _apply_symlink(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
+        if not entry.link:
+            raise self._error(entry.name, "it is a symbolic link to nothing")
+        try:
+            os.symlink(entry.link, name, dir_fd=parent)
+        except FileExistsError:
+            self._clear(parent, path, name)
+            os.symlink(entry.link, name, dir_fd=parent)
+        self._chown(parent, entry, name=name)
+        if entry.xattrs:
+            handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+            try:
+                self._set_xattrs(handle, entry)
+            finally:
+                os.close(handle)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        self._record(path, FileKind.SYMLINK, entry, link=entry.link)
+
+    def _apply_node(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
+        kind, bits = _KINDS[entry.kind]
+        device = 0
+        if kind is not FileKind.FIFO:
+            if not 0 <= entry.device_major < 1 << 12 or not 0 <= entry.device_minor < 1 << 20:
+                raise self._error(entry.name, "its device number is impossible")
+            device = os.makedev(entry.device_major, entry.device_minor)
+            if kind is FileKind.CHARACTER_DEVICE and device == 0:
+                # On disk it would be a whiteout, so that is what it is.
+                self._make_whiteout(parent, path, name)
+                return
+        is_placeholder = False
+        try:
+            os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        else:
+            self._clear(parent, path, name)
+        try:
+            os.mknod(name, bits | 0o600, device, dir_fd=parent)
+        except PermissionError:
+            # No user namespace may make devices. An empty file without permissions keeps the
+            # place, so that what is below does not show.
+            self._warn("device files cannot be made without root; empty files stand in for them")
+            os.close(os.open(name, _CREATE_FLAGS, 0, dir_fd=parent))
+            is_placeholder = True
+        handle = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+        try:
+            self._chown(parent, entry, name=name)
+            if not is_placeholder:
+                os.chmod(descriptor_path(handle), entry.mode)
+                if entry.xattrs:
+                    self._set_xattrs(handle, entry)
+        finally:
+            os.close(handle)
+        os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=parent, follow_symlinks=False)
+        number = entry.device_major << 32 | entry.device_minor
+        self._record(path, kind, entry, device=number, is_placeholder=is_placeholder)
+
+    # --- hard links ---------------------------------------------------------------------------
+
+    def _apply_hard_link(self, path: bytes, name: bytes, entry: TarEntry) -> None:
+        target = self._clean(entry.link, what=entry.name + b" -> " + entry.link)
+        if not target:
+            raise self._error(entry.name, "it is a hard link to the root")
+        target_parent_path, _, target_name = target.rpartition(b"/")
+        target_parent, target_parent_path = self._parent(target_parent_path)
+        target = target_parent_path + b"/" + target_name if target_parent_path else target_name
+        if target == path:
+            return
+        # A descriptor of our own: opening the other parent may close what was remembered.
+        target_parent = os.dup(target_parent)
+        try:
+            self._copy_up(target_parent, target, target_name, entry)
+            parent_path = path[: max(0, len(path) - len(name) - 1)]
+            parent, _ = self._parent(parent_path)
+            try:
+                os.link(
+                    target_name,
+                    name,
+                    src_dir_fd=target_parent,
+                    dst_dir_fd=parent,
+                    follow_symlinks=False,
+                )
+            except FileExistsError:
+                self._clear(parent, path, name)
+                os.link(
+                    target_name,
+                    name,
+                    src_dir_fd=target_parent,
+                    dst_dir_fd=parent,
+                    follow_symlinks=False,
+                )
+        finally:
+            os.close(target_parent)
+        self._entries[path] = _linked(self._entries[target], path)
+
+    def _copy_up(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
+        """Make sure that a hard link's target is in this layer; overlay links only in one."""
+        known = self._entries.get(path)
+        if known is not None:
+            if known.kind is FileKind.DIRECTORY:
+                raise self._error(entry.name, "it is a hard link to a directory")
+            if known.kind is not FileKind.WHITEOUT:
+                return
+        below = None
+        if known is None and not self._is_cut_off(path):
+            below = self._lowers.open(path)
+        if below is None:
+            raise self._error(
+                entry.name, f"it is a hard link to {os.fsdecode(entry.link)!r}, which is missing"
+            )
+        try:
+            status = os.fstat(below)
+            if not stat.S_ISREG(status.st_mode):
+                raise self._error(entry.name, "it is a hard link to something that is no file")
+            source = os.open(descriptor_path(below), os.O_RDONLY)
+            try:
+                target = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent)
+                try:
+                    copy_contents(source, target, status.st_size)
+                    copy_directory_look(below, target)
+                    os.fchmod(target, stat.S_IMODE(status.st_mode))
+                    os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+                    self._entries[path] = entry_of(path, target)
+                finally:
+                    os.close(target)
+            finally:
+                os.close(source)
+        finally:
+            os.close(below)
+
+    # --- whiteouts ----------------------------------------------------------------------------
+
+    def _apply_whiteout(
+        self, parent: int, parent_path: bytes, name: bytes, entry: TarEntry
+    ) -> None:
+        if name == _OPAQUE_NAME:
+            if parent_path:
+                self._set_opaque(parent_path)
+                return
+            # Overlay knows no opaque root: everything in it is removed by name.
+            for below in self._lowers.root_names():
+                self._make_whiteout(parent, below, below)
+            return
+        if name.startswith(_AUFS_PREFIX):
+            return  # bookkeeping of aufs
+        hidden = name[len(_WHITEOUT_PREFIX) :]
+        if hidden in {b"", b".", b".."}:
+            raise UnsafePathError(
+                self._label, os.fsdecode(entry.name), "it removes something impossible"
+            )
+        path = parent_path + b"/" + hidden if parent_path else hidden
+        self._make_whiteout(parent, path, hidden)
+
+    def _make_whiteout(self, parent: int, path: bytes, name: bytes) -> None:
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            parent_path = path.rpartition(b"/")[0]
+            # In a directory that is only in this layer overlay would show the mark itself.
+            if self._is_cut_off(path) or not self._lowers.has_directory(parent_path):
+                return
+            try:
+                os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
+            except PermissionError as error:
+                raise OSError(error.errno, "whiteouts need Linux 5.8 without root") from None
+            self._entries[path] = LayerEntry(
+                path=path,
+                kind=FileKind.WHITEOUT,
+                mode=0,
+                user_id=0,
+                group_id=0,
+                size_bytes=0,
+                mtime_ns=0,
+            )
+            return
+        # Whiteouts concern lower layers only: what this layer has itself stays.
+        if stat.S_ISDIR(status.st_mode) and not self._lowers.is_empty:
+            self._set_opaque(path)
+
+    def _set_opaque(self, path: bytes) -> None:
+        if self._lowers.is_empty:
+            return  # nothing is below, and overlay takes no marks in its lowest layer
+        descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            if not is_opaque(descriptor):
+                os.setxattr(descriptor_path(descriptor), self._opaque_name, b"y")
+            known = self._entries.get(path)
+            if known is None:
+                status = os.fstat(descriptor)
+                known = entry_of(path, descriptor)
+                self._directories[path] = (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+            known.is_opaque = True
+            self._entries[path] = known
+        finally:
+            os.close(descriptor)
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _finish_root(self) -> None:
+        """A layer that does not mention its root has the root of the layer below."""
+        known = self._entries.get(b"")
+        below = None if self._lowers.is_empty else self._lowers.open(b".")
+        try:
+            if below is not None and (known is None or b"" not in self._directories):
+                status = os.fstat(below)
+                copy_directory_look(below, self._root)
+                self._directories[b""] = (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
+            elif b"" not in self._directories:
+                self._directories[b""] = (0o755, os.fstat(self._root).st_mtime_ns)
+        finally:
+            if below is not None:
+                os.close(below)
+
+    def _finish_directories(self) -> None:
+        # Deepest first, so that taking permissions from one does not close the way.
+        for path in sorted(self._directories, reverse=True):
+            mode, mtime_ns = self._directories[path]
+            try:
+                descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
+            except OSError as error:
+                if error.errno in _MISSING:
+                    continue
+                raise
+            try:
+                os.fchmod(descriptor, mode)
+                os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+            finally:
+                os.close(descriptor)
+            if path in self._entries:
+                continue
+            self._entries[path] = entry_of(path, self._root, mode=mode, mtime_ns=mtime_ns)
+
+
+def _write_all(descriptor: int, piece: bytes) -> None:
+    written = os.write(descriptor, piece)
+    while written < len(piece):
+        written += os.write(descriptor, memoryview(piece)[written:])
+
+
+def _linked(target: LayerEntry, path: bytes) -> LayerEntry:
+    is_chained = target.kind is FileKind.HARD_LINK
+    return LayerEntry(
+        path=path,
+        kind=FileKind.HARD_LINK,
+        mode=target.mode,
+        user_id=target.user_id,
+        group_id=target.group_id,
+        size_bytes=target.size_bytes,
+        mtime_ns=target.mtime_ns,
+        link=target.link if is_chained else target.path,
+        content_digest=target.content_digest,
+        xattrs_digest=target.xattrs_digest,
+        device=target.device,
+    )

@@ -1,0 +1,135 @@
+"""Questions to the layers below one that is being unpacked.
+
+Only for what a layer does not say itself: parents that it leaves out, hard links to files below.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from engine.linux.files import descriptor_path, open_beneath, read_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPAQUE_NAMES = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether a file is overlay's mark for something removed: a character device 0:0."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def is_opaque(descriptor: int) -> bool:
+    """Whether a directory (any descriptor of it) hides what lower layers have there."""
+    path = descriptor_path(descriptor)
+    for name in OPAQUE_NAMES:
+        try:
+            if os.getxattr(path, name) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+class LowerLayers:
+    """Layer directories, topmost first, opened when they are first needed."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = tuple(paths)
+        self._descriptors: list[int] | None = None
+        self._directories: dict[bytes, bool] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """There are none: the layer is an image's first."""
+        return not self._paths
+
+    def _roots(self) -> list[int]:
+        if self._descriptors is None:
+            self._descriptors = []
+            for path in self._paths:
+                self._descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
+        return self._descriptors
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for descriptor in self._descriptors or ():
+            os.close(descriptor)
+        self._descriptors = None
+
+    def open(self, path: bytes) -> int | None:
+        """What a canonical path is in the merged view below: an O_PATH descriptor, or None."""
+        for root in self._roots():
+            found = self._look(root, path)
+            if found is not False:
+                return None if found is True else found
+        return None
+
+    def root_names(self) -> tuple[bytes, ...]:
+        """Every name that some layer has in its root, sorted; also whiteouts."""
+        names: set[bytes] = set()
+        for root in self._roots():
+            descriptor = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=root)
+            try:
+                names.update(os.fsencode(name) for name in os.listdir(descriptor))
+            finally:
+                os.close(descriptor)
+        return tuple(sorted(names))
+
+    def has_directory(self, path: bytes) -> bool:
+        """Whether the merged view below has a directory there."""
+        known = self._directories.get(path)
+        if known is None:
+            descriptor = self.open(path)
+            known = False
+            if descriptor is not None:
+                known = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+                os.close(descriptor)
+            if len(self._directories) > 10_000:
+                self._directories.clear()
+            self._directories[path] = known
+        return known
+
+    def _look(self, root: int, path: bytes) -> int | bool:
+        """In one layer: a descriptor; True if it hides what is below; False if it says nothing."""
+        flags = os.O_PATH | os.O_NOFOLLOW
+        try:
+            found = open_beneath(root, path, flags)
+        except OSError:
+            return self._hides(root, path)
+        if is_whiteout(os.fstat(found)):
+            os.close(found)
+            return True
+        return found
+
+    def _hides(self, root: int, path: bytes) -> bool:
+        """Whether a parent of a path that a layer lacks is opaque, removed or no directory."""
+        names = path.split(b"/")
+        current = os.dup(root)
+        try:
+            for name in names[:-1]:
+                try:
+                    following = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=current)
+                except FileNotFoundError:
+                    return False
+                os.close(current)
+                current = following
+                status = os.fstat(current)
+                if not stat.S_ISDIR(status.st_mode) or is_opaque(current):
+                    return True
+            return False
+        finally:
+            os.close(current)
+
+
+def copy_directory_look(source: int, target: int) -> None:
+    """Give a directory the owner and attributes that it has below; its mode comes later."""
+    status = os.fstat(source)
+    if status.st_uid != os.geteuid() or status.st_gid != os.getegid():
+        os.chown(descriptor_path(target), status.st_uid, status.st_gid)
+    for name, value in read_attributes(source):
+        if b".overlay." not in name:
+            os.setxattr(descriptor_path(target), name, value)

@@ -1,0 +1,304 @@
+"""Where a tar's bytes come from: a stretch of a file, plain or through a decompressor.
+
+`LayerSource` reads, decompresses and hashes in a thread of its own, so that the thread that
+writes files has a processor to itself. Memory is bounded: a few chunks are in flight.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import sys
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from isal import igzip_lib
+
+from engine.errors import ArchiveError, EngineError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK_BYTES = 1 << 20
+_CHUNKS_IN_FLIGHT = 6
+_MAGIC_BYTES = 6
+# gzip cannot pass 1,032 to 1. Zstandard can, also in honest layers (a `lastlog` of zeros), but
+# not by this much over this length.
+_BOMB_RATIO = 5000
+_BOMB_FREE_BYTES = 4 << 30
+
+_IsalError: type[Exception] = igzip_lib.error  # its stub says that it is an instance
+_DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
+
+_REFUSED_MAGIC = (
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"BZh", "bzip2"),
+    (b"\x5d\x00\x00", "lzma"),
+)
+
+
+class ByteSource(Protocol):
+    """A stream of bytes that can be read forwards."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, at least one; empty at the end."""
+
+    def skip(self, size: int, /) -> int:
+        """Go over `size` bytes; returns how many there were."""
+
+
+class Decompressor(Protocol):
+    """What isal and zstd have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """The end of the compressed stream was reached."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Nothing more comes out without more going in."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came after the end of the compressed stream."""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """Take in `data`, give out at most `max_length` bytes."""
+
+
+class FileSource:
+    """A stretch of a file that can be seeked; the descriptor stays the caller's."""
+
+    def __init__(self, descriptor: int, *, offset: int = 0, size: int | None = None) -> None:
+        self._descriptor = descriptor
+        self._position = offset
+        self._end = os.fstat(descriptor).st_size if size is None else offset + size
+        self._buffer = b""
+        self._buffer_start = offset
+
+    def read(self, size: int, /) -> bytes:
+        """As ByteSource."""
+        start = self._position - self._buffer_start
+        if not 0 <= start < len(self._buffer):
+            wanted = min(max(size, 1 << 16), self._end - self._position)
+            if wanted <= 0:
+                return b""
+            self._buffer = os.pread(self._descriptor, wanted, self._position)
+            self._buffer_start = self._position
+            start = 0
+        piece = self._buffer[start : start + size]
+        self._position += len(piece)
+        return piece
+
+    def skip(self, size: int, /) -> int:
+        """As ByteSource; costs nothing."""
+        length = max(0, min(size, self._end - self._position))
+        self._position += length
+        return length
+
+
+def compression_of(magic: bytes) -> str:
+    """`gzip`, `zstd`, or empty for anything else, by the first bytes; raises nothing."""
+    if magic.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if magic.startswith(b"\x28\xb5\x2f\xfd") or (
+        magic[1:4] == b"\x2a\x4d\x18" and 0x50 <= magic[0] <= 0x5F
+    ):
+        return "zstd"
+    return ""
+
+
+def decompressor_of(magic: bytes, label: str) -> Decompressor | None:
+    """A decompressor for a stream with these first bytes; None where it is not compressed.
+
+    Raises:
+        ArchiveError: It is compressed in a way that images do not use.
+    """
+    for refused, name in _REFUSED_MAGIC:
+        if magic.startswith(refused):
+            raise ArchiveError(
+                label,
+                f"it is compressed with {name}, which is not supported",
+                hint="Decompress it first, or compress it with gzip or zstd",
+            )
+    return _new_decompressor(compression_of(magic))
+
+
+def _new_decompressor(compression: str) -> Decompressor | None:
+    if compression == "gzip":
+        gzip: Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        return gzip
+    if compression == "zstd":
+        # The window is bounded by the library's own limit, 128 MiB.
+        zstandard: Decompressor = zstd.ZstdDecompressor()
+        return zstandard
+    return None
+
+
+def decompress(
+    pieces: Iterator[bytes], magic: bytes, label: str, *, chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[bytes]:
+    """Decompress a stream piece by piece, in chunks of at most `chunk_bytes`.
+
+    Several members one after another are one stream, and zeros after the last one are ignored,
+    as gzip(1) and zstd(1) have it.
+
+    Raises:
+        ArchiveError: The stream is damaged, cut short, or grows beyond all reason.
+    """
+    decompressor = decompressor_of(magic, label)
+    if decompressor is None:
+        yield from pieces
+        return
+    compression = compression_of(magic)
+    taken = given = 0
+    is_member_open = False
+    for fresh in pieces:
+        taken += len(fresh)
+        piece = fresh
+        while piece or (is_member_open and not decompressor.needs_input):
+            if decompressor.eof:
+                if not piece.strip(b"\0"):
+                    break
+                if compression_of(piece[:_MAGIC_BYTES]) != compression and len(piece) >= 4:
+                    raise ArchiveError(
+                        label, f"there is something else after its {compression} data"
+                    )
+                fresh_decompressor = _new_decompressor(compression)
+                assert fresh_decompressor is not None
+                decompressor = fresh_decompressor
+            try:
+                chunk = decompressor.decompress(piece, chunk_bytes)
+            except _DAMAGED as error:
+                raise ArchiveError(label, f"its {compression} data is damaged: {error}") from None
+            is_member_open = not decompressor.eof
+            piece = decompressor.unused_data if decompressor.eof else b""
+            if chunk:
+                given += len(chunk)
+                if given > _BOMB_FREE_BYTES and given > taken * _BOMB_RATIO:
+                    raise ArchiveError(
+                        label, f"it grows more than {_BOMB_RATIO:,} times when decompressed"
+                    )
+                yield chunk
+    if not decompressor.eof:
+        raise ArchiveError(label, f"its {compression} data ends too early: it is truncated")
+
+
+class LayerSource:
+    """A layer's blob, decompressed and hashed on both sides while it is read.
+
+    Use as a context manager: leaving it ends the thread.
+
+    Attributes:
+        consumed_bytes: How much of the blob was read, for progress.
+    """
+
+    def __init__(self, descriptor: int, *, offset: int, size: int, label: str) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self._size = size
+        self._label = label
+        self._blob_hash = hashlib.sha256()
+        self._tar_hash = hashlib.sha256()
+        self._is_plain = False
+        self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_CHUNKS_IN_FLIGHT)
+        self._stop = threading.Event()
+        self._chunk = b""
+        self._position = 0
+        self._is_at_end = False
+        self.consumed_bytes = 0
+        self._thread = threading.Thread(target=self._run, name="layer-reader", daemon=True)
+
+    def __enter__(self) -> LayerSource:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            # The thread may wait for room: make some until it has seen the stop.
+            try:
+                self._chunks.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            magic = os.pread(self._descriptor, min(_MAGIC_BYTES, self._size), self._offset)
+            self._is_plain = not compression_of(magic)
+            for chunk in decompress(self._blob_pieces(), magic, self._label):
+                self._tar_hash.update(chunk)
+                self._chunks.put(chunk)
+                if self._stop.is_set():
+                    return
+            self._chunks.put(None)
+        except (EngineError, OSError, MemoryError) as error:
+            self._chunks.put(error)
+
+    def _blob_pieces(self) -> Iterator[bytes]:
+        position, end = self._offset, self._offset + self._size
+        while position < end:
+            piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - position), position)
+            if not piece:
+                raise ArchiveError(self._label, "it ends too early: it is truncated")
+            if not self._is_plain:
+                self._blob_hash.update(piece)
+            position += len(piece)
+            self.consumed_bytes = position - self._offset
+            yield piece
+
+    def _next_chunk(self) -> bool:
+        if self._is_at_end:
+            return False
+        item = self._chunks.get()
+        if isinstance(item, bytes):
+            self._chunk = item
+            self._position = 0
+            return True
+        self._is_at_end = True
+        self._chunk = b""
+        self._position = 0
+        if item is not None:
+            raise item
+        return False
+
+    def read(self, size: int, /) -> bytes:
+        """As ByteSource; raises what the thread raised."""
+        position = self._position
+        if position >= len(self._chunk):
+            if not self._next_chunk():
+                return b""
+            position = 0
+        piece = self._chunk[position : position + size]
+        self._position = position + len(piece)
+        return piece
+
+    def skip(self, size: int, /) -> int:
+        """As ByteSource; raises what the thread raised."""
+        left = size
+        while left:
+            available = len(self._chunk) - self._position
+            if not available:
+                if not self._next_chunk():
+                    break
+                continue
+            step = min(left, available)
+            self._position += step
+            left -= step
+        return size - left
+
+    def finish(self) -> tuple[str, str]:
+        """Read to the end and return the digests of the blob and of the uncompressed tar."""
+        while self._next_chunk():
+            pass
+        diff_id = f"sha256:{self._tar_hash.hexdigest()}"
+        if self._is_plain:
+            return diff_id, diff_id
+        return f"sha256:{self._blob_hash.hexdigest()}", diff_id
