@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.cgroups.limits import DeviceRule
 from engine.errors import InvalidInputError, LimitError, StartError
 from engine.linux.capabilities import capability_number
-from engine.runtime.spec import DeviceRule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -26,13 +26,14 @@ from engine.runtime.protocol import (
     send_frame,
     silence_standard_streams,
 )
-from engine.runtime.records import decode_record
+from engine.runtime.records import decode_record, learn_record
+from engine.runtime.spec import ContainerSpec
 from engine.runtime.worker import run_worker
 
 CHANNEL_DESCRIPTOR = 3
 
 
-def main(options_document: str) -> NoReturn:
+def main() -> NoReturn:
     """Serve the engine behind descriptor 3 until it goes away."""
     channel = socket.socket(fileno=CHANNEL_DESCRIPTOR)
     channel.set_inheritable(False)
@@ -45,7 +46,10 @@ def main(options_document: str) -> NoReturn:
     with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
         comm.write(b"lamella-launch")
     os.chdir("/")
-    options = decode_record(LaunchOptions, options_document.encode())
+    first = receive_frame(channel)
+    if first is None:
+        os._exit(0)
+    options = decode_record(LaunchOptions, first[1])
     try:
         if options.is_rootless:
             _enter_user_namespace(channel)
@@ -53,6 +57,7 @@ def main(options_document: str) -> NoReturn:
     except EngineError as error:
         send_error(channel, error)
         os._exit(1)
+    learn_record(ContainerSpec)
     # Pages that the collector does not touch stay shared with every monitor.
     gc.collect()
     gc.freeze()

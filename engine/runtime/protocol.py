@@ -2,7 +2,7 @@
 
 | channel | kind | messages |
 |---|---|---|
-| engine - launcher | socketpair, stream of frames | START, JOB down; MAP_IDS both ways |
+| engine - launcher | socketpair, stream of frames | OPTIONS, START, JOB; MAP_IDS both ways |
 | engine - worker | socketpair, stream of frames | PROGRESS, RESULT, ERROR up; end of file cancels |
 | engine - new monitor | socketpair, stream of frames | RESULT (StateRecord) or ERROR, once |
 | engine - monitor | attach.sock, SEQPACKET | MonitorCall down, MonitorReply up |
@@ -44,11 +44,12 @@ class FrameKind(IntEnum):
     PROGRESS = 4
     RESULT = 5
     ERROR = 6
+    OPTIONS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchOptions:
-    """What a launcher is told on its command line.
+    """What a launcher is told first.
 
     Attributes:
         is_rootless: Enter a user namespace first and ask the engine to map its ids.

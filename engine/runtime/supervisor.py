@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 _BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from engine.runtime.launcher import main; main(sys.argv[2])"
+    "import sys; sys.path.insert(0, sys.argv[1]); from engine.runtime.launcher import main; main()"
 )
 _LAUNCHER_CHANNEL = 3
 
@@ -95,6 +94,11 @@ class Supervisor:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 self._spawn(theirs)
+                options = LaunchOptions(
+                    is_rootless=self._mapping is not None,
+                    module_paths=tuple(path for path in sys.path if path),
+                )
+                send_frame(ours, FrameKind.OPTIONS, encode_record(options))
                 if self._mapping is not None:
                     await self._map_ids(ours, self._mapping)
             except BaseException:
@@ -111,17 +115,12 @@ class Supervisor:
         return self._process_id
 
     def _spawn(self, channel: socket.socket) -> None:
-        options = LaunchOptions(
-            is_rootless=self._mapping is not None,
-            module_paths=tuple(path for path in sys.path if path),
-        )
         package_parent = str(Path(engine.__path__[0]).parent)
         arguments = [
             # Python finds its own library by this name, not by the sealed copy that runs.
             sys.executable,
             *("-I", "-S", "-X", "frozen_modules=on", "-c", _BOOTSTRAP),
             package_parent,
-            encode_record(options).decode(),
         ]
         environment = {
             name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}

@@ -6,27 +6,32 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.errors import ContainerStateError, OperationInProgressError, StartError
+from engine.linux.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from engine.runtime.protocol import MonitorCall
-from engine.runtime.spec import ContainerSpec, StateRecord
-from engine.runtime.supervisor import Supervisor
 
 from .conftest import Place, altered
+
+if TYPE_CHECKING:
+    from engine.runtime.spec import ContainerSpec, StateRecord
+    from engine.runtime.supervisor import Supervisor
 
 
 async def ended(supervisor: Supervisor, place: Place, spec: ContainerSpec) -> StateRecord:
     """Start a container, wait for its end by its monitor's pidfd, and read its state."""
     state = await supervisor.start(spec)
-    await monitor_end(state)
+    await process_end(state.monitor_process_id)
     return place.state(spec)
 
 
-async def monitor_end(state: StateRecord) -> None:
+async def process_end(process_id: int) -> None:
+    """Wait until a process that is not our child has ended."""
     try:
-        pidfd = os.pidfd_open(state.monitor_process_id)
+        pidfd = os.pidfd_open(process_id)
     except ProcessLookupError:
         return
     loop, done = asyncio.get_running_loop(), asyncio.Event()
@@ -38,8 +43,25 @@ async def monitor_end(state: StateRecord) -> None:
         os.close(pidfd)
 
 
-async def stop(supervisor: Supervisor, spec: ContainerSpec, timeout: float = 0) -> StateRecord:
-    call = MonitorCall(call="stop", signal=signal.SIGTERM, timeout_seconds=timeout)
+async def appears(path: Path) -> None:
+    """Wait until a file is in a directory that exists, as inotify tells."""
+    loop, told, watch = asyncio.get_running_loop(), asyncio.Event(), Inotify()
+    watch.watch(path.parent, IN_CREATE | IN_MOVED_TO)
+    loop.add_reader(watch.descriptor, told.set)
+    try:
+        while path.name not in await asyncio.to_thread(os.listdir, path.parent):
+            await told.wait()
+            told.clear()
+            watch.read()
+    finally:
+        loop.remove_reader(watch.descriptor)
+        watch.close()
+
+
+async def stop(
+    supervisor: Supervisor, spec: ContainerSpec, timeout_seconds: float = 0
+) -> StateRecord:
+    call = MonitorCall(call="stop", signal=signal.SIGTERM, timeout_seconds=timeout_seconds)
     return await supervisor.call(Path(spec.run_directory), spec.container_id, call)
 
 
@@ -84,13 +106,12 @@ async def test_stop_waits_for_the_program_and_kills_one_that_does_not_listen(
     supervisor: Supervisor, place: Place
 ) -> None:
     polite = place.spec(
-        "polite", "sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.1; done"
+        "polite", "sh", "-c", "trap 'exit 7' TERM; touch /up; while :; do sleep 0.1; done"
     )
     stubborn = place.spec("stubborn", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done")
     await supervisor.start(polite)
     await supervisor.start(stubborn)
-    while "up" not in place.log(polite):
-        await asyncio.sleep(0)
+    await appears(Path(polite.rootfs.upper) / "up")
     assert (await stop(supervisor, polite, -1)).exit_code == 7
     assert (await stop(supervisor, stubborn, 0)).exit_code == 137
 
@@ -112,14 +133,8 @@ async def test_a_container_outlives_the_launcher_and_ends_with_its_monitor(
     state, other = await supervisor.start(first), await supervisor.start(second)
     os.kill(supervisor.launcher_process_id, signal.SIGKILL)
     os.kill(state.monitor_process_id, signal.SIGKILL)
-    init = os.pidfd_open(state.process_id) if os.path.exists(f"/proc/{state.process_id}") else None
-    if init is not None:
-        done = asyncio.Event()
-        asyncio.get_running_loop().add_reader(init, done.set)
-        await done.wait()
-        asyncio.get_running_loop().remove_reader(init)
-        os.close(init)
-    assert os.path.exists(f"/proc/{other.process_id}")
+    await process_end(state.process_id)
+    os.kill(other.process_id, 0)
     await supervisor.start(place.spec("third", "true"))
     assert (await stop(supervisor, second)).status == "exited"
     with pytest.raises(ContainerStateError):
