@@ -2,7 +2,7 @@ import itertools
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import InvalidInputError
@@ -51,6 +51,7 @@ rule = st.builds(
 )
 
 
+@settings(database=None)  # the tree may be another user's
 @given(
     rules=st.lists(rule, max_size=8),
     kind=st.sampled_from("bc"),
