@@ -43,7 +43,7 @@ _INSTRUCTION = struct.Struct("<HBBI")  # both architectures are little endian
 def compile_filter(capabilities: frozenset[int], *, architecture: str = ARCHITECTURE) -> bytes:
     """Make the filter for a container that has these capabilities.
 
-    About 3 ms the first time for a set of capabilities, then from memory.
+    About 1 ms the first time for a set of capabilities, then from memory.
 
     Args:
         capabilities: Numbers of the bounding set; some calls are allowed only with one.
