@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.cgroups.limits import CgroupSpec, DeviceRule
-
-__all__ = ["CgroupSpec", "DeviceRule"]
+from engine.cgroups.limits import CgroupSpec as CgroupSpec  # noqa: TC001 - read at run time
+from engine.cgroups.limits import DeviceRule as DeviceRule
 
 SPEC_VERSION = 1
 
