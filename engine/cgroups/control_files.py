@@ -43,6 +43,7 @@ def read_value(path: str, key: str) -> int:
 
 
 def read_event(directory: str, key: str) -> int:
+    """`populated` or `frozen` of a v2 group: 1, or 0 also when the group is gone."""
     return read_value(f"{directory}/cgroup.events", key)
 
 
@@ -81,6 +82,7 @@ def group_tree(path: str) -> list[str]:
 
 
 def open_directory(path: str) -> int:
+    """Open a directory; close-on-exec."""
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 

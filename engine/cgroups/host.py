@@ -238,7 +238,7 @@ def read_hierarchies(path: str = "/proc/self/mountinfo") -> tuple[Hierarchy, ...
 
 
 _V1_CONTROLLERS = frozenset(
-    [
+    (
         "cpuset",
         "cpu",
         "cpuacct",
@@ -253,7 +253,7 @@ _V1_CONTROLLERS = frozenset(
         "pids",
         "rdma",
         "misc",
-    ]
+    )
 )
 
 
