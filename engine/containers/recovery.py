@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.cgroups.leftovers import remove_group
+from engine.cgroups.groups import open_group
 from engine.containers.states import (
     LIVE_STATUSES,
     monitor_lock,
@@ -22,6 +22,7 @@ from engine.containers.states import (
     status_of,
     write_container_state,
 )
+from engine.errors import EngineError
 from engine.linux.process import start_ticks
 from engine.types import ContainerStatus
 
@@ -66,8 +67,7 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         is_from_earlier_boot = state.started_at_ns < _boot_time_ns()
         if not is_from_earlier_boot:
             _kill_first_process(state)
-        for path in state.cgroup_paths:
-            remove_group(path)
+        _remove_group(state)
         ended = replace(
             state,
             status=ContainerStatus.EXITED.value,
@@ -84,6 +84,16 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         with contextlib.suppress(OSError):
             (config.container_run_directory(record.container_id) / "attach.sock").unlink()
         return ended
+
+
+def _remove_group(state: StateRecord) -> None:
+    if not state.cgroup_paths:
+        return
+    # What cannot be removed now is found by the sweep of the next start.
+    with contextlib.suppress(EngineError, OSError):
+        group = open_group(state.cgroup_paths)
+        group.kill_all()
+        group.destroy()
 
 
 def _kill_first_process(state: StateRecord) -> None:
