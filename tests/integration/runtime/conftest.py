@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from engine.cgroups.limits import CgroupSpec
 
+from engine.cgroups.limits import CgroupSpec
 from engine.linux.seccomp_compiler import compile_filter
 from engine.runtime.id_mapping import find_mapping
 from engine.runtime.isolation import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -130,9 +129,8 @@ async def test_the_launchers_program_cannot_be_written(
     # What an entry point that is a link to /proc/self/exe would try (CVE-2019-5736).
     state = await supervisor.start(place.spec("one", "sleep", "1000"))
     for process_id in (supervisor.launcher_process_id, state.monitor_process_id):
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match=r"Read-only|not permitted|denied|busy"):
             os.open(f"/proc/{process_id}/exe", os.O_WRONLY)
-        assert caught.value.errno in {errno.EROFS, errno.EPERM, errno.EACCES, errno.ETXTBSY}
     os.kill(state.process_id, signal.SIGKILL)
 
 
