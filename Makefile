@@ -1,31 +1,39 @@
 # Targets for people: run, test, check, screenshots, bench. Everything lives in .venv.
-PYTHON ?= $(firstword $(shell command -v python3.13 python3.12 python3.11 python3 2>/dev/null))
+
+# The first Python that is new enough and can make a virtual environment. Each candidate is asked,
+# because a version manager may have a shim on the path for a version that is not there.
+CANDIDATES := python3.13 python3.12 python3.11 python3.14 python3 /usr/bin/python3
+PYTHON ?= $(shell for name in $(CANDIDATES); do \
+  "$$name" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+  && { echo "$$name"; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .PHONY: run test check format screenshots bench test-tools clean
 
 run: $(STAMP)
 	@$(BIN)/lamella $(ARGS)
 
-test: $(VENV)/.installed-dev
+test: $(STAMP_DEV)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev
+check: $(STAMP_DEV)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-format: $(VENV)/.installed-dev
+format: $(STAMP_DEV)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-screenshots: $(VENV)/.installed-dev
+screenshots: $(STAMP_DEV)
 	@$(BIN)/python -m tests.screenshots
 
-bench: $(VENV)/.installed-dev
+bench: $(STAMP_DEV)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 # What the tests like to have: other tools that make images, for comparison.
@@ -34,21 +42,23 @@ test-tools:
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci debootstrap mmdebstrap \
 	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd
 
-$(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Lamella needs Python 3.11 or newer; PYTHON=... names one" >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "hint: on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	  echo "Error: Lamella needs Python 3.11 or newer with its venv module" >&2; \
+	  echo "hint: on Debian and Ubuntu: apt install python3-venv; PYTHON=... names another Python" >&2; \
+	  exit 1; \
+	fi
+	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-$(STAMP): pyproject.toml | $(VENV)/bin/python
+$(STAMP): pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+$(STAMP_DEV): pyproject.toml | $(BIN)/python
 	@echo "Setting up $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PIP) --editable '.[dev]'
 	@touch $@ $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -1,0 +1,181 @@
+"""Commands for images: load, images, history, tag, rmi."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import InvalidInputError
+from tui import format as formats
+from tui.cli import output
+from tui.cli.command import Command
+from tui.cli.options import Option, UsageError
+from tui.cli.progress import progress_line
+from tui.cli.session import for_each
+
+if TYPE_CHECKING:
+    from engine.interface import EngineApi
+    from engine.types import ImageSummary
+    from tui.cli.options import Arguments
+
+_JSON = Option("format", "", "json", "Print JSON, one object a line")
+NO_TRUNCATION = Option("no-trunc", "", "", "Do not shorten anything")
+QUIET = Option("quiet", "q", "", "Print ids only")
+
+
+def wants_json(arguments: Arguments, command: str) -> bool:
+    """Whether `--format json` was asked for; there is no other format."""
+    match arguments.text("format"):
+        case None | "table":
+            return False
+        case "json":
+            return True
+        case other:
+            raise UsageError(f"unknown format: {other}, only json", command=command)
+
+
+async def load(engine: EngineApi, arguments: Arguments) -> int:
+    """Load an archive, from a file or from standard input."""
+    source = arguments.text("input")
+    if source is not None and arguments.operands:
+        raise UsageError("name one file, with --input or without", command="load")
+    source = source or (arguments.operands[0] if arguments.operands else "-")
+    if source == "-":
+        if sys.stdin.isatty():
+            raise InvalidInputError(
+                "nothing to load: standard input is a terminal",
+                hint="`lamella load FILE`, or `docker save IMAGE | lamella load`",
+            )
+        source = "/dev/stdin"
+    with progress_line(is_quiet=arguments.is_on("quiet")) as listener:
+        loaded = await engine.load_images(Path(source), progress=listener)
+    for image in loaded:
+        note = " (already here)" if image.was_present else ""
+        for name in image.names or (image.image_id,):
+            output.write_line(f"Loaded image: {name}{note}")
+    return 0
+
+
+async def images(engine: EngineApi, arguments: Arguments) -> int:
+    """List images, one line a name."""
+    is_whole = arguments.is_on("no-trunc")
+    found = [
+        image
+        for image in await engine.list_images()
+        if not arguments.operands or _is_meant(image, arguments.operands[0])
+    ]
+    if arguments.is_on("quiet"):
+        for image in found:
+            output.write_line(image.image_id if is_whole else output.short_id(image.image_id))
+        return 0
+    if wants_json(arguments, "images"):
+        from tui.cli.documents import line
+
+        for image in found:
+            output.write_line(line(image))
+        return 0
+    now = time.time()
+    rows: list[tuple[str, ...]] = []
+    for image in found:
+        for name in image.names or ("<none>:<none>",):
+            repository, _, tag = name.rpartition(":")
+            rows.append(
+                (
+                    repository,
+                    tag,
+                    image.image_id if is_whole else output.short_id(image.image_id),
+                    formats.age(image.created_at, now=now),
+                    str(image.layer_count),
+                    formats.size(image.size_bytes),
+                )
+            )
+    output.write_table(("REPOSITORY", "TAG", "IMAGE ID", "AGE", "LAYERS", "SIZE"), rows)
+    return 0
+
+
+def _is_meant(image: ImageSummary, wanted: str) -> bool:
+    return any(wanted in (name, name.rpartition(":")[0]) for name in image.names)
+
+
+async def history(engine: EngineApi, arguments: Arguments) -> int:
+    """Show the steps of an image, newest first."""
+    is_whole = arguments.is_on("no-trunc")
+    details = await engine.inspect_image(arguments.operands[0])
+    now = time.time()
+    rows: list[tuple[str, ...]] = []
+    for layer in reversed(details.layers):
+        step = formats.instruction(layer.created_by)
+        chain = layer.chain_id or "-"
+        rows.append(
+            (
+                chain if is_whole else output.short_id(chain),
+                formats.age(layer.created_at, now=now),
+                step if is_whole else output.shorten(step, 60),
+                "-" if layer.is_empty else formats.size(layer.size_bytes),
+                "-" if layer.is_empty else str(layer.entry_count),
+                layer.comment if is_whole else output.shorten(layer.comment, 30),
+            )
+        )
+    output.write_table(("LAYER", "AGE", "CREATED BY", "SIZE", "ENTRIES", "COMMENT"), rows)
+    return 0
+
+
+async def tag(engine: EngineApi, arguments: Arguments) -> int:
+    """Give an image another name."""
+    await engine.tag_image(arguments.operands[0], arguments.operands[1])
+    return 0
+
+
+async def remove(engine: EngineApi, arguments: Arguments) -> int:
+    """Remove images."""
+
+    async def remove_one(reference: str) -> None:
+        removed = await engine.remove_image(reference, is_forced=arguments.is_on("force"))
+        for name in removed.untagged:
+            output.write_line(f"Untagged: {name}")
+        for identifier in removed.deleted:
+            output.write_line(f"Deleted: {identifier}")
+
+    return await for_each(arguments.operands, remove_one)
+
+
+COMMANDS = (
+    Command(
+        "load",
+        "[FILE]",
+        "Load every image of a docker-archive, an OCI archive or an OCI layout directory.",
+        load,
+        (
+            Option("input", "i", "FILE", "The archive; standard input without it"),
+            Option("quiet", "q", "", "Show no progress"),
+        ),
+        (0, 1),
+    ),
+    Command(
+        "images",
+        "[NAME]",
+        "List images.",
+        images,
+        (QUIET, NO_TRUNCATION, _JSON),
+        operand_counts=(0, 1),
+    ),
+    Command(
+        "history",
+        "IMAGE",
+        "Show the layers and steps of an image, newest first.",
+        history,
+        (NO_TRUNCATION,),
+        (1, 1),
+    ),
+    Command("tag", "IMAGE NAME[:TAG]", "Give an image another name.", tag, (), (2, 2)),
+    Command(
+        "rmi",
+        "IMAGE [IMAGE...]",
+        "Take names from images; an image goes with its last name.",
+        remove,
+        (Option("force", "f", "", "Remove an image that has several names"),),
+        (1, None),
+    ),
+)

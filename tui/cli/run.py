@@ -1,0 +1,133 @@
+"""`run` and `create`, with Docker's options and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError, NotFoundError
+from engine.types import ContainerRequest, ResourceLimits
+from tui.cli import output, values
+from tui.cli.command import Command
+from tui.cli.dispatch import ENGINE_FAILED, report
+from tui.cli.options import Option, UsageError
+
+if TYPE_CHECKING:
+    from engine.interface import EngineApi
+    from tui.cli.options import Arguments
+
+_OPTIONS = (
+    Option("rm", "", "", "Remove the container when it has ended"),
+    Option("name", "", "NAME", "Name of the container; one is drawn without it"),
+    Option(
+        "env", "e", "NAME[=VALUE]", "Set a variable; without a value it is taken from here", True
+    ),
+    Option("workdir", "w", "DIRECTORY", "Working directory inside the container"),
+    Option("user", "u", "USER[:GROUP]", "Run as this user, by name or number"),
+    Option("entrypoint", "", "PROGRAM", "Replace the image's entrypoint"),
+    Option("memory", "m", "SIZE", "Memory limit, such as 512m; at least 6m"),
+    Option("cpus", "", "NUMBER", "Processor limit, such as 1.5"),
+    Option("pids-limit", "", "NUMBER", "Most processes at once; -1 is no limit"),
+    Option("hostname", "h", "NAME", "Host name inside the container"),
+    Option("read-only", "", "", "Make the root filesystem read-only"),
+    Option("stop-signal", "", "SIGNAL", "What `stop` sends; SIGTERM without it"),
+    Option("stop-timeout", "", "SECONDS", "How long `stop` waits before it kills; -1 is for ever"),
+    Option("label", "l", "NAME=VALUE", "Label the container", True),
+)
+_DETACH = Option("detach", "d", "", "Run in the background and print the container's id")
+
+
+def read_request(arguments: Arguments) -> ContainerRequest:
+    """Make the request from the command line.
+
+    Raises:
+        InvalidInputError: A value makes no sense.
+    """
+    entrypoint = arguments.text("entrypoint")
+    return ContainerRequest(
+        image=arguments.operands[0],
+        name=arguments.text("name"),
+        command=tuple(arguments.operands[1:]),
+        entrypoint=None if entrypoint is None else (entrypoint,),
+        environment=values.environment(arguments.texts("env"), dict(os.environ)),
+        working_directory=arguments.text("workdir"),
+        user=arguments.text("user"),
+        hostname=arguments.text("hostname"),
+        labels=values.labels(arguments.texts("label")),
+        limits=ResourceLimits(
+            memory_bytes=values.memory_bytes(arguments.text("memory")),
+            cpu_count=values.cpu_count(arguments.text("cpus")),
+            pids=values.pids(arguments.text("pids-limit")),
+        ),
+        is_read_only=arguments.is_on("read-only"),
+        is_removed_on_exit=arguments.is_on("rm"),
+        stop_signal=arguments.text("stop-signal"),
+        stop_timeout_seconds=values.timeout_seconds(
+            "--stop-timeout", arguments.text("stop-timeout")
+        ),
+    )
+
+
+async def _create(engine: EngineApi, arguments: Arguments) -> str:
+    created = await engine.create_container(read_request(arguments))
+    for warning in created.warnings:
+        output.write_message(f"WARNING: {warning}")
+    return created.container_id
+
+
+async def create(engine: EngineApi, arguments: Arguments) -> int:
+    """Make a container and print its id."""
+    output.write_line(await _create(engine, arguments))
+    return 0
+
+
+async def run(engine: EngineApi, arguments: Arguments) -> int:
+    """Make a container and start it, in the foreground or (-d) in the background."""
+    if not arguments.operands[0]:
+        raise UsageError("the image's name is empty", command="run")
+    is_removed = arguments.is_on("rm")
+    try:
+        container_id = await _create(engine, arguments)
+        if not arguments.is_on("detach"):
+            from tui.cli.foreground import run_in_foreground
+
+            return await run_in_foreground(engine, container_id, is_removed=is_removed)
+        try:
+            await engine.start_container(container_id)
+        except EngineError:
+            if is_removed:
+                with contextlib.suppress(NotFoundError):
+                    await engine.remove_container(container_id)
+            raise
+    except EngineError as error:
+        # Docker's: 125 when it was not the container's program that failed.
+        return max(report(error), ENGINE_FAILED)
+    output.write_line(container_id)
+    return 0
+
+
+COMMANDS = (
+    Command(
+        "run",
+        "IMAGE [COMMAND] [ARGUMENT...]",
+        "Create a container of an image and start it.",
+        run,
+        (_DETACH, *_OPTIONS),
+        (1, None),
+        True,
+        (
+            "Exits with the container's exit code; 125 when the engine failed, 126 when the",
+            "command cannot be executed, 127 when it was not found.",
+        ),
+    ),
+    Command(
+        "create",
+        "IMAGE [COMMAND] [ARGUMENT...]",
+        "Create a container of an image without starting it.",
+        create,
+        _OPTIONS,
+        (1, None),
+        True,
+    ),
+)
