@@ -1,0 +1,162 @@
+"""The store's database: SQLite in WAL mode, one connection on one thread of its own.
+
+Queries are plain functions of a connection, handed to `Database.read` or `Database.write`;
+`image_records` and `container_records` hold them. Any number of processes may have it open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from engine.errors import NoSpaceError, StoreError
+from engine.store.durability import make_directory
+from engine.store.migrations import SCHEMA_VERSION, migrate, schema_version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+_BUSY_TIMEOUT_SECONDS = 20.0
+_Result = TypeVar("_Result")
+
+
+class Database:
+    """An open database. Make one with `Database.open`; close it on the same loop."""
+
+    def __init__(self, path: Path, executor: ThreadPoolExecutor) -> None:
+        """For `open` only."""
+        self._path = path
+        self._executor = executor
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open the database, and make it or bring it to this version's shape first.
+
+        Raises:
+            StoreError: The file is not a database, is damaged, is newer than this program, or
+                cannot be opened.
+            NoSpaceError: The disk is full.
+        """
+        executor = ThreadPoolExecutor(1, thread_name_prefix="lamella-database")
+        database = cls(path, executor)
+        try:
+            await asyncio.get_running_loop().run_in_executor(executor, database._connect)
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def read(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Run a query in one snapshot, on the database's thread.
+
+        Raises:
+            StoreError: The database is damaged, or was busy for too long.
+        """
+        return await self._run(query, "BEGIN")
+
+    async def write(self, change: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """Run a change as one transaction, durable when this returns.
+
+        An exception from `change` rolls it back and passes through. When the caller is
+        cancelled meanwhile, the transaction still ends as a whole, one way or the other.
+
+        Raises:
+            NoSpaceError: The disk is full; nothing was changed.
+            StoreError: The database is damaged, or was busy for too long.
+        """
+        return await self._run(change, "BEGIN IMMEDIATE")
+
+    async def close(self) -> None:
+        """Close the connection after what is queued; without effect the second time."""
+        with contextlib.suppress(RuntimeError):  # The executor was shut down before.
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._disconnect)
+        self._executor.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _run(self, query: Callable[[sqlite3.Connection], _Result], begin: str) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._transact, query, begin
+        )
+
+    def _transact(self, query: Callable[[sqlite3.Connection], _Result], begin: str) -> _Result:
+        connection = self._connection
+        if connection is None:
+            raise StoreError(f"the database {self._path} is closed")
+        with _errors_translated(self._path):
+            connection.execute(begin)
+            try:
+                result = query(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                # SQLite has rolled back by itself after a full disk.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            return result
+
+    def _connect(self) -> None:
+        make_directory(self._path.parent)
+        with _errors_translated(self._path):
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None
+            )
+            self._connection = connection
+            version = schema_version(connection)
+            if version > SCHEMA_VERSION:
+                raise StoreError(
+                    f"{self._path} was written by a newer version of Lamella "
+                    f"(schema {version}, this one knows {SCHEMA_VERSION})",
+                    hint="Update Lamella, or use another store with --root",
+                )
+            connection.execute("PRAGMA journal_mode = WAL")
+            # FULL: what was reported as done survives a power cut.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            migrate(connection)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+@contextlib.contextmanager
+def _errors_translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        # The low byte is the primary result code (sqlite.org/rescode.html).
+        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            raise NoSpaceError(str(path)) from error
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StoreError(
+                f"{path} is damaged or not a database: {error}",
+                hint="Move the file away to begin with an empty store; images can be loaded again",
+            ) from error
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise StoreError(
+                f"{path} is locked by another process",
+                hint="Wait for the other process to end its work, then try again",
+            ) from error
+        raise StoreError(
+            f"{path}: {error}",
+            hint="Check that the store's directory is writable and its disk healthy",
+        ) from error

@@ -1,0 +1,389 @@
+"""Records of images, their layers and their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import StoreError
+from engine.types import ChainId, DiffId, Digest, ImageId
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from engine.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRecord:
+    """A layer that is unpacked in `<root>/layers`."""
+
+    chain_id: ChainId
+    diff_id: DiffId
+    parent_chain_id: ChainId | None
+    size_bytes: int
+    entry_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageLayerRecord:
+    """One layer as part of an image.
+
+    Attributes:
+        layer: The layer.
+        blob_digest: The compressed layer among the blobs; None when that is not kept.
+        blob_media_type: What the manifest calls it.
+        blob_size_bytes: What the manifest says.
+    """
+
+    layer: LayerRecord
+    blob_digest: Digest | None
+    blob_media_type: str
+    blob_size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """An image; `layers` is bottom first.
+
+    Attributes:
+        image_id: Digest of the config.
+        manifest_digest: Digest of the manifest, which is among the blobs.
+        config: The config document, byte for byte.
+        created_at: As the config says; None when it does not.
+        operating_system: `linux`.
+        architecture: `amd64`, `arm64`.
+        added_at: When it came into this store.
+        layers: Bottom first.
+    """
+
+    image_id: ImageId
+    manifest_digest: Digest
+    config: bytes
+    created_at: float | None
+    operating_system: str
+    architecture: str
+    added_at: float
+    layers: tuple[ImageLayerRecord, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageListRecord:
+    """What a list of images shows of one."""
+
+    image_id: ImageId
+    manifest_digest: Digest
+    names: tuple[str, ...]
+    created_at: float | None
+    added_at: float
+    size_bytes: int
+    layer_count: int
+    container_count: int
+
+
+class ImageRecords:
+    """Queries on images; every method may raise StoreError or NoSpaceError."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def insert(self, image: ImageRecord, names: tuple[str, ...] = ()) -> bool:
+        """Add an image with its layers and give it names, in one transaction.
+
+        Layers that are known stay as they are; names move from other images.
+
+        Returns:
+            False when the image was here before; its names are added all the same.
+        """
+        return await self._database.write(lambda connection: _insert(connection, image, names))
+
+    async def list_images(self) -> tuple[ImageListRecord, ...]:
+        """Every image, newest first."""
+        return await self._database.read(_list_images)
+
+    async def find(self, image_id: str) -> ImageRecord | None:
+        """One image by its whole id."""
+        return await self._database.read(lambda connection: _find(connection, image_id))
+
+    async def find_by_name(self, name: str) -> ImageId | None:
+        """The image that has a familiar name with tag."""
+        return await self._database.read(
+            lambda connection: _image_id(
+                connection.execute("SELECT image_id FROM tags WHERE name = ?", (name,)).fetchone()
+            )
+        )
+
+    async def find_by_manifest(self, digest: str) -> ImageId | None:
+        """The image whose manifest has a digest."""
+        return await self._database.read(
+            lambda connection: _image_id(
+                connection.execute(
+                    "SELECT image_id FROM images WHERE manifest_digest = ? ORDER BY image_id",
+                    (digest,),
+                ).fetchone()
+            )
+        )
+
+    async def find_by_id_beginning(self, digits: str) -> tuple[ImageId, ...]:
+        """The images whose id begins with some hexadecimal digits, at most 100 of them."""
+        beginning = f"sha256:{digits}"
+        return await self._database.read(
+            lambda connection: tuple(
+                ImageId(row[0])
+                for row in connection.execute(
+                    "SELECT image_id FROM images WHERE substr(image_id, 1, ?) = ? "
+                    "ORDER BY image_id LIMIT 100",
+                    (len(beginning), beginning),
+                )
+            )
+        )
+
+    async def names_of(self, image_id: str) -> tuple[str, ...]:
+        """The names of an image, sorted."""
+        return await self._database.read(lambda connection: _names(connection, image_id))
+
+    async def tag(self, name: str, image_id: str) -> ImageId | None:
+        """Give a name to an image; returns the image that had it before, if another."""
+        return await self._database.write(lambda connection: _tag(connection, name, image_id))
+
+    async def untag(self, name: str) -> None:
+        """Take a name away; without effect when there is no such name."""
+        await self._database.write(
+            lambda connection: connection.execute("DELETE FROM tags WHERE name = ?", (name,))
+        )
+
+    async def delete(self, image_id: str) -> None:
+        """Remove an image and its names; its layers stay until `delete_unused_layers`."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "DELETE FROM images WHERE image_id = ?", (image_id,)
+            )
+        )
+
+    async def find_layer(self, chain_id: str) -> LayerRecord | None:
+        """One layer by its chain id."""
+        return await self._database.read(
+            lambda connection: _layer(
+                connection.execute(f"{_LAYERS} WHERE chain_id = ?", (chain_id,)).fetchone()
+            )
+        )
+
+    async def image_count_of_layer(self, chain_id: str) -> int:
+        """How many images have a layer."""
+        counts = await self.image_counts_of_layers((ChainId(chain_id),))
+        return counts[0]
+
+    async def image_counts_of_layers(self, chain_ids: tuple[ChainId, ...]) -> tuple[int, ...]:
+        """How many images have each of some layers."""
+        return await self._database.read(
+            lambda connection: tuple(
+                int(
+                    connection.execute(
+                        "SELECT count(DISTINCT image_id) FROM image_layers WHERE chain_id = ?",
+                        (chain_id,),
+                    ).fetchone()[0]
+                )
+                for chain_id in chain_ids
+            )
+        )
+
+    async def delete_unused_layers(self) -> tuple[LayerRecord, ...]:
+        """Forget every layer that no image and no container needs; returns them, topmost first.
+
+        Hold the store's lock exclusively: a load in progress counts on layers that are here.
+        """
+        return await self._database.write(_delete_unused_layers)
+
+    async def layer_chain_ids(self) -> frozenset[ChainId]:
+        """Every layer that has a record."""
+        return await self._database.read(
+            lambda connection: frozenset(
+                ChainId(row[0]) for row in connection.execute("SELECT chain_id FROM layers")
+            )
+        )
+
+    async def blob_digests(self) -> frozenset[Digest]:
+        """Every blob that an image needs: manifests, configs, compressed layers."""
+        return await self._database.read(
+            lambda connection: frozenset(
+                Digest(row[0])
+                for row in connection.execute(
+                    "SELECT manifest_digest FROM images UNION SELECT image_id FROM images UNION "
+                    "SELECT blob_digest FROM image_layers WHERE blob_digest IS NOT NULL"
+                )
+            )
+        )
+
+    async def layers_total_bytes(self) -> int:
+        """Size of all layers, each counted once."""
+        return await self._database.read(
+            lambda connection: int(
+                connection.execute("SELECT coalesce(sum(size_bytes), 0) FROM layers").fetchone()[0]
+            )
+        )
+
+
+_LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
+
+
+def _insert(connection: sqlite3.Connection, image: ImageRecord, names: tuple[str, ...]) -> bool:
+    is_new = (
+        connection.execute("SELECT 1 FROM images WHERE image_id = ?", (image.image_id,)).fetchone()
+        is None
+    )
+    if is_new:
+        connection.execute(
+            "INSERT INTO images VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                image.image_id,
+                image.manifest_digest,
+                image.config,
+                image.created_at,
+                image.operating_system,
+                image.architecture,
+                image.added_at,
+            ),
+        )
+        for position, part in enumerate(image.layers):
+            layer = part.layer
+            connection.execute(
+                "INSERT INTO layers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                (
+                    layer.chain_id,
+                    layer.diff_id,
+                    layer.parent_chain_id,
+                    layer.size_bytes,
+                    layer.entry_count,
+                ),
+            )
+            connection.execute(
+                "INSERT INTO image_layers VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    image.image_id,
+                    position,
+                    layer.chain_id,
+                    part.blob_digest,
+                    part.blob_media_type,
+                    part.blob_size_bytes,
+                ),
+            )
+    for name in names:
+        _tag(connection, name, image.image_id)
+    return is_new
+
+
+def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
+    names: dict[str, list[str]] = {}
+    for name, image_id in connection.execute("SELECT name, image_id FROM tags ORDER BY name"):
+        names.setdefault(image_id, []).append(name)
+    rows = connection.execute(
+        "SELECT image_id, manifest_digest, created_at, added_at, "
+        "(SELECT coalesce(sum(size_bytes), 0) FROM image_layers JOIN layers USING (chain_id) "
+        " WHERE image_layers.image_id = images.image_id), "
+        "(SELECT count(*) FROM image_layers WHERE image_layers.image_id = images.image_id), "
+        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id) "
+        "FROM images ORDER BY coalesce(created_at, added_at) DESC, image_id"
+    )
+    return tuple(
+        ImageListRecord(
+            image_id=ImageId(row[0]),
+            manifest_digest=Digest(row[1]),
+            names=tuple(names.get(row[0], ())),
+            created_at=row[2],
+            added_at=row[3],
+            size_bytes=row[4],
+            layer_count=row[5],
+            container_count=row[6],
+        )
+        for row in rows
+    )
+
+
+def _find(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:
+    row = connection.execute(
+        "SELECT image_id, manifest_digest, config, created_at, operating_system, architecture, "
+        "added_at FROM images WHERE image_id = ?",
+        (image_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    layers = connection.execute(
+        "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count, blob_digest, "
+        "blob_media_type, blob_size_bytes FROM image_layers JOIN layers USING (chain_id) "
+        "WHERE image_id = ? ORDER BY position",
+        (image_id,),
+    )
+    parts = []
+    for part in layers:
+        layer = _layer(part[:5])
+        if layer is None:
+            raise StoreError(f"image {image_id} has a layer without a record")
+        parts.append(
+            ImageLayerRecord(
+                layer=layer,
+                blob_digest=part[5],
+                blob_media_type=part[6],
+                blob_size_bytes=part[7],
+            )
+        )
+    return ImageRecord(
+        image_id=row[0],
+        manifest_digest=row[1],
+        config=row[2],
+        created_at=row[3],
+        operating_system=row[4],
+        architecture=row[5],
+        added_at=row[6],
+        layers=tuple(parts),
+    )
+
+
+def _layer(row: tuple[str, str, str | None, int, int] | None) -> LayerRecord | None:
+    if row is None:
+        return None
+    return LayerRecord(
+        chain_id=ChainId(row[0]),
+        diff_id=DiffId(row[1]),
+        parent_chain_id=None if row[2] is None else ChainId(row[2]),
+        size_bytes=row[3],
+        entry_count=row[4],
+    )
+
+
+def _image_id(row: tuple[str] | None) -> ImageId | None:
+    return None if row is None else ImageId(row[0])
+
+
+def _names(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+    rows = connection.execute("SELECT name FROM tags WHERE image_id = ? ORDER BY name", (image_id,))
+    return tuple(row[0] for row in rows)
+
+
+def _tag(connection: sqlite3.Connection, name: str, image_id: str) -> ImageId | None:
+    row = connection.execute("SELECT image_id FROM tags WHERE name = ?", (name,)).fetchone()
+    connection.execute(
+        "INSERT INTO tags VALUES (?, ?) "
+        "ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
+        (name, image_id),
+    )
+    return None if row is None or row[0] == image_id else ImageId(row[0])
+
+
+def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, ...]:
+    removed: list[LayerRecord] = []
+    while True:
+        # From the top: a layer goes when nothing stands on it and nobody names it.
+        rows = connection.execute(
+            f"{_LAYERS} AS candidate WHERE "
+            "NOT EXISTS (SELECT 1 FROM image_layers WHERE chain_id = candidate.chain_id) AND "
+            "NOT EXISTS (SELECT 1 FROM containers WHERE chain_id = candidate.chain_id) AND "
+            "NOT EXISTS (SELECT 1 FROM layers AS above "
+            "WHERE above.parent_chain_id = candidate.chain_id)"
+        ).fetchall()
+        found = [layer for row in rows if (layer := _layer(row)) is not None]
+        if not found:
+            return tuple(removed)
+        connection.executemany(
+            "DELETE FROM layers WHERE chain_id = ?", [(layer.chain_id,) for layer in found]
+        )
+        removed.extend(found)

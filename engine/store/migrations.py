@@ -1,0 +1,96 @@
+"""The tables of the store's database, as numbered steps from an empty file.
+
+A step never changes once released: a newer shape is a new step at the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import sqlite3
+
+MIGRATIONS: tuple[str, ...] = (
+    # 1: images, layers, tags, containers.
+    """
+    CREATE TABLE images (
+        image_id TEXT PRIMARY KEY,
+        manifest_digest TEXT NOT NULL,
+        config BLOB NOT NULL,
+        created_at REAL,
+        operating_system TEXT NOT NULL,
+        architecture TEXT NOT NULL,
+        added_at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE layers (
+        chain_id TEXT PRIMARY KEY,
+        diff_id TEXT NOT NULL,
+        parent_chain_id TEXT REFERENCES layers (chain_id),
+        size_bytes INTEGER NOT NULL,
+        entry_count INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX layers_by_parent ON layers (parent_chain_id);
+    CREATE TABLE image_layers (
+        image_id TEXT NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
+        position INTEGER NOT NULL,
+        chain_id TEXT NOT NULL REFERENCES layers (chain_id),
+        blob_digest TEXT,
+        blob_media_type TEXT NOT NULL,
+        blob_size_bytes INTEGER NOT NULL,
+        PRIMARY KEY (image_id, position)
+    ) STRICT;
+    CREATE INDEX image_layers_by_chain ON image_layers (chain_id);
+    CREATE TABLE tags (
+        name TEXT PRIMARY KEY,
+        image_id TEXT NOT NULL REFERENCES images (image_id) ON DELETE CASCADE
+    ) STRICT;
+    CREATE INDEX tags_by_image ON tags (image_id);
+    CREATE TABLE containers (
+        container_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        image_id TEXT NOT NULL,
+        image_name TEXT NOT NULL,
+        chain_id TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        is_removed_on_exit INTEGER NOT NULL,
+        config TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX containers_by_image ON containers (image_id);
+    """,
+)
+
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    """The number of the last step that a database has had."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(
+    connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRATIONS
+) -> tuple[int, int]:
+    """Bring a database to the newest shape; returns the version before and after.
+
+    Each step is one transaction, so that a crash leaves a whole version; two processes that open
+    at once wait for each other, and the second finds nothing to do. Blocking.
+    """
+    before = schema_version(connection)
+    version = before
+    while version < len(migrations):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = schema_version(connection)  # Somebody may have been faster.
+            if version < len(migrations):
+                for statement in migrations[version].split(";"):
+                    if statement.strip():
+                        connection.execute(statement)
+                version += 1
+                connection.execute(f"PRAGMA user_version = {version}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    return before, version

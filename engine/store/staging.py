@@ -1,0 +1,123 @@
+"""Staging: where half-done work lives until it is renamed into place.
+
+`<root>/staging/<name>/` holds a file `lock`, locked by the process that works there, and the
+directory `work`. A crash frees the lock, and the next start of any engine sweeps what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from engine.store.durability import make_directory, raise_store_error
+from engine.store.locks import LockFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Coroutine
+    from pathlib import Path
+
+
+class TreeRemover(Protocol):
+    """Removes a directory tree whose files may belong to ids of a container."""
+
+    async def __call__(self, path: Path, /) -> None:
+        """Remove it with all it holds; a tree that is not there is no error."""
+
+
+class StagingArea:
+    """The staging directory of one store."""
+
+    def __init__(self, directory: Path, *, remove_tree: TreeRemover) -> None:
+        self._directory = directory
+        self._remove_tree = remove_tree
+
+    @contextlib.asynccontextmanager
+    async def claim(self, purpose: str) -> AsyncIterator[Path]:
+        """Make a directory for one piece of work; it is removed at the end, whatever happens.
+
+        Args:
+            purpose: A word for people who look into the directory, such as `load`.
+
+        Yields:
+            An empty directory, on the file system of the store.
+
+        Raises:
+            NoSpaceError: The disk is full.
+        """
+        claim, lock = await self._make(purpose)
+        try:
+            yield claim / "work"
+        finally:
+            # A cancelled task still cleans up; the lock goes last, or a sweep would join in.
+            await _finish(self._drop(claim, lock))
+
+    async def sweep(self) -> tuple[str, ...]:
+        """Remove what crashed processes left; returns the names removed."""
+        abandoned = await asyncio.to_thread(self._take_abandoned)
+        for claim, lock in abandoned:
+            await _finish(self._drop(claim, lock))
+        return tuple(claim.name for claim, _lock in abandoned)
+
+    async def _drop(self, claim: Path, lock: LockFile) -> None:
+        try:
+            await self._remove_tree(claim)
+        finally:
+            lock.release()
+
+    async def _make(self, purpose: str) -> tuple[Path, LockFile]:
+        await asyncio.to_thread(make_directory, self._directory)
+        claim = self._directory / f"{purpose}-{secrets.token_hex(8)}"
+        lock = LockFile(claim / "lock")
+        # Shared: makers go together, but no sweep between the directory and its lock.
+        gate = LockFile(self._directory / ".gate")
+        await gate.acquire(is_shared=True)
+        try:
+            # Two calls on a local directory: not worth a thread, and not to be cancelled between.
+            (claim / "work").mkdir(mode=0o700, parents=True)
+            lock.acquire_now()
+        except OSError as error:
+            raise_store_error(error, claim)
+        finally:
+            gate.release()
+        return claim, lock
+
+    def _take_abandoned(self) -> list[tuple[Path, LockFile]]:
+        if not self._directory.is_dir():
+            return []
+        gate = LockFile(self._directory / ".gate")
+        if not gate.try_acquire():
+            return []  # Somebody is making or sweeping: what is left waits for the next start.
+        abandoned = []
+        try:
+            with os.scandir(self._directory) as entries:
+                claims = [
+                    self._directory / entry.name
+                    for entry in entries
+                    if entry.is_dir(follow_symlinks=False)
+                ]
+            for claim in sorted(claims):
+                lock = LockFile(claim / "lock")
+                if lock.try_acquire():
+                    abandoned.append((claim, lock))
+        finally:
+            gate.release()
+        return abandoned
+
+
+async def _finish(work: Coroutine[None, None, None]) -> None:
+    """Run clean-up to its end, and only then let a cancellation through."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # result() raises it below
+            break
+    task.result()
+    if cancelled is not None:
+        raise cancelled
