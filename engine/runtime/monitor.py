@@ -62,7 +62,8 @@ SOCKET_FILE = "attach.sock"
 CONFIG_FILE = "config.json"
 
 _NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
-_READ_BYTES = 1 << 20
+# As much as the allocator keeps at hand: larger buffers are mapped and unmapped at every read.
+_READ_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
