@@ -12,7 +12,7 @@ from engine.containers.creation import create_container
 from engine.containers.lifecycle import current_state, exclusively, exit_status
 from engine.containers.names import check_container_name
 from engine.containers.processes import list_container_processes
-from engine.containers.removal import remove_container
+from engine.containers.removal import remove_after_exit, remove_container
 from engine.containers.spec import LOG_FILE
 from engine.containers.state_table import Operation, check
 from engine.containers.states import LIVE_STATUSES, status_of
@@ -95,16 +95,20 @@ class ContainerManager:
         self, reference: str, *, timeout_seconds: float | None, signal: str | None
     ) -> ExitStatus:
         """Ask a container to end, insist after the timeout, and wait for the end."""
-        return await lifecycle.stop_container(
-            self._services,
-            await self.find(reference),
-            timeout_seconds=timeout_seconds,
-            signal=signal,
+        record = await self.find(reference)
+        status = await lifecycle.stop_container(
+            self._services, record, timeout_seconds=timeout_seconds, signal=signal
         )
+        await remove_after_exit(self._services, record.container_id)
+        return status
 
     async def kill(self, reference: str, *, signal: str) -> None:
         """Send a signal to a container's first process."""
-        await lifecycle.kill_container(self._services, await self.find(reference), signal=signal)
+        record = await self.find(reference)
+        await lifecycle.kill_container(self._services, record, signal=signal)
+        state = await current_state(self._services, record)
+        if status_of(state) is ContainerStatus.EXITED:
+            await remove_after_exit(self._services, record.container_id)
 
     async def restart(self, reference: str, *, timeout_seconds: float | None) -> None:
         """Stop a container if it runs, then start it."""
@@ -154,10 +158,15 @@ class ContainerManager:
             self._services.tell("rename", replace(fresh, name=name), oldName=fresh.name)
 
     async def wait(self, reference: str) -> ExitStatus:
-        """Wait until a container does not run; also for one that is removed when it ends."""
+        """Wait until a container does not run, and is removed if it asked for that."""
+        record = await self.find(reference)
+        status = await self._wait(record)
+        await remove_after_exit(self._services, record.container_id)
+        return status
+
+    async def _wait(self, record: ContainerRecord) -> ExitStatus:
         with self._events.subscribe() as subscription:
             # Subscribed first: an end between look and wait would never be heard of.
-            record = await self.find(reference)
             state = await current_state(self._services, record)
             if status_of(state) not in LIVE_STATUSES:
                 return exit_status(state)
@@ -177,7 +186,7 @@ class ContainerManager:
                     return await self._ended(
                         record, code, is_out_of_memory_killed=is_out_of_memory_killed
                     )
-        raise ContainerNotFoundError(reference)
+        raise ContainerNotFoundError(record.name)
 
     async def _ended(
         self, record: ContainerRecord, code: str | None, *, is_out_of_memory_killed: bool

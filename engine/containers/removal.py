@@ -109,6 +109,9 @@ async def remove_after_exit(services: ContainerServices, container_id: str) -> N
     record = await services.table.get(container_id)
     if record is None or not record.is_removed_on_exit:
         return
+    state = await services.in_thread(read_container_state, services.config, container_id)
+    if status_of(state) is not ContainerStatus.EXITED:
+        return
     with contextlib.suppress(ContainerNotFoundError, ContainerStateError):
         await remove_container(services, record)
 
@@ -134,11 +137,7 @@ async def sweep_containers(services: ContainerServices) -> None:
             await recover_container(services, record)
     for record in records.values():
         if record.is_removed_on_exit:
-            state = await services.in_thread(
-                read_container_state, services.config, record.container_id
-            )
-            if status_of(state) is ContainerStatus.EXITED:
-                await remove_after_exit(services, record.container_id)
+            await remove_after_exit(services, record.container_id)
     await _sweep_directories(services, frozenset(records))
 
 

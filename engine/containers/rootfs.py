@@ -1,0 +1,114 @@
+"""Writable layers of containers: made, described to the monitor, measured and compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.errors import FeatureUnavailableError
+from engine.runtime.spec import RootfsSpec
+from engine.snapshots.base import UPPER_NAME
+from engine.snapshots.index import INDEX_NAME, LayerIndex, MergedTree, decode_index
+from engine.snapshots.jobs import read_index
+from engine.snapshots.writable import CopySnapshotter, OverlaySnapshotter, open_directory
+from engine.types import ChainId, FileTree, WritableLayer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.config import EngineConfig
+    from engine.containers.record import ContainerRecord
+    from engine.containers.services import ContainerServices
+    from engine.snapshots.base import JobRunner, Snapshotter
+    from engine.types import LayerChange
+
+MOUNT_POINT_NAME = "rootfs"
+
+
+class ContainerRootfs:
+    """Each container keeps the kind of root that it was made with."""
+
+    def __init__(self, *, config: EngineConfig, runner: JobRunner, is_rootless: bool) -> None:
+        self._config = config
+        self._is_rootless = is_rootless
+        snapshotters: tuple[Snapshotter, ...] = tuple(
+            kind(root=config.root, layers_directory=config.layers_directory, runner=runner)
+            for kind in (OverlaySnapshotter, CopySnapshotter)
+        )
+        self._snapshotters = {snapshotter.kind: snapshotter for snapshotter in snapshotters}
+
+    def snapshotter(self, record: ContainerRecord) -> Snapshotter:
+        """What makes and reads the writable layer of a container.
+
+        Raises:
+            FeatureUnavailableError: A newer version made it in a way that is not known here.
+        """
+        found = self._snapshotters.get(record.snapshotter)
+        if found is None:
+            raise FeatureUnavailableError(
+                f"the snapshotter {record.snapshotter}",
+                "this version does not have it",
+                remedy="Use the version of Lamella that made the container",
+            )
+        return found
+
+    async def prepare(self, record: ContainerRecord, directory: Path) -> None:
+        """Make the writable layer in the directory of a new container."""
+        await self.snapshotter(record).prepare(directory, chain_ids(record))
+
+    def describe(self, record: ContainerRecord) -> RootfsSpec:
+        """How the root filesystem of a container is put together."""
+        directory = self._config.container_directory(record.container_id)
+        rootfs = self.snapshotter(record).rootfs(directory, chain_ids(record))
+        return RootfsSpec(
+            kind=rootfs.kind,
+            lowers=rootfs.lowers,
+            upper=rootfs.upper,
+            work=rootfs.work,
+            mount_point=str(directory / MOUNT_POINT_NAME),
+            uses_user_xattrs=self._is_rootless,
+            is_read_only=record.is_read_only,
+        )
+
+    async def measure(self, record: ContainerRecord) -> WritableLayer:
+        """Size and number of entries of the writable layer now."""
+        directory = self._config.container_directory(record.container_id)
+        usage = await self.snapshotter(record).usage(directory)
+        return WritableLayer(
+            container_id=record.container_id,
+            size_bytes=usage.size_bytes,
+            entry_count=usage.entry_count,
+        )
+
+    async def list_changes(self, record: ContainerRecord) -> tuple[LayerChange, ...]:
+        """What the writable layer adds, changes and removes, sorted by path."""
+        directory = self._config.container_directory(record.container_id)
+        return await self.snapshotter(record).changes(directory, chain_ids(record))
+
+    async def list_files(
+        self, services: ContainerServices, runner: JobRunner, record: ContainerRecord
+    ) -> FileTree:
+        """The writable layer as a tree, marked against the image."""
+        directory = self._config.container_directory(record.container_id)
+        async with open_directory(directory / UPPER_NAME) as upper:
+            document = await runner.run_job("list-writable-files", b"null", descriptors=(upper,))
+        return await services.in_thread(self._compare, record, document)
+
+    def _compare(self, record: ContainerRecord, document: bytes) -> FileTree:
+        title = f"writable layer of {record.name}"
+        index = decode_index(document, title)
+        tree = MergedTree.of(self._read_indexes(record))
+        is_whole = record.snapshotter == CopySnapshotter.kind
+        entries = tree.compare_whole(index) if is_whole else tree.compare(index)
+        return FileTree(title=title, entries=entries, size_bytes=index.size_bytes)
+
+    def _read_indexes(self, record: ContainerRecord) -> list[LayerIndex]:
+        layers = self._config.layers_directory
+        return [
+            read_index(str(layers / chain.removeprefix("sha256:") / INDEX_NAME))
+            for chain in chain_ids(record)
+        ]
+
+
+def chain_ids(record: ContainerRecord) -> tuple[ChainId, ...]:
+    """The layers below a container's writable one, bottom first."""
+    return tuple(ChainId(chain) for chain in record.layers)
