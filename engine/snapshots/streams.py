@@ -33,7 +33,8 @@ _MAGIC_BYTES = 6
 _BOMB_RATIO = 5000
 _BOMB_FREE_BYTES = 4 << 30
 
-_IsalError: type[Exception] = igzip_lib.error  # its stub says that it is an instance
+# Its stub says that igzip_lib.error is an instance.
+_IsalError: type[Exception] = igzip_lib.IsalError
 _DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
 
 _REFUSED_MAGIC = (

@@ -1,0 +1,300 @@
+"""Loading image archives: all of one, or nothing.
+
+Layers are unpacked straight from where they are in the archive into a staging directory, synced
+once, and only then given to the catalog, which gives them their names in one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+import msgspec
+
+from engine.errors import EngineError, SyscallError
+from engine.images.archive_documents import ArchiveImage, ArchiveLayer, read_images
+from engine.images.archive_source import (
+    ArchiveSource,
+    Cancellation,
+    CancelledRead,
+    open_archive,
+)
+from engine.linux.files import sync_file_system
+from engine.operations import Progress, ProgressListener, ignore_progress
+from engine.snapshots.jobs import (
+    DIFF_NAME,
+    JobProgress,
+    UnpackArguments,
+    UnpackResult,
+    engine_error,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from engine.snapshots.base import JobRunner
+    from engine.types import ChainId, DiffId, LoadedImage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedLayer:
+    """A complete, synced layer in staging.
+
+    Attributes:
+        parent_chain_id: Of the layer below, None for the lowest.
+        directory: Holds `diff` and `index`; to be renamed to its place in the store.
+        warnings: What the host could not make as the layer has it.
+    """
+
+    chain_id: ChainId
+    parent_chain_id: ChainId | None
+    diff_id: DiffId
+    size_bytes: int
+    entry_count: int
+    directory: Path
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """What loading an archive did."""
+
+    images: tuple[LoadedImage, ...]
+    warnings: tuple[str, ...]
+
+
+class ImageCatalog(Protocol):
+    """Where loaded images end up: the store's records and its directory of layers."""
+
+    async def find_layers(self, chain_ids: Sequence[ChainId]) -> frozenset[ChainId]:
+        """Which of these layers are complete in the store.
+
+        They must stay there until `publish`, also while others collect garbage.
+        """
+
+    async def publish(
+        self, images: Sequence[ArchiveImage], layers: Sequence[StagedLayer]
+    ) -> tuple[LoadedImage, ...]:
+        """Rename the layers into place, store the documents, and record all in a transaction.
+
+        A layer that somebody else has put in its place meanwhile is kept; ours is left in
+        staging. Names are normalised here; one that is not valid is an error.
+        """
+
+
+async def load_archive(
+    archive: Path,
+    *,
+    staging: Path,
+    layers_directory: Path,
+    catalog: ImageCatalog,
+    runner: JobRunner,
+    host_architecture: str,
+    uses_user_xattrs: bool,
+    progress: ProgressListener = ignore_progress,
+) -> LoadResult:
+    """Load every image of an archive. Cancelling leaves the store as it was.
+
+    Args:
+        archive: A docker-archive or OCI archive (also compressed, also a pipe), or a directory.
+        staging: An empty directory on the store's file system. The caller removes it, with what
+            is left in it, after success, failure and cancellation (by the job `remove-tree`).
+        layers_directory: Holds `<chain id's hex>/diff`.
+        catalog: Where the images end up.
+        runner: Unpacks with the container's ids.
+        host_architecture: As images name it.
+        uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
+        progress: Is told of each layer.
+
+    Raises:
+        ArchiveError: The archive cannot be used; see its subclasses.
+        NoSpaceError: The disk is full.
+    """
+    async with _opened(archive, staging, progress) as (source, thread):
+        images = await _in_thread(
+            thread, lambda: read_images(source, host_architecture=host_architecture)
+        )
+        load = _Load(
+            staging=staging,
+            layers_directory=layers_directory,
+            runner=runner,
+            label=source.label,
+            uses_user_xattrs=uses_user_xattrs,
+            progress=progress,
+        )
+        layers = _distinct_layers(images)
+        present = await catalog.find_layers(tuple(layers))
+        staged = await load.unpack(layers, present)
+        if staged:
+            progress(Progress(step="Writing to the disk"))
+            await _in_thread(thread, lambda: _sync(staging))
+        published = await catalog.publish(images, staged)
+    warnings = dict.fromkeys(warning for layer in staged for warning in layer.warnings)
+    return LoadResult(images=published, warnings=tuple(warnings))
+
+
+def _distinct_layers(
+    images: Sequence[ArchiveImage],
+) -> dict[ChainId, tuple[ArchiveLayer, ...]]:
+    """Every layer once, with the stack that it tops, bottom first; lower ones come first."""
+    layers: dict[ChainId, tuple[ArchiveLayer, ...]] = {}
+    for image in images:
+        for count, layer in enumerate(image.layers, 1):
+            layers.setdefault(layer.chain_id, image.layers[:count])
+    return layers
+
+
+class _Load:
+    """The unpacking of one archive's layers."""
+
+    def __init__(
+        self,
+        *,
+        staging: Path,
+        layers_directory: Path,
+        runner: JobRunner,
+        label: str,
+        uses_user_xattrs: bool,
+        progress: ProgressListener,
+    ) -> None:
+        self._staging = staging
+        self._layers_directory = layers_directory
+        self._runner = runner
+        self._label = label
+        self._uses_user_xattrs = uses_user_xattrs
+        self._progress = progress
+        self._directories: dict[ChainId, Path] = {}
+
+    async def unpack(
+        self, layers: dict[ChainId, tuple[ArchiveLayer, ...]], present: frozenset[ChainId]
+    ) -> tuple[StagedLayer, ...]:
+        """Unpack what is not present, bottom first: a layer may link to files below it."""
+        missing = [chain for chain in layers if chain not in present]
+        for chain in present:
+            self._directories[chain] = self._layers_directory / chain.removeprefix("sha256:")
+        staged = []
+        for number, chain in enumerate(missing, 1):
+            step = f"Unpacking layer {number} of {len(missing)}"
+            staged.append(await self._unpack_one(layers[chain], step))
+        return tuple(staged)
+
+    async def _unpack_one(self, stack: tuple[ArchiveLayer, ...], step: str) -> StagedLayer:
+        layer = stack[-1]
+        directory = self._staging / f"layer-{layer.chain_id.removeprefix('sha256:')}"
+        lowers = tuple(
+            str(self._directories[below.chain_id] / DIFF_NAME) for below in reversed(stack[:-1])
+        )
+        arguments = UnpackArguments(
+            label=f"{self._label} (layer {layer.diff_id[:19]})",
+            offset=layer.member.offset,
+            size=layer.member.size,
+            blob_digest=layer.blob_digest,
+            diff_id=layer.diff_id,
+            lower_paths=lowers,
+            uses_user_xattrs=self._uses_user_xattrs,
+        )
+        self._progress(Progress(step=step, total=layer.member.size, unit="bytes"))
+
+        def on_progress(message: bytes) -> None:
+            done = msgspec.json.decode(message, type=JobProgress)
+            self._progress(Progress(step=step, done=done.done, total=done.total, unit="bytes"))
+
+        try:
+            directory.mkdir(mode=0o700)
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise engine_error(error, str(directory)) from error
+        try:
+            content = await self._runner.run_job(
+                "unpack-layer",
+                msgspec.json.encode(arguments),
+                descriptors=(layer.member.descriptor, descriptor),
+                on_progress=on_progress,
+            )
+        finally:
+            os.close(descriptor)
+        result = msgspec.json.decode(content, type=UnpackResult)
+        self._directories[layer.chain_id] = directory
+        return StagedLayer(
+            chain_id=layer.chain_id,
+            parent_chain_id=stack[-2].chain_id if len(stack) > 1 else None,
+            diff_id=layer.diff_id,
+            size_bytes=result.size_bytes,
+            entry_count=result.entry_count,
+            directory=directory,
+            warnings=result.warnings,
+        )
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file_system(descriptor)
+    except OSError as error:
+        raise engine_error(error, str(directory)) from error
+    finally:
+        os.close(descriptor)
+
+
+_Result = TypeVar("_Result")
+
+
+async def _in_thread(
+    thread: ThreadPoolExecutor,
+    call: Callable[[], _Result],
+    *,
+    on_cancel: Callable[[], None] | None = None,
+) -> _Result:
+    """Run a blocking call; when cancelled, wait until it has ended: it uses our descriptors."""
+    future = asyncio.get_running_loop().run_in_executor(thread, call)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if on_cancel is not None:
+            on_cancel()
+        await asyncio.wait((future,))
+        if not future.cancelled() and future.exception() is None:
+            result = future.result()
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    archive: Path, staging: Path, progress: ProgressListener
+) -> AsyncIterator[tuple[ArchiveSource, ThreadPoolExecutor]]:
+    """The archive, and the one thread that all blocking reads of it run in."""
+    loop = asyncio.get_running_loop()
+    cancellation = Cancellation()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="archive")
+
+    def on_bytes(done: int, total: int | None) -> None:
+        step = Progress(step="Reading the archive", done=done, total=total, unit="bytes")
+        loop.call_soon_threadsafe(progress, step)
+
+    def open_now() -> ArchiveSource:
+        try:
+            return open_archive(
+                archive, staging=staging, cancellation=cancellation, on_bytes=on_bytes
+            )
+        except OSError as error:
+            raise SyscallError("open", error.errno or 5, str(archive)) from error
+        except CancelledRead:
+            raise EngineError("loading was cancelled") from None
+
+    try:
+        source = await _in_thread(thread, open_now, on_cancel=cancellation.cancel)
+        try:
+            yield source, thread
+        finally:
+            source.close()
+    finally:
+        thread.shutdown(wait=False)
+        cancellation.close()

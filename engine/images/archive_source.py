@@ -1,0 +1,274 @@
+"""The outside of an image archive: a tar, a directory, or a pipe, looked into by exact names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import select
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from engine.errors import ArchiveError, NoSpaceError, SyscallError
+from engine.linux.files import open_in_root
+from engine.snapshots.streams import CHUNK_BYTES, FileSource, compression_of, decompress
+from engine.snapshots.tar import TarKind, TarLimits, TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_MEMBER_LIMIT = 100_000
+_LINK_LIMIT = 16
+_MAGIC_BYTES = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A stretch of an open file. The descriptor belongs to the archive that gave it."""
+
+    descriptor: int
+    offset: int
+    size: int
+
+
+class ArchiveSource(Protocol):
+    """Named content. Every method blocks."""
+
+    @property
+    def label(self) -> str:
+        """What errors call the archive."""
+
+    def find(self, name: str) -> Member | None:
+        """A file by its exact name, `/` between directories; None if there is none."""
+
+    def close(self) -> None:
+        """Close every descriptor."""
+
+
+class TarArchive:
+    """A tar in a file that can be seeked; its members are used where they are."""
+
+    def __init__(self, descriptor: int, *, label: str) -> None:
+        """Read the headers; the descriptor is then this object's.
+
+        Raises:
+            ArchiveError: Not a tar, or damaged.
+        """
+        self.label = label
+        self._descriptor = descriptor
+        self._files: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        limits = TarLimits(entries=_MEMBER_LIMIT)
+        reader = TarReader(FileSource(descriptor), label=label, limits=limits)
+        for entry in reader:
+            name = _clean(os.fsdecode(entry.name))
+            self._links.pop(name, None)
+            self._files.pop(name, None)
+            if entry.kind is TarKind.FILE and entry.segments is None:
+                self._files[name] = (entry.data_offset, entry.data_bytes)
+            elif entry.kind is TarKind.SYMLINK:
+                # docker save names a layer that it has written already by a relative link.
+                target = posixpath.join(posixpath.dirname(name), os.fsdecode(entry.link))
+                self._links[name] = _clean(target)
+            elif entry.kind is TarKind.HARD_LINK:
+                self._links[name] = _clean(os.fsdecode(entry.link))
+
+    def find(self, name: str) -> Member | None:
+        """As ArchiveSource."""
+        name = _clean(name)
+        for _ in range(_LINK_LIMIT):
+            found = self._files.get(name)
+            if found is not None:
+                return Member(descriptor=self._descriptor, offset=found[0], size=found[1])
+            if name not in self._links:
+                return None
+            name = self._links[name]
+        raise ArchiveError(self.label, f"too many links lead to {name!r}")
+
+    def close(self) -> None:
+        """As ArchiveSource."""
+        os.close(self._descriptor)
+
+
+class DirectoryArchive:
+    """An archive that lies unpacked in a directory, such as an OCI layout."""
+
+    def __init__(self, descriptor: int, *, label: str) -> None:
+        """Look into a directory; the descriptor is then this object's."""
+        self.label = label
+        self._directory = descriptor
+        self._open: dict[str, Member] = {}
+
+    def find(self, name: str) -> Member | None:
+        """As ArchiveSource; links stay inside the directory."""
+        name = _clean(name)
+        known = self._open.get(name)
+        if known is not None:
+            return known
+        try:
+            # A pipe with this name would block for ever without O_NONBLOCK.
+            descriptor = open_in_root(
+                self._directory, os.fsencode(name), os.O_RDONLY | os.O_NONBLOCK
+            )
+        except OSError as error:
+            if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENXIO}:
+                return None
+            raise SyscallError("openat2", error.errno or errno.EIO, name) from error
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            return None
+        member = Member(descriptor=descriptor, offset=0, size=status.st_size)
+        self._open[name] = member
+        return member
+
+    def close(self) -> None:
+        """As ArchiveSource."""
+        for member in self._open.values():
+            os.close(member.descriptor)
+        self._open.clear()
+        os.close(self._directory)
+
+
+def _clean(name: str) -> str:
+    """A member's name without `.`, doubled slashes and `..`; above the root is the root."""
+    return posixpath.normpath("/" + name).lstrip("/")
+
+
+class Cancellation:
+    """Ends a blocking read of a pipe from another thread."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def cancel(self) -> None:
+        """End it; may be called more than once."""
+        os.eventfd_write(self.descriptor, 1)
+
+    def close(self) -> None:
+        """Close the descriptor; nobody may wait any more."""
+        os.close(self.descriptor)
+
+
+class CancelledRead(Exception):  # noqa: N818 - not an error: the caller asked for it
+    """A read ended because of its Cancellation."""
+
+
+def open_archive(
+    path: Path,
+    *,
+    staging: Path,
+    cancellation: Cancellation,
+    on_bytes: Callable[[int, int | None], None],
+) -> ArchiveSource:
+    """Open whatever a path leads to; blocking.
+
+    A plain tar and a directory are used in place. What is compressed, and what cannot be seeked
+    (a pipe), is first written, decompressed, into `staging`.
+
+    Args:
+        path: File, directory or pipe.
+        staging: A directory of the store's own file system.
+        cancellation: Ends the copying, with CancelledRead.
+        on_bytes: Told how much was copied of how much, if that is known.
+
+    Raises:
+        ArchiveError: Nothing there, or nothing that can be an archive.
+        NoSpaceError: The disk is full.
+    """
+    label = path.name if str(path) != "/dev/stdin" else "the standard input"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ArchiveError(
+            str(path), os.strerror(error.errno or errno.EIO), hint="Give the path of an archive"
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            source = DirectoryArchive(descriptor, label=label)
+            descriptor = -1
+            return source
+        total = None
+        if stat.S_ISREG(status.st_mode):
+            if not status.st_size:
+                raise ArchiveError(label, "it is empty")
+            if not compression_of(os.pread(descriptor, _MAGIC_BYTES, 0)):
+                kept, descriptor = descriptor, -1
+                return _tar_archive(kept, label)
+            total = status.st_size
+        spooled = _spool(descriptor, staging, label, cancellation, on_bytes, total)
+        return _tar_archive(spooled, label)
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _tar_archive(descriptor: int, label: str) -> TarArchive:
+    try:
+        return TarArchive(descriptor, label=label)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _spool(
+    descriptor: int,
+    staging: Path,
+    label: str,
+    cancellation: Cancellation,
+    on_bytes: Callable[[int, int | None], None],
+    total: int | None,
+) -> int:
+    """Copy a stream, decompressed, into a file without a name; return its descriptor."""
+    spooled = os.open(staging, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        pieces = _read_stream(descriptor, cancellation, on_bytes, total)
+        first = b""
+        for piece in pieces:
+            first += piece
+            if len(first) >= _MAGIC_BYTES:
+                break
+        if not first:
+            raise ArchiveError(label, "it is empty")
+        for chunk in decompress(_chain(first, pieces), first[:_MAGIC_BYTES], label):
+            view = memoryview(chunk)
+            while view:
+                view = view[os.write(spooled, view) :]
+    except OSError as error:
+        os.close(spooled)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpaceError(str(staging)) from error
+        raise SyscallError("read", error.errno or errno.EIO, label) from error
+    except BaseException:
+        os.close(spooled)
+        raise
+    return spooled
+
+
+def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def _read_stream(
+    descriptor: int,
+    cancellation: Cancellation,
+    on_bytes: Callable[[int, int | None], None],
+    total: int | None,
+) -> Iterator[bytes]:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    poll.register(cancellation.descriptor, select.POLLIN)
+    done = 0
+    while True:
+        if any(ready == cancellation.descriptor for ready, _ in poll.poll()):
+            raise CancelledRead
+        piece = os.read(descriptor, CHUNK_BYTES)
+        if not piece:
+            return
+        done += len(piece)
+        on_bytes(done, total)
+        yield piece
