@@ -1,0 +1,203 @@
+"""The store's events: one JSON line each, appended by whoever made it, tailed by every engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from engine.events import Event, EventBus, EventSubject
+from engine.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
+from engine.store.durability import make_directory, raise_store_error
+from engine.store.locks import LockFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAXIMUM_LOG_BYTES = 16 << 20
+_MAXIMUM_LINE_BYTES = 64 << 10
+_READ_BYTES = 256 << 10
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True):
+    time_ns: int
+    subject: EventSubject
+    action: str
+    subject_id: str
+    name: str = ""
+    attributes: dict[str, str] = {}
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Append an event with one write(2), so that lines of several processes never mix; blocking.
+
+    Raises:
+        NoSpaceError: The disk is full; a piece of a line may be left, which readers skip.
+        StoreError: The file cannot be written.
+    """
+    line = _Line(
+        time_ns=event.time_ns,
+        subject=event.subject,
+        action=event.action,
+        subject_id=event.subject_id,
+        name=event.name,
+        attributes=dict(event.attributes),
+    )
+    content = msgspec.json.encode(line) + b"\n"
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            written = os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+        if written < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise_store_error(error, path)
+
+
+def decode_event(line: bytes) -> Event | None:
+    """Read one line; None for one that is damaged or of a kind that this version does not know."""
+    try:
+        record = msgspec.json.decode(line, type=_Line)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    return Event(
+        time_ns=record.time_ns,
+        subject=record.subject,
+        action=record.action,
+        subject_id=record.subject_id,
+        name=record.name,
+        attributes=tuple(record.attributes.items()),
+    )
+
+
+def trim_event_log(path: Path, *, maximum_bytes: int = MAXIMUM_LOG_BYTES) -> bool:
+    """Rename a log that has grown too large to `.1`; True when it did. Blocking.
+
+    One process at a time; whoever still appends to the old file in that moment is read too,
+    because tails finish a renamed file before they open the new one.
+    """
+    lock = LockFile(path.with_name(f"{path.name}.lock"))
+    if not lock.try_acquire():
+        return False  # Somebody else is at it.
+    try:
+        if path.stat().st_size <= maximum_bytes:
+            return False
+        path.rename(path.with_name(f"{path.name}.1"))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise_store_error(error, path)
+    finally:
+        lock.release()
+    return True
+
+
+class EventTail:
+    """Publishes on a bus every event appended to the log from now on, by any process.
+
+    Lives on one loop, woken by inotify; each wake reads what there is of a local file.
+    """
+
+    def __init__(self, path: Path, bus: EventBus) -> None:
+        self._path = path
+        self._bus = bus
+        self._inotify: Inotify | None = None
+        self._descriptor = -1
+        self._offset = 0
+        self._rest = b""
+        self._is_skipping = False
+
+    def start(self) -> None:
+        """Begin at the end of the log. Call on the loop.
+
+        Raises:
+            StoreError: The log's directory cannot be made.
+            SyscallError: inotify is not to be had.
+        """
+        make_directory(self._path.parent)
+        self._inotify = Inotify()
+        try:
+            # The directory: the log may be made or renamed while we watch.
+            self._inotify.watch(self._path.parent, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+            self._open()
+            if self._descriptor >= 0:
+                self._offset = os.fstat(self._descriptor).st_size
+            asyncio.get_running_loop().add_reader(self._inotify.descriptor, self._on_change)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop; without effect the second time."""
+        if self._inotify is not None:
+            with contextlib.suppress(RuntimeError):  # No loop is running any more.
+                asyncio.get_running_loop().remove_reader(self._inotify.descriptor)
+            self._inotify.close()
+            self._inotify = None
+        self._close_file()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _on_change(self) -> None:
+        if self._inotify is None:
+            return
+        name = os.fsencode(self._path.name)
+        # An overflow has no name; then look as well.
+        if all(change.name not in (name, b"") for change in self._inotify.read()):
+            return
+        self._read()
+        if self._was_replaced():
+            self._close_file()
+            self._open()
+            self._read()
+
+    def _open(self) -> None:
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        with contextlib.suppress(OSError):  # Not made yet: its creation wakes us.
+            self._descriptor = os.open(self._path, flags)
+        self._offset = 0
+        self._rest = b""
+        self._is_skipping = False
+
+    def _close_file(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _was_replaced(self) -> bool:
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return False  # Between a rename and the next event: keep the old one.
+        if self._descriptor < 0:
+            return True
+        mine = os.fstat(self._descriptor)
+        return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)
+
+    def _read(self) -> None:
+        if self._descriptor < 0:
+            return
+        if os.fstat(self._descriptor).st_size < self._offset:
+            self._offset, self._rest, self._is_skipping = 0, b"", False  # It was truncated.
+        while chunk := os.pread(self._descriptor, _READ_BYTES, self._offset):
+            self._offset += len(chunk)
+            *lines, self._rest = (self._rest + chunk).split(b"\n")
+            for line in lines:
+                # The end of a line whose beginning was thrown away.
+                is_tail, self._is_skipping = self._is_skipping, False
+                event = None if is_tail else decode_event(line)
+                if event is not None:
+                    self._bus.publish(event)
+            if len(self._rest) > _MAXIMUM_LINE_BYTES:
+                self._rest, self._is_skipping = b"", True
