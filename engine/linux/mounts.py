@@ -102,6 +102,25 @@ def _read_log(context: int) -> str:
     return "; ".join(messages)
 
 
+def mount_by_path(source: str, target: str, kind: str, options: str) -> None:
+    """Mount with the old mount(2), for what older kernels cannot do by descriptor.
+
+    Raises:
+        SyscallError: `detail` has the options; ENOENT may mean that they are over a page.
+    """
+    try:
+        syscall(
+            "mount",
+            os.fsencode(source),
+            os.fsencode(target),
+            kind.encode(),
+            0,
+            os.fsencode(options),
+        )
+    except SyscallError as error:
+        raise SyscallError(f"mount {kind}", error.errno, options) from None
+
+
 def clone_mount(path: str, *, directory: int | None = None, is_recursive: bool = False) -> int:
     """Return a detached copy of what is mounted at a path (a bind mount without a place).
 

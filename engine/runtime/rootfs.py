@@ -26,6 +26,8 @@ from engine.linux.mounts import (
     MOUNT_ATTR_STRICTATIME,
     attach_mount,
     clone_mount,
+    is_unsupported,
+    mount_by_path,
     new_filesystem,
     set_mount_attributes,
 )
@@ -44,25 +46,57 @@ _INTERFACE_REQUEST = struct.Struct("16sh22x")
 
 def mount_root(rootfs: RootfsSpec) -> int:
     """Attach the root filesystem at its mount point; return a descriptor of its mount."""
-    mount = clone_mount(rootfs.upper) if rootfs.kind == "copy" else _overlay(rootfs)
     target = os.open(rootfs.mount_point, os.O_PATH | os.O_DIRECTORY)
     try:
+        if rootfs.kind == "copy":
+            mount = clone_mount(rootfs.upper)
+        else:
+            try:
+                mount = new_filesystem("overlay", _overlay_options(rootfs))
+            except SyscallError as error:
+                if not is_unsupported(error):
+                    raise
+                return _mount_overlay_by_links(rootfs, target)
         attach_mount(mount, target)
     finally:
         os.close(target)
     return mount
 
 
-def _overlay(rootfs: RootfsSpec) -> int:
+def _overlay_options(rootfs: RootfsSpec) -> list[tuple[str, str | None]]:
     options: list[tuple[str, str | None]] = [("source", "overlay")]
     options += [("lowerdir+", lower) for lower in rootfs.lowers]
     options += [("upperdir", rootfs.upper), ("workdir", rootfs.work)]
+    return [*options, *_overlay_features(rootfs)]
+
+
+def _overlay_features(rootfs: RootfsSpec) -> list[tuple[str, str | None]]:
     if rootfs.uses_user_xattrs:
-        options.append(("userxattr", None))
-    else:
-        # The writable layer must hold whole files and directories to be read as a layer.
-        options += [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
-    return new_filesystem("overlay", options)
+        return [("userxattr", None)]
+    # The writable layer must hold whole files and directories to be read as a layer.
+    return [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
+
+
+def _mount_overlay_by_links(rootfs: RootfsSpec, target: int) -> int:
+    """Mount the overlay on a kernel before 6.8, which takes all its layers in one page of text.
+
+    Links with short names, in a filesystem that only this namespace sees, make room for 500
+    layers, the kernel's own limit, however long their paths are.
+    """
+    links = new_filesystem("tmpfs", [("source", "tmpfs"), ("mode", "700")])
+    attach_mount(links, target)
+    names = {str(number): lower for number, lower in enumerate(rootfs.lowers)}
+    for name, path in {**names, "upper": rootfs.upper, "work": rootfs.work}.items():
+        os.symlink(path, name, dir_fd=links)
+    os.mkdir("root", dir_fd=links)
+    os.fchdir(links)
+    os.close(links)
+    features = [
+        key if value is None else f"{key}={value}" for key, value in _overlay_features(rootfs)
+    ]
+    layers = [f"lowerdir={':'.join(names)}", "upperdir=upper", "workdir=work"]
+    mount_by_path("overlay", "root", "overlay", ",".join([*layers, *features]))
+    return os.open("root", os.O_PATH | os.O_DIRECTORY)
 
 
 def open_null_device() -> int:
