@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from isal import igzip_lib
 
@@ -33,8 +33,7 @@ _MAGIC_BYTES = 6
 _BOMB_RATIO = 5000
 _BOMB_FREE_BYTES = 4 << 30
 
-# Its stub says that igzip_lib.error is an instance.
-_IsalError: type[Exception] = igzip_lib.IsalError
+_IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stub says an instance
 _DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
 
 _REFUSED_MAGIC = (

@@ -422,8 +422,6 @@ class TarReader:
                 raise self._error("a sparse file has a damaged map")
             *lines, rest = (rest + self._read_exactly(BLOCK_BYTES)).split(b"\n")
             self._data_left -= BLOCK_BYTES
-            if len(rest) > 20:
-                raise self._error("a sparse file has a damaged map")
             for line in lines:
                 if count is None:
                     count = self._decimal(line, "segments")
@@ -431,6 +429,9 @@ class TarReader:
                         raise self._error("a sparse file has too many segments")
                 elif len(numbers) < 2 * count:
                     numbers.append(self._decimal(line, "segment"))
+            # Padding follows the last line; before that, no number is this long.
+            if len(rest) > 20 and (count is None or len(numbers) < 2 * count):
+                raise self._error("a sparse file has a damaged map")
         return numbers
 
     def _pair(self, numbers: list[int]) -> tuple[tuple[int, int], ...]:
