@@ -42,6 +42,7 @@ class Surroundings:
     cgroup_host: CgroupHost
     cgroups: CgroupPlan
     mapping: IdMapping | None
+    has_seccomp: bool
 
 
 def prepare_surroundings(config: EngineConfig) -> Surroundings:
@@ -61,7 +62,7 @@ def prepare_surroundings(config: EngineConfig) -> Surroundings:
         config.staging_directory,
     ):
         make_directory(directory)
-    facts = probe_host(run=config.run, scratch=config.staging_directory)
+    facts = probe_host(run=config.run, scratch=config.root)
     mapping = None if os.geteuid() == 0 else find_mapping()
     cgroup_host = detect_cgroups()
     return Surroundings(
@@ -69,6 +70,9 @@ def prepare_surroundings(config: EngineConfig) -> Surroundings:
         cgroup_host=cgroup_host,
         cgroups=_plan(cgroup_host),
         mapping=mapping,
+        has_seccomp=any(
+            feature.name == "seccomp" and feature.is_available for feature in facts.features
+        ),
     )
 
 
