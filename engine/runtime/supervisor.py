@@ -49,10 +49,6 @@ _BOOTSTRAP = (
 _LAUNCHER_CHANNEL = 3
 
 
-def _ignore(_progress: bytes) -> None:
-    return
-
-
 class Supervisor:
     """Starts containers and jobs through one launcher, and speaks with monitors."""
 
@@ -209,7 +205,7 @@ class Supervisor:
         arguments: bytes,
         *,
         descriptors: tuple[int, ...] = (),
-        on_progress: Callable[[bytes], None] = _ignore,
+        on_progress: Callable[[bytes], None] | None = None,
     ) -> bytes:
         """Run a job of `engine.snapshots.jobs` in a worker and return its result.
 
@@ -229,7 +225,8 @@ class Supervisor:
             while True:
                 kind, payload = await _read_frame(reader)
                 if kind is FrameKind.PROGRESS:
-                    on_progress(payload)
+                    if on_progress is not None:
+                        on_progress(payload)
                 elif kind is FrameKind.ERROR:
                     raise read_error(payload)
                 else:
