@@ -52,7 +52,7 @@ class LogWriter:
         self._open()
 
     def write(self, stream: str, chunk: bytes) -> None:
-        """Append what was read from a stream, `stdout` or `stderr`, in one write(2)."""
+        """Append what was read from `stdout` or `stderr`, by one system call."""
         if not chunk or self._is_closed:
             return
         if self._unreported_bytes and not self._report_loss():
@@ -63,10 +63,12 @@ class LogWriter:
         if written < len(records):
             lost = records[written:]
             self._lose(len(lost) - lost.count(b"\n") * HEADER_BYTES)
-        elif chunk.endswith(b"\n"):
-            self._unended.discard(stream)
-        else:
-            self._unended.add(stream)
+        if written:
+            start = records.rfind(b"\n", 0, written - 1) + 1
+            if records[start + HEADER_BYTES - 2 : start + HEADER_BYTES - 1] == b"P":
+                self._unended.add(stream)
+            else:
+                self._unended.discard(stream)
         if self._size >= self._file_bytes:
             self._rotate()
 
@@ -85,7 +87,7 @@ class LogWriter:
         start = self._timestamp() + b" " + stream.encode()
         full, partial = start + b" F ", start + b" P "
         ended, newline, rest = chunk.rpartition(b"\n")
-        pieces = []
+        pieces: list[bytes] = []
         if newline:
             if _has_long_line(ended):
                 pieces.extend(
