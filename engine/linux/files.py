@@ -101,6 +101,8 @@ class _Walk:
         self.path = path
         self.resolve = resolve
         self.links = 0
+        if path.startswith(b"/") and resolve & RESOLVE_BENEATH:
+            raise self.error(errno.EXDEV)
         self.descriptors = [os.open(b".", os.O_PATH | os.O_DIRECTORY, dir_fd=directory)]
         self.device = os.fstat(self.descriptors[0]).st_dev
         self.pending: list[bytes] = []

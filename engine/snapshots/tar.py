@@ -216,7 +216,10 @@ class TarReader:
                 return self._entry(block, flag, extended, long_name, long_link)
 
     def _check(self, block: bytes) -> None:
-        stored = self._number(block[148:156], "checksum")
+        try:
+            stored = self._number(block[148:156], "checksum")
+        except ArchiveError:
+            stored = -1
         unsigned = sum(block) - sum(block[148:156]) + 256
         if stored != unsigned:
             # Ancient tars summed signed bytes.

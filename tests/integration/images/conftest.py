@@ -1,11 +1,14 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.images.corpus import debian_corpus, nasty_corpus
 from tests.integration.images.loading import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["debian_corpus", "nasty_corpus"]
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.images.archive import LoadResult, StagedLayer, load_archive
-from engine.images.archive_documents import ArchiveImage
 from engine.snapshots import jobs
 from engine.types import ChainId, LoadedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from engine.images.archive_documents import ArchiveImage
 
 HOST = {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]
 
