@@ -13,6 +13,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,6 +161,11 @@ def _probe_rootless(key: str, scratch: Path) -> HostFacts:
 
 @contextlib.contextmanager
 def _trial_directory(scratch: Path) -> Iterator[Path]:
+    for old in scratch.glob(".trial-*"):
+        # Of somebody who was killed, unless it is of this minute.
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > 60:
+                shutil.rmtree(old, ignore_errors=True)
     directory = scratch / f".trial-{secrets.token_hex(4)}"
     directory.mkdir(mode=0o700)
     try:
@@ -215,7 +221,7 @@ def _overlay_feature(problem: str, *, store: Path) -> HostFeature:
         detail=f"layers are copied for each container: {problem}",
         remedy=(
             "Load the module (modprobe overlay), or keep the store on ext4, xfs or btrfs with "
-            f"--root; now it is under {store.parent}"
+            f"--root; now it is {store}"
         ),
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import time
 from dataclasses import replace
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 EXIT_CODE = 137
 MONITOR_WAS_KILLED = "monitor was killed"
 HOST_WAS_RESTARTED = "host was restarted"
+_KILL_MILLISECONDS = 10_000
 
 
 async def recover_container(services: ContainerServices, record: ContainerRecord) -> bool:
@@ -105,6 +107,10 @@ def _kill_first_process(state: StateRecord) -> None:
             # Asked after the descriptor was opened: from here on it is the same process.
             if start_ticks(state.process_id) == state.process_start_ticks:
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                # With it the kernel ends every process of its pid namespace.
+                ended = select.poll()
+                ended.register(pidfd, select.POLLIN)
+                ended.poll(_KILL_MILLISECONDS)
         finally:
             os.close(pidfd)
 

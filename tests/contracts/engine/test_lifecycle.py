@@ -1,0 +1,241 @@
+"""What every engine does: the same cases against the real one and the one of memory."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from engine.errors import (
+    ContainerNotFoundError,
+    ContainerStateError,
+    ImageNotFoundError,
+    InvalidInputError,
+    NameInUseError,
+)
+from engine.types import ContainerRequest, ContainerStatus, ResourceLimits
+
+IMAGE = "starter:latest"
+# The first process of a pid namespace ignores signals that it does not handle.
+WAITS = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
+
+
+@pytest.fixture
+async def image(any_engine):
+    await any_engine.make_starter_image()
+    return IMAGE
+
+
+def request(image, **fields):
+    fields.setdefault("command", WAITS)
+    fields.setdefault("name", "web")
+    return ContainerRequest(image=image, **fields)
+
+
+async def status(engine, reference="web"):
+    return (await engine.inspect_container(reference)).summary.status
+
+
+@contextlib.asynccontextmanager
+async def running(engine, image, **fields):
+    created = await engine.create_container(request(image, **fields))
+    await engine.start_container(created.container_id)
+    try:
+        yield created
+    finally:
+        with contextlib.suppress(ContainerNotFoundError):
+            await engine.remove_container(created.container_id, is_forced=True)
+
+
+async def test_a_new_container_is_created_and_never_ran(any_engine, image):
+    created = await any_engine.create_container(request(image))
+    (summary,) = await any_engine.list_containers()
+    assert summary.container_id == created.container_id
+    assert (summary.name, summary.image, summary.status) == (
+        "web",
+        image,
+        ContainerStatus.CREATED,
+    )
+    assert summary.started_at is None
+    assert summary.exit_code is None
+    await any_engine.remove_container("web")
+    assert await any_engine.list_containers() == ()
+
+
+async def test_start_pause_unpause_stop_and_remove(any_engine, image):
+    async with running(any_engine, image):
+        assert await status(any_engine) is ContainerStatus.RUNNING
+        await any_engine.pause_container("web")
+        assert await status(any_engine) is ContainerStatus.PAUSED
+        await any_engine.unpause_container("web")
+        assert await status(any_engine) is ContainerStatus.RUNNING
+        ended = await any_engine.stop_container("web")
+        assert ended.exit_code in {0, 143}
+        summary = (await any_engine.inspect_container("web")).summary
+        assert summary.status is ContainerStatus.EXITED
+        assert summary.exit_code == ended.exit_code
+        assert summary.finished_at is not None
+        await any_engine.remove_container("web")
+        with pytest.raises(ContainerNotFoundError):
+            await any_engine.inspect_container("web")
+
+
+@pytest.mark.parametrize("length", [64, 12, 4])
+async def test_a_container_is_found_by_the_beginning_of_its_id(any_engine, image, length):
+    created = await any_engine.create_container(request(image))
+    found = await any_engine.inspect_container(created.container_id[:length])
+    assert found.summary.name == "web"
+    await any_engine.remove_container("web")
+
+
+async def test_starting_what_runs_and_stopping_what_does_not_is_already_done(any_engine, image):
+    async with running(any_engine, image):
+        with pytest.raises(ContainerStateError) as caught:
+            await any_engine.start_container("web")
+        assert caught.value.is_already_done
+        await any_engine.kill_container("web")
+        with pytest.raises(ContainerStateError) as caught:
+            await any_engine.stop_container("web")
+        assert caught.value.is_already_done
+
+
+async def test_what_a_paused_container_refuses(any_engine, image):
+    async with running(any_engine, image):
+        await any_engine.pause_container("web")
+        with pytest.raises(ContainerStateError, match="cannot start a paused container"):
+            await any_engine.start_container("web")
+        with pytest.raises(ContainerStateError, match="is already paused"):
+            await any_engine.pause_container("web")
+        with pytest.raises(ContainerStateError, match="must be unpaused first"):
+            await any_engine.remove_container("web")
+
+
+async def test_what_a_running_container_refuses(any_engine, image):
+    async with running(any_engine, image):
+        with pytest.raises(ContainerStateError, match="is not paused"):
+            await any_engine.unpause_container("web")
+        with pytest.raises(ContainerStateError, match="stop the container before removing"):
+            await any_engine.remove_container("web")
+
+
+async def test_what_a_created_container_refuses(any_engine, image):
+    await any_engine.create_container(request(image))
+    for call in (
+        any_engine.kill_container,
+        any_engine.pause_container,
+        any_engine.list_processes,
+    ):
+        with pytest.raises(ContainerStateError, match="is not running"):
+            await call("web")
+    await any_engine.remove_container("web")
+
+
+async def test_a_killed_container_ends_with_137(any_engine, image):
+    async with running(any_engine, image):
+        await any_engine.kill_container("web")
+        summary = (await any_engine.inspect_container("web")).summary
+        assert (summary.status, summary.exit_code) == (ContainerStatus.EXITED, 137)
+
+
+async def test_a_paused_container_can_be_killed(any_engine, image):
+    async with running(any_engine, image):
+        await any_engine.pause_container("web")
+        await any_engine.kill_container("web")
+        assert await status(any_engine) is ContainerStatus.EXITED
+
+
+async def test_restarting_runs_it_again(any_engine, image):
+    async with running(any_engine, image):
+        before = (await any_engine.inspect_container("web")).summary.started_at
+        await any_engine.restart_container("web")
+        after = (await any_engine.inspect_container("web")).summary
+        assert after.status is ContainerStatus.RUNNING
+        assert after.started_at > before
+
+
+async def test_waiting_returns_when_it_ends(any_engine, image):
+    async with running(any_engine, image):
+        waiting = asyncio.create_task(any_engine.wait_container("web"))
+        await asyncio.sleep(0)
+        await any_engine.kill_container("web")
+        assert (await waiting).exit_code == 137
+
+
+async def test_one_to_be_removed_on_exit_is_gone_when_waiting_returns(any_engine, image):
+    async with running(any_engine, image, is_removed_on_exit=True):
+        waiting = asyncio.create_task(any_engine.wait_container("web"))
+        await asyncio.sleep(0)
+        await any_engine.kill_container("web")
+        await waiting
+        assert await any_engine.list_containers() == ()
+
+
+async def test_a_name_belongs_to_one_container(any_engine, image):
+    await any_engine.create_container(request(image))
+    with pytest.raises(NameInUseError):
+        await any_engine.create_container(request(image))
+    other = await any_engine.create_container(request(image, name=None))
+    assert other.name
+    with pytest.raises(NameInUseError):
+        await any_engine.rename_container(other.name, "web")
+    await any_engine.rename_container("web", "site")
+    assert {summary.name for summary in await any_engine.list_containers()} == {
+        "site",
+        other.name,
+    }
+    for name in ("site", other.name):
+        await any_engine.remove_container(name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "-"},
+        {"environment": ("NAME",)},
+        {"working_directory": "relative"},
+        {"limits": ResourceLimits(memory_bytes=1)},
+        {"stop_signal": "SIGNOTHING"},
+    ],
+)
+async def test_a_request_that_cannot_work_changes_nothing(any_engine, image, fields):
+    with pytest.raises(InvalidInputError):
+        await any_engine.create_container(request(image, **fields))
+    assert await any_engine.list_containers() == ()
+
+
+async def test_what_is_not_there_is_said_by_its_name(any_engine):
+    with pytest.raises(ImageNotFoundError, match="nothing-here"):
+        await any_engine.create_container(ContainerRequest(image="nothing-here"))
+    for call in (
+        any_engine.start_container,
+        any_engine.stop_container,
+        any_engine.remove_container,
+        any_engine.wait_container,
+        any_engine.inspect_container,
+    ):
+        with pytest.raises(ContainerNotFoundError, match="nothing-here"):
+            await call("nothing-here")
+
+
+async def test_subscribers_hear_of_every_step_in_order(any_engine, image):
+    with any_engine.subscribe() as events:
+        async with running(any_engine, image):
+            await any_engine.pause_container("web")
+            await any_engine.unpause_container("web")
+            await any_engine.kill_container("web")
+            await any_engine.remove_container("web")
+        heard = []
+        async for event in events:
+            if event.subject == "container":
+                heard.append(event.action)
+            if event.action == "destroy":
+                break
+    assert heard == ["create", "start", "pause", "unpause", "kill", "die", "destroy"]
+
+
+async def test_a_sample_is_taken_only_of_what_runs(any_engine, image):
+    async with running(any_engine, image) as created:
+        sample = await any_engine.sample_stats(created.container_id)
+        assert sample is not None
+        assert sample.container_id == created.container_id
+        await any_engine.kill_container("web")
+        assert await any_engine.sample_stats(created.container_id) is None
