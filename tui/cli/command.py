@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from tui.cli.options import Arguments, Option, UsageError, describe
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
 
 
 class CommandAction(Protocol):

@@ -15,7 +15,7 @@ from tui.cli.values import timeout_seconds
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 _CONTAINERS = "CONTAINER [CONTAINER...]"

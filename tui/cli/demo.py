@@ -11,7 +11,7 @@ from tui.cli.command import Command
 from tui.cli.progress import progress_line
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 

@@ -15,7 +15,7 @@ from tui.cli import output
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from engine.types import LogLine
 
 _FORWARDED = (

@@ -16,7 +16,7 @@ from tui.cli.progress import progress_line
 from tui.cli.session import for_each
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from engine.types import ImageSummary
     from tui.cli.options import Arguments
 

@@ -15,7 +15,7 @@ from tui.cli.options import Option, UsageError
 from tui.cli.table import VERSION
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 

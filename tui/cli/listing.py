@@ -15,7 +15,7 @@ from tui.cli.options import Option, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from engine.types import ContainerSummary
     from tui.cli.options import Arguments
 

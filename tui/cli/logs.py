@@ -10,7 +10,7 @@ from tui.cli.options import Option
 from tui.cli.values import moment_ns, tail
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 

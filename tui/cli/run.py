@@ -14,7 +14,7 @@ from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.options import Option, UsageError
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 _OPTIONS = (

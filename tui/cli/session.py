@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.cli.command import Command
     from tui.cli.options import Arguments
 

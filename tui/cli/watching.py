@@ -18,7 +18,7 @@ from tui.cli.options import Option
 from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from engine.types import ContainerId, ContainerStats
     from tui.cli.options import Arguments
 

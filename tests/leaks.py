@@ -1,0 +1,184 @@
+"""What a test may leave behind by mistake, read from the kernel, to compare before with after."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTLE_SECONDS = 5.0
+"""How long the kernel, and processes that were told to end, may take before it is a leak."""
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What there is at one moment; each entry reads as a line of a failure."""
+
+    mounts: frozenset[str]
+    cgroups: frozenset[str]
+    links: frozenset[str]
+    processes: frozenset[str]
+    descriptors: frozenset[str]
+
+    def new_since(self, before: Traces) -> list[str]:
+        return sorted(
+            f"{kind}: {entry}"
+            for kind in ("mounts", "cgroups", "links", "processes", "descriptors")
+            for entry in getattr(self, kind) - getattr(before, kind)
+        )
+
+
+def look(*, places: tuple[str, ...], is_deep: bool) -> Traces:
+    """Take note of everything.
+
+    Args:
+        places: Directories of this test run; a process with something open below one is ours.
+        is_deep: Look also for groups, and for processes that are no longer our descendants.
+    """
+    return Traces(
+        mounts=frozenset(_mounts()),
+        cgroups=frozenset(_cgroups() if is_deep else ()),
+        links=frozenset(name for _index, name in socket.if_nameindex()),
+        processes=frozenset(_processes(places, is_deep=is_deep)),
+        descriptors=frozenset(_descriptors()),
+    )
+
+
+def find_leaks(before: Traces, *, places: tuple[str, ...], is_deep: bool) -> list[str]:
+    """Everything that is new since `before` and stays; waits for what is about to go."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while leaks := look(places=places, is_deep=is_deep).new_since(before):
+        if time.monotonic() > deadline:
+            return leaks
+        # Waits for other processes' ends, which nothing tells us of: they are not our children.
+        os.sched_yield()
+        _reap_adopted()
+        _wait_a_moment()
+    return []
+
+
+def _wait_a_moment() -> None:
+    time.sleep(0.02)
+
+
+def _reap_adopted() -> None:
+    # Nothing that a finished test started is waited for any more.
+    try:
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            continue
+    except ChildProcessError:
+        return
+
+
+def _mounts() -> Iterator[str]:
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split(" ")
+        yield f"{fields[4]} ({line.partition(' - ')[2]})"
+
+
+def _cgroups() -> Iterator[str]:
+    """Groups of containers; others' groups come and go as they like."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if " - cgroup" not in line:
+            continue
+        top = line.split(" ")[4]
+        try:
+            names = [name for name in os.listdir(top) if name.startswith("lamella")]
+        except OSError:
+            continue
+        for name in names:
+            yield from _own_groups(os.path.join(top, name))
+
+
+def _own_groups(directory: str) -> Iterator[str]:
+    try:
+        with os.scandir(directory) as entries:
+            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return
+    for child in children:
+        try:
+            with open(os.path.join(child, "cgroup.procs")) as processes:
+                members = processes.read().split()
+        except OSError:
+            continue
+        # A group with live members belongs to whoever runs them: the processes are looked at below.
+        if not members:
+            yield child
+
+
+def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
+    parents: dict[int, int] = {}
+    names: dict[int, str] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat") as stat:
+                text = stat.read()
+        except OSError:
+            continue
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        fields = rest.split()
+        if fields[0] != "Z":
+            parents[int(entry)] = int(fields[1])
+            names[int(entry)] = name
+    ours = {os.getpid()}
+    grown = True
+    while grown:
+        found = {pid for pid, parent in parents.items() if parent in ours} - ours
+        ours |= found
+        grown = bool(found)
+    ours.discard(os.getpid())
+    if is_deep:
+        ours |= {pid for pid in parents if pid != os.getpid() and _touches(pid, places)}
+    for pid in ours:
+        yield f"{pid} ({names[pid]})"
+
+
+def _touches(pid: int, places: tuple[str, ...]) -> bool:
+    """Whether a process has a file open, stands, or has a root mounted below one of our places."""
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{descriptor}").startswith(places):
+                return True
+        if os.readlink(f"/proc/{pid}/cwd").startswith(places):
+            return True
+        if os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            with open(f"/proc/{pid}/mountinfo", errors="replace") as mounts:
+                text = mounts.read()
+            return any(place in text for place in places)
+    except PermissionError:
+        # Launcher and monitors cannot be looked into by an ordinary user; their names can be read.
+        return _is_own_monitor(pid)
+    except OSError:
+        return False
+    return False
+
+
+def _is_own_monitor(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    user_id = next(line.split()[1] for line in status.splitlines() if line.startswith("Uid:"))
+    return status.startswith("Name:\tlamella-") and int(user_id) == os.getuid()
+
+
+def _descriptors() -> Iterator[str]:
+    for descriptor in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            continue
+        # What the random module and pytest's capture hold is not the tests'.
+        is_memory = target.startswith("/memfd:")
+        if target.startswith(("/dev/", "/proc/")) or ("(deleted)" in target and not is_memory):
+            continue
+        yield f"{descriptor} -> {target}"
