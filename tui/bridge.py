@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from engine.interface import EngineApi
+    from engine.api import EngineApi
     from tui.messages import EngineState
 
 Result = TypeVar("Result")

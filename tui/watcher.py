@@ -25,8 +25,8 @@ from tui.messages import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from engine.api import EngineApi
     from engine.events import EventSubscription
-    from engine.interface import EngineApi
     from engine.types import ContainerId
     from tui.messages import EngineState
 

@@ -1,0 +1,313 @@
+"""What the keys of images and containers do: ask, call the engine, say what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from textual.suggester import Suggester
+
+from engine.types import ContainerRequest, ContainerStatus
+from tui import format as formatting
+from tui.sanitise import clean
+from tui.screens.operations import OperationScreen
+
+if TYPE_CHECKING:
+    from engine.types import ContainerSummary
+    from tui.widgets.images import ImageRow
+
+_RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
+
+
+class PathSuggester(Suggester):
+    """Completes a path by what the directory holds."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        """Complete with the first name that fits; the directory is read on a thread."""
+        return await asyncio.to_thread(complete_path, value)
+
+
+def complete_path(value: str) -> str | None:
+    """Complete a path with the first name of its directory that fits; blocking."""
+    head, slash, beginning = os.path.expanduser(value).rpartition("/")
+    if not beginning:
+        return None
+    try:
+        with os.scandir(head + slash if slash else ".") as entries:
+            names = sorted(entry.name for entry in entries if entry.name.startswith(beginning))
+    except OSError:
+        return None
+    return value + clean(names[0][len(beginning) :]) if names else None
+
+
+class ActionScreen(OperationScreen):
+    """The actions; a subclass says what is selected."""
+
+    @property
+    def selected_image(self) -> ImageRow | None:
+        """The image that an action is about."""
+        raise NotImplementedError
+
+    @property
+    def selected_container(self) -> ContainerSummary | None:
+        """The container that an action is about."""
+        raise NotImplementedError
+
+    # --- images -------------------------------------------------------------------------------
+
+    def action_load_image(self) -> None:
+        """Ask for an archive and load it."""
+        from tui.screens.dialogs import PromptScreen
+
+        def check(text: str) -> str:
+            if not text:
+                return "Which file?"
+            return "" if Path(text).expanduser().exists() else f"There is no {text}"
+
+        def answered(text: str | None) -> None:
+            if text:
+                self.run_task(self._load(Path(text).expanduser()), group="operation")
+
+        explanation = "An archive of `docker save` or an OCI archive, or an OCI layout directory."
+        self.app.push_screen(
+            PromptScreen("Load images", explanation, validate=check, suggester=PathSuggester()),
+            answered,
+        )
+
+    async def _load(self, archive: Path) -> None:
+        loaded = await self.operate(
+            f"Loading {archive}",
+            lambda engine, listen: engine.load_images(archive, progress=listen),
+        )
+        for image in loaded or ():
+            name = ", ".join(image.names) or image.image_id[7:19]
+            self.tell(f"{name} was here already" if image.was_present else f"Loaded {name}")
+
+    def action_make_demo(self) -> None:
+        """Make the demo."""
+
+        async def make() -> None:
+            started = await self.operate(
+                "Making the demo", lambda engine, listen: engine.make_demo(progress=listen)
+            )
+            if started is not None:
+                self.tell(f"The demo is ready: {len(started)} containers")
+
+        self.run_task(make(), group="operation")
+
+    def action_run_image(self) -> None:
+        """Ask for what a container needs, then run it."""
+        from tui.screens.run_form import RunScreen
+
+        row = self.selected_image
+
+        def answered(request: ContainerRequest | None) -> None:
+            if request is not None:
+                self.run_task(self._run(request), group="operation")
+
+        self.app.push_screen(RunScreen(row.reference if row else ""), answered)
+
+    async def _run(self, request: ContainerRequest) -> None:
+        created = await self.operate(
+            f"Creating a container of {request.image}",
+            lambda engine, _listen: engine.create_container(request),
+        )
+        if created is None:
+            return
+        for warning in created.warnings:
+            self.tell(warning, is_warning=True)
+        await self.operate(
+            f"Starting {created.name}",
+            lambda engine, _listen: engine.start_container(created.container_id),
+        )
+        self.tell(f"Started {created.name}")
+
+    def action_tag_image(self) -> None:
+        """Ask for another name."""
+        from tui.screens.dialogs import PromptScreen
+
+        row = self.selected_image
+        if row is None:
+            return
+        reference = row.reference
+
+        def answered(name: str | None) -> None:
+            if name:
+                self.run_task(
+                    self._do(
+                        f"Tagged {reference} as {name}",
+                        lambda engine: engine.tag_image(reference, name),
+                    ),
+                    group="operation",
+                )
+
+        prompt = PromptScreen("Tag", f"Another name for {reference}:", value=row.name)
+        self.app.push_screen(prompt, answered)
+
+    def action_remove_image(self) -> None:
+        """Confirm, then remove a name, and the image with its last one."""
+        from tui.screens.dialogs import ConfirmScreen
+
+        row = self.selected_image
+        if row is None:
+            return
+        image, reference = row.image, row.reference
+        if len(image.names) > 1:
+            text = f"The name {reference} goes; the image stays under its other names."
+        else:
+            text = (
+                f"{reference} goes with its {image.layer_count} layers, as far as no other image "
+                f"shares them: up to {formatting.size(image.size_bytes)}."
+            )
+        if image.container_count:
+            text += f"\n{image.container_count} containers are made of it."
+
+        async def remove() -> None:
+            removed = await self.operate(
+                f"Removing {reference}", lambda engine, _listen: engine.remove_image(reference)
+            )
+            if removed is not None:
+                freed = formatting.size(removed.freed_bytes)
+                self.tell(f"Removed {reference}, {freed} freed")
+
+        def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
+            if answer:
+                self.run_task(remove(), group="operation")
+
+        self.app.push_screen(ConfirmScreen(f"Remove {reference}?", text, verb="remove"), answered)
+
+    # --- containers ---------------------------------------------------------------------------
+
+    async def _do(self, done: str, call: EngineCall) -> None:
+        await self.operate(done, lambda engine, _listen: _finished(call(engine)))
+        self.tell(done)
+
+    def _on_container(self, title: str, done: str, call: ContainerCall) -> None:
+        container = self.selected_container
+        if container is None:
+            self.app.bell()
+            return
+        identity, name = container.container_id, container.name
+
+        async def run() -> None:
+            result = await self.operate(
+                f"{title} {name}", lambda engine, _listen: _finished(call(engine, identity))
+            )
+            if result:
+                self.tell(f"{done} {name}")
+
+        self.run_task(run(), group="operation")
+
+    def action_stop_or_start(self) -> None:
+        """Stop the container if it runs, else start it."""
+        container = self.selected_container
+        if container is not None and container.status in _RUNNING:
+            self._on_container(
+                "Stopping", "Stopped", lambda engine, identity: engine.stop_container(identity)
+            )
+        else:
+            self._on_container(
+                "Starting", "Started", lambda engine, identity: engine.start_container(identity)
+            )
+
+    def action_pause_or_unpause(self) -> None:
+        """Freeze the container, or let it go on."""
+        container = self.selected_container
+        if container is not None and container.status is ContainerStatus.PAUSED:
+            self._on_container(
+                "Resuming", "Resumed", lambda engine, identity: engine.unpause_container(identity)
+            )
+        else:
+            self._on_container(
+                "Pausing", "Paused", lambda engine, identity: engine.pause_container(identity)
+            )
+
+    def action_restart_container(self) -> None:
+        """Stop, then start."""
+        self._on_container(
+            "Restarting", "Restarted", lambda engine, identity: engine.restart_container(identity)
+        )
+
+    def action_kill_container(self) -> None:
+        """Choose a signal and send it."""
+        from tui.screens.dialogs import Choice, ChoiceScreen
+
+        container = self.selected_container
+        if container is None:
+            return
+        signals = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+
+        def answered(signal: str | None) -> None:
+            if signal is not None:
+                self._on_container(
+                    f"Sending {signal} to",
+                    f"Sent {signal} to",
+                    lambda engine, identity: engine.kill_container(identity, signal=signal),
+                )
+
+        choices = tuple(Choice(label=signal, value=signal) for signal in signals)
+        self.app.push_screen(ChoiceScreen(f"Signal to {container.name}", choices), answered)
+
+    def action_remove_container(self) -> None:
+        """Confirm, saying what will be lost, then remove."""
+        from tui.screens.dialogs import ConfirmScreen
+
+        container = self.selected_container
+        if container is None:
+            return
+        is_running = container.status in _RUNNING
+        text = f"Its writable layer and its log will be lost.\nThe image {container.image} stays."
+        if is_running:
+            text = "It is running and will be killed.\n" + text
+
+        def answered(answer: bool | None) -> None:  # noqa: FBT001
+            if answer:
+                self._on_container(
+                    "Removing",
+                    "Removed",
+                    lambda engine, identity: engine.remove_container(
+                        identity, is_forced=is_running
+                    ),
+                )
+
+        title = f"Remove {container.name}?"
+        self.app.push_screen(ConfirmScreen(title, text, verb="remove"), answered)
+
+    def action_rename_container(self) -> None:
+        """Ask for another name."""
+        from tui.screens.dialogs import PromptScreen
+
+        container = self.selected_container
+        if container is None:
+            return
+
+        def answered(name: str | None) -> None:
+            if name:
+                self._on_container(
+                    "Renaming",
+                    f"{name} is the new name of",
+                    lambda engine, identity: engine.rename_container(identity, name),
+                )
+
+        prompt = PromptScreen("Rename", f"A new name for {container.name}:", value=container.name)
+        self.app.push_screen(prompt, answered)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from engine.api import EngineApi
+
+    EngineCall = Callable[[EngineApi], Awaitable[object]]
+    ContainerCall = Callable[[EngineApi, str], Awaitable[object]]
+
+
+async def _finished(call: Awaitable[object]) -> bool:
+    """True when the call came to its end: None is what a cancelled one gives."""
+    await call
+    return True

@@ -1,0 +1,834 @@
+"""The one screen that stays: three panes and the details of what is selected."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from textual import on
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from engine.errors import EngineError
+from engine.types import ContainerStatus, HostReport, ImageDetails, LayerSummary, WritableLayer
+from tui import format as formatting
+from tui.file_tree import FileTreeModel
+from tui.keymap import Context, bindings_of, commands_of
+from tui.messages import (
+    ContainerEvent,
+    ContainersChanged,
+    EngineFailed,
+    EngineOpened,
+    ImagesChanged,
+    OperationProgress,
+    StatsSampled,
+    UsageChanged,
+    WatchFailed,
+    WritableLayerMeasured,
+)
+from tui.sanitise import clean
+from tui.screens.actions import ActionScreen
+from tui.widgets import texts
+from tui.widgets.containers import ContainerList
+from tui.widgets.detail import CONTAINER_TABS, IMAGE_TABS, DetailPane
+from tui.widgets.files import FileTreeView
+from tui.widgets.images import ImageList, ImageRow, image_rows
+from tui.widgets.layers import LayerList, StackRow, WritableRow
+from tui.widgets.logs import LogView
+from tui.widgets.rows import Cell, LineView, RowList
+from tui.widgets.status import KeyLine, OneLine
+
+if TYPE_CHECKING:
+    from textual import events
+    from textual.app import ComposeResult
+
+    from engine.types import ContainerSummary, FileTree
+    from tui.bridge import Bridge
+    from tui.keymap import Command
+    from tui.messages import EngineState
+    from tui.watcher import Watcher
+
+ONE_PANE_BELOW_COLUMNS = 90
+Row = TypeVar("Row")
+
+MINIMUM_COLUMNS, MINIMUM_ROWS = 60, 16
+LOG_TAIL_LINES = 10_000
+AGE_REFRESH_SECONDS = 30.0
+_PANES = ("images", "layers", "containers", "detail")
+_ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+
+_NO_IMAGES = (
+    "No images here yet\n\n"
+    "D  makes the demo: an image, its layers, three containers\n"
+    "L  loads an archive from disk"
+)
+
+
+class Dashboard(ActionScreen, inherit_bindings=False):
+    """Shows the state of the store and what is selected in it."""
+
+    BINDINGS = [
+        binding
+        for binding in bindings_of(Context.EVERYWHERE)
+        if binding.action.startswith("screen.")
+    ]
+
+    def __init__(self, bridge: Bridge, watcher: Watcher, *, key_overrides: dict[str, str]) -> None:
+        super().__init__(bridge)
+        self._key_overrides = key_overrides
+        self._watcher = watcher
+        self.images = ImageList(id="images")
+        self.stack = LayerList(id="layers")
+        self.containers = ContainerList(id="containers")
+        self.detail = DetailPane(id="detail")
+        self.header_line = OneLine(id="header")
+        self.key_line = KeyLine(id="keys")
+        self._active = "images"
+        self._subject = "images"
+        """The list that the Layers pane and the details are about."""
+        self._is_zoomed = False
+        self._host: HostReport | None = None
+        self._failure: EngineFailed | None = None
+        self._total_text = ""
+        self._details: ImageDetails | None = None
+        self._stack_key = ""
+        self._detail_key = ""
+        self._writable: WritableLayer | None = None
+        self._history = texts.StatsHistory()
+        self._history_of = ""
+        self._container_tab = "logs"
+        self._image_tab = "files"
+        self._trees: dict[str, FileTreeModel] = {}
+        self._tree_builder = ThreadPoolExecutor(1, thread_name_prefix="lamella-tree")
+        self._watched: tuple[tuple[str, ...], str | None] = ((), None)
+
+    def compose(self) -> ComposeResult:
+        """Lay the panes out as design section 7 draws them."""
+        yield self.header_line
+        with Horizontal(id="body"):
+            with Vertical(id="left"):
+                yield self.images
+                yield self.containers
+            with Vertical(id="right"):
+                yield self.stack
+                yield self.detail
+        with Horizontal(id="filter-line"):
+            yield Static("/ ", id="filter-label", markup=False)
+            field = Input(id="filter", compact=True, placeholder="text to look for")
+            field.cursor_blink = False
+            yield field
+        yield self.key_line
+        yield Static("", id="too-small", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin in the images; ages are written anew every half minute."""
+        for pane in (self.images, self.stack, self.containers, self.detail):
+            pane.add_class("pane")
+        self.images.focus()
+        self.set_interval(AGE_REFRESH_SECONDS, self._refresh_ages)
+        self._show_titles()
+        self._show_header()
+        self._show_empty_texts()
+
+    def on_unmount(self) -> None:
+        """End the thread that builds trees."""
+        self._tree_builder.shutdown(wait=False, cancel_futures=True)
+
+    # --- what is selected ---------------------------------------------------------------------
+
+    @property
+    def selected_image(self) -> ImageRow | None:
+        """The image under the cursor."""
+        return self.images.current
+
+    @property
+    def selected_container(self) -> ContainerSummary | None:
+        """The container under the cursor."""
+        return self.containers.current
+
+    @property
+    def _is_about_container(self) -> bool:
+        return self._subject == "containers" and self.containers.current is not None
+
+    @property
+    def _shows_container_tabs(self) -> bool:
+        """Layers of a container's stack have files to show, like those of an image."""
+        return self._is_about_container and self._active != "layers" and not self._came_from_layers
+
+    _came_from_layers = False
+
+    # --- state from the engine ----------------------------------------------------------------
+
+    def take_state(self, state: EngineState) -> None:
+        """Show newer state."""
+        match state:
+            case EngineOpened():
+                self._host = state.host
+                self._failure = None
+            case EngineFailed():
+                self._failure = state
+                self._host = None
+            case ImagesChanged():
+                self._has_images = True
+                self.images.set_rows(image_rows(state.images))
+            case ContainersChanged():
+                self._has_containers = True
+                self.containers.set_rows(state.containers)
+            case UsageChanged():
+                self._total_text = formatting.size(state.usage.total_bytes)
+            case StatsSampled():
+                self._take_samples(state)
+            case WritableLayerMeasured():
+                self._take_writable(state.layer)
+            case ContainerEvent():
+                self._take_event(state)
+            case OperationProgress():
+                self.show_progress(state)
+            case WatchFailed():
+                self.tell_error(EngineError(state.message, hint=state.hint))
+        self._show_titles()
+        self._show_header()
+        self._show_empty_texts()
+        self._tell_watcher()
+
+    _has_images = False
+    _has_containers = False
+
+    def _take_samples(self, state: StatsSampled) -> None:
+        self.containers.set_samples(state.samples)
+        container = self.containers.current
+        for sample in state.samples:
+            if container is None or sample.container_id != container.container_id:
+                continue
+            if self._history_of != container.container_id:
+                self._history = texts.StatsHistory()
+                self._history_of = container.container_id
+            self._history.add(sample)
+            self._show_stats()
+            if self.detail.tab == "top" and self._shows_container_tabs:
+                self._load_detail(is_forced=True)
+
+    def _take_writable(self, layer: WritableLayer) -> None:
+        before, self._writable = self._writable, layer
+        if before != layer and self._is_about_container:
+            self._show_stack()
+            is_shown = self.detail.tab == "changes" and self._shows_container_tabs
+            if is_shown or isinstance(self.stack.current, WritableRow):
+                self._load_detail(is_forced=True)
+
+    def _take_event(self, state: ContainerEvent) -> None:
+        container = self.containers.current
+        if container is None or state.event.subject_id != container.container_id:
+            return
+        if state.event.action in ("start", "restart") and self.detail.tab == "logs":
+            self._load_detail(is_forced=True)
+
+    def _tell_watcher(self) -> None:
+        if not self.bridge.is_open:
+            return
+        visible = self.containers.visible_running() if self.containers.is_on_screen else ()
+        container = self.containers.current
+        if container is not None and self._is_about_container and container.status in _ALIVE:
+            visible = tuple(dict.fromkeys((*visible, container.container_id)))
+        measured = container.container_id if container and self._is_about_container else None
+        if (visible, measured) != self._watched:
+            self._watched = (visible, measured)
+            self.run_task(
+                self.bridge.call(
+                    lambda _engine: self._watcher.watch(
+                        statistics_of=visible, writable_layer_of=measured
+                    )
+                ),
+                group="watch",
+            )
+
+    # --- selection ----------------------------------------------------------------------------
+
+    @on(RowList.Highlighted, "#images")
+    def _image_highlighted(self) -> None:
+        if self._subject == "images":
+            self._load_stack()
+
+    @on(RowList.Highlighted, "#containers")
+    def _container_highlighted(self) -> None:
+        if self._subject == "containers":
+            self._load_stack()
+            self._load_detail()
+
+    @on(RowList.Highlighted, "#layers")
+    def _layer_highlighted(self) -> None:
+        if not self._shows_container_tabs:
+            self._load_detail()
+
+    @on(LogView.ModeChanged)
+    def _log_mode_changed(self) -> None:
+        self._show_about()
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Follow the focus: the panes it is in say what the details are about."""
+        pane = self._pane_of(event.widget.id)
+        if pane is None:
+            return
+        for name in _PANES:
+            self.query_one(f"#{name}").set_class(name == pane, "-active")
+        self.query_one("#left").set_class(pane in ("images", "containers"), "-active")
+        self.query_one("#right").set_class(pane in ("layers", "detail"), "-active")
+        if pane != "detail":
+            self._came_from_layers = pane == "layers"
+        self._active = pane
+        if pane in ("images", "containers") and self._subject != pane:
+            self._subject = pane
+            self._load_stack()
+        self._load_detail()
+        self._show_keys()
+        self._tell_watcher()
+
+    def _pane_of(self, widget_id: str | None) -> str | None:
+        if widget_id in ("images", "layers", "containers"):
+            return widget_id
+        return "detail" if widget_id in (*IMAGE_TABS, *CONTAINER_TABS) else None
+
+    # --- the stack ----------------------------------------------------------------------------
+
+    def _load_stack(self) -> None:
+        container, row = self.containers.current, self.images.current
+        if self._is_about_container and container is not None:
+            key, reference = f"container {container.container_id}", str(container.image_id)
+        elif row is not None:
+            key, reference = f"image {row.image.image_id} {row.name}", str(row.image.image_id)
+        else:
+            self._stack_key, self._details = "", None
+            self.stack.set_stack(())
+            self._load_detail()
+            return
+        if key == self._stack_key:
+            return
+        self._stack_key, self._details, self._writable = key, None, None
+        self.run_task(self._read_stack(reference), group="stack", is_exclusive=True)
+
+    async def _read_stack(self, reference: str) -> None:
+        self._details = await self.bridge.call(lambda engine: engine.inspect_image(reference))
+        self._show_stack()
+        first = next(
+            (row for row in self.stack.rows if isinstance(row, WritableRow) or not row.is_empty),
+            None,
+        )
+        if first is not None:
+            self.stack.move_to_key(self.stack.row_key(first))
+        self._load_detail(is_forced=True)
+        self._show_titles()
+
+    def _show_stack(self) -> None:
+        if self._details is None:
+            return
+        stack: list[StackRow] = list(reversed(self._details.layers))
+        container = self.containers.current
+        if self._is_about_container and container is not None:
+            measured = self._writable
+            is_own = measured is not None and measured.container_id == container.container_id
+            writable = WritableRow(
+                container_name=container.name,
+                container_id=container.container_id,
+                layer=measured if is_own else None,
+            )
+            stack.insert(0, writable)
+        self.stack.set_stack(tuple(stack))
+
+    # --- the details --------------------------------------------------------------------------
+
+    def _load_detail(self, *, is_forced: bool = False) -> None:
+        container, row = self.containers.current, self.stack.current
+        if self._shows_container_tabs and container is not None:
+            self.detail.show_tab(CONTAINER_TABS, self._container_tab)
+            state = container.status if self._container_tab != "logs" else ""
+            key = f"{self._container_tab} {container.container_id} {state}"
+        else:
+            self.detail.show_tab(IMAGE_TABS, self._image_tab)
+            position = "" if row is None else self.stack.row_key(row)
+            key = f"{self._image_tab} {self._stack_key} {position}"
+        self._show_about()
+        if key == self._detail_key and not is_forced:
+            return
+        is_same = key == self._detail_key
+        self._detail_key = key
+        if not self._shows_container_tabs:
+            self.run_task(self._read_layer_tab(row), group="detail", is_exclusive=True)
+        elif container is not None:
+            self.run_task(
+                self._read_container_tab(container.container_id, is_same=is_same),
+                group="follow" if self._container_tab == "logs" else "detail",
+                is_exclusive=True,
+            )
+
+    async def _read_layer_tab(self, row: StackRow | None) -> None:
+        if self._image_tab == "inspect":
+            layer = row if isinstance(row, LayerSummary) else None
+            details = self._details
+            self.detail.inspect.show_lines(
+                [] if details is None else texts.image_lines(details, layer)
+            )
+            return
+        files = self.detail.files
+        if row is None or (isinstance(row, LayerSummary) and row.is_empty):
+            files.set_empty_text("This step changed only the image's config" if row else "")
+            files.show_tree(None)
+            return
+        files.set_empty_text("Reading the layer ...")
+        if isinstance(row, WritableRow):
+            identity = row.container_id
+            tree = await self.bridge.call(lambda engine: engine.list_writable_files(identity))
+            model = await self._build(tree)
+            empty = "Nothing is changed: the writable layer is empty"
+        else:
+            details = self._details
+            if details is None:
+                return
+            key = f"{details.summary.image_id} {row.position}"
+            model = self._trees.get(key) or await self._build(
+                await self.bridge.call(
+                    lambda engine: engine.list_layer_files(details.summary.image_id, row.position)
+                )
+            )
+            self._trees[key] = model
+            while len(self._trees) > 6:
+                self._trees.pop(next(iter(self._trees)))
+            empty = "No files in this layer pass; a m x u / say which are shown"
+        files.show_tree(model)
+        files.set_empty_text(empty)
+        self._show_about()
+
+    async def _build(self, tree: FileTree) -> FileTreeModel:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tree_builder, FileTreeModel, tree)
+
+    async def _read_container_tab(self, identity: str, *, is_same: bool) -> None:
+        detail, call = self.detail, self.bridge.call
+        match self._container_tab:
+            case "logs":
+                await self._follow_log(identity, is_same=is_same)
+            case "stats":
+                self._show_stats()
+            case "top":
+                container = self.containers.current
+                if container is not None and container.status not in _ALIVE:
+                    detail.processes.set_empty_text("It does not run; s starts it")
+                    detail.processes.show_lines([])
+                    return
+                processes = await call(lambda engine: engine.list_processes(identity))
+                detail.processes.show_lines(texts.process_lines(processes))
+            case "changes":
+                detail.changes.set_empty_text("Nothing is changed: the writable layer is empty")
+                changes = await call(lambda engine: engine.list_changes(identity))
+                detail.changes.show_lines(texts.change_lines(changes))
+            case _:
+                details = await call(lambda engine: engine.inspect_container(identity))
+                detail.inspect.show_lines(texts.container_lines(details))
+
+    async def _follow_log(self, identity: str, *, is_same: bool) -> None:
+        logs = self.detail.logs
+        since_ns = None
+        if is_same and logs.buffer.lines:
+            since_ns = logs.buffer.lines[-1].timestamp_ns + 1
+        else:
+            logs.clear()
+        logs.set_empty_text("No output yet; it appears here as it comes")
+        batches = self.bridge.stream(
+            lambda engine: engine.follow_logs(
+                identity,
+                is_following=True,
+                tail=None if since_ns else LOG_TAIL_LINES,
+                since_ns=since_ns,
+            )
+        )
+        async for parts in batches:
+            logs.append(tuple(record for part in parts for record in part))
+        logs.set_empty_text("It wrote no output")
+
+    def _show_stats(self) -> None:
+        container = self.containers.current
+        stats = self.detail.stats
+        if container is None or container.status not in _ALIVE:
+            stats.set_empty_text("It does not run; s starts it")
+            stats.show_lines([])
+        elif self._history_of == container.container_id:
+            is_ascii = self.app.has_class("-ascii")
+            stats.show_lines(self._history.lines(stats.size.width, is_ascii=is_ascii))
+        else:
+            stats.set_empty_text("The first sample comes within a second")
+            stats.show_lines([])
+
+    # --- titles, header, keys -----------------------------------------------------------------
+
+    def _title(self, widget: LineView, text: str, subtitle: str = "") -> None:
+        title, below = Content(text).markup, Content(subtitle).markup
+        if (widget.border_title, widget.border_subtitle) != (title, below):
+            widget.border_title, widget.border_subtitle = title, below
+
+    def _show_titles(self) -> None:
+        self._title(self.images, "1 Images", _count_text(self.images))
+        shown = "" if self.containers.shows_all else " running only "
+        self._title(self.containers, "3 Containers", shown + _count_text(self.containers))
+        about = ""
+        if self._details is not None:
+            summary = self._details.summary
+            name = summary.names[0] if summary.names else summary.image_id[7:19]
+            about = f"  {clean(name, limit=60)}  {formatting.size(summary.size_bytes)}"
+        self._title(self.stack, f"2 Layers{about}", _count_text(self.stack))
+
+    def _show_about(self) -> None:
+        container, row = self.containers.current, self.stack.current
+        about = ""
+        if self._shows_container_tabs and container is not None:
+            about = container.name
+            if self.detail.tab == "logs":
+                about += "  " + " · ".join(self.detail.logs.mode_words)
+        elif self.detail.tab == "files" and self.detail.files.model is not None and row:
+            tree = self.detail.files.model.tree
+            about = f"{len(tree.entries)} entries"
+            if not tree.is_complete:
+                about += f"  {tree.notice}"
+            hidden = sorted(change.value for change in self.detail.files.model.hidden)
+            if hidden:
+                about += "  hidden: " + ", ".join(hidden)
+            if self.detail.files.filter_text:
+                about += f"  filter: {self.detail.files.filter_text}"
+        self.detail.show_about(about)
+
+    def _show_header(self) -> None:
+        left = [Cell(" lamella ", "strong")]
+        host = self._host
+        if self._failure is not None:
+            left.append(Cell("  " + clean(self._failure.message, limit=200), "bad"))
+        elif host is None:
+            left.append(Cell("  opening the store ...", "dim"))
+        else:
+            right_user = "root" if host.is_root else "rootless"
+            facts = ("embedded", right_user, f"cgroup {host.cgroup_mode}", host.snapshotter)
+            left.append(Cell("  " + clean(" · ".join(facts)), "dim"))
+            if host.warnings:
+                left.append(Cell(f"  ! {len(host.warnings)} missing", "warn"))
+        rows = self.containers.rows
+        running = sum(row.status is ContainerStatus.RUNNING for row in rows)
+        paused = sum(row.status is ContainerStatus.PAUSED for row in rows)
+        right = []
+        if running:
+            right.append(Cell(f"{running} running  ", "good"))
+        if paused:
+            right.append(Cell(f"{paused} paused  ", "warn"))
+        right.append(Cell(f"{self._total_text} "))
+        self.header_line.show_cells(tuple(left), tuple(right))
+
+    def _show_empty_texts(self) -> None:
+        if self._failure is not None:
+            hint = clean(self._failure.hint, limit=200)
+            text = f"The engine is not open\n\n{clean(self._failure.message, limit=300)}\n\n{hint}"
+            for pane in (self.images, self.containers):
+                pane.set_empty_text(text)
+            self.stack.set_empty_text("The engine is not open")
+            return
+        waiting = "opening the store ..."
+        filtered = "Nothing passes the filter; esc clears it"
+        images = filtered if self.images.filter_text else _NO_IMAGES
+        self.images.set_empty_text(images if self._has_images else waiting)
+        containers = "No containers yet\n\n1 then r  runs an image"
+        if self.containers.filter_text:
+            containers = filtered
+        elif not self.containers.shows_all and self.containers.total_count:
+            containers = "None is running\n\nA  shows all"
+        self.containers.set_empty_text(containers if self._has_containers else waiting)
+        layers = "Select an image or a container" if self._has_images else waiting
+        self.stack.set_empty_text(filtered if self.stack.filter_text else layers)
+
+    def _contexts(self) -> tuple[Context, ...]:
+        match self._active:
+            case "images":
+                return (Context.IMAGES,)
+            case "layers":
+                return (Context.LAYERS,)
+            case "containers":
+                return (Context.CONTAINERS,)
+            case _:
+                match self.detail.tab:
+                    case "files":
+                        return (Context.FILES,)
+                    case "logs":
+                        return (Context.LOGS,)
+                    case _:
+                        return (Context.DETAIL,)
+
+    def keys_of(self, command: Command) -> str:
+        """The keys of a command, as settings.toml may have changed them."""
+        return self._key_overrides.get(command.command_id, command.keys)
+
+    def _show_keys(self) -> None:
+        own = tuple(c for c in commands_of(*self._contexts()) if c.is_in_footer)
+        common = tuple(c for c in commands_of(Context.EVERYWHERE) if c.is_in_footer)
+        self.key_line.show_commands(own, tuple(reversed(common)), self.keys_of)
+
+    def _refresh_ages(self) -> None:
+        self.images.redraw_rows()
+        self.containers.redraw_rows()
+
+    # --- layout -------------------------------------------------------------------------------
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Choose the layout that fits."""
+        width, height = event.size
+        is_tiny = width < MINIMUM_COLUMNS or height < MINIMUM_ROWS
+        self.set_class(is_tiny, "-tiny")
+        self.query_one("#too-small", Static).update(
+            f"This terminal is {width}x{height}.\nLamella needs {MINIMUM_COLUMNS}x{MINIMUM_ROWS}."
+        )
+        self._lay_out(width)
+
+    def _lay_out(self, width: int) -> None:
+        self.set_class(self._is_zoomed or width < ONE_PANE_BELOW_COLUMNS, "-one-pane")
+        self.call_after_refresh(self._show_keys)
+
+    def action_zoom(self) -> None:
+        """One pane, or all."""
+        self._is_zoomed = not self._is_zoomed
+        self._lay_out(self.app.size.width)
+
+    def action_pane(self, name: str) -> None:
+        """Go to a pane."""
+        # In the one-pane layout the target is not displayed yet, and what is not cannot be focused.
+        target = self.detail.view if name == "detail" else self.query_one(f"#{name}", LineView)
+        for pane in _PANES:
+            self.query_one(f"#{pane}").set_class(pane == name, "-active")
+        self.query_one("#left").set_class(name in ("images", "containers"), "-active")
+        self.query_one("#right").set_class(name in ("layers", "detail"), "-active")
+        target.focus()
+
+    def action_next_pane(self, step: int) -> None:
+        """Go round the panes."""
+        self.action_pane(_PANES[(_PANES.index(self._active) + step) % len(_PANES)])
+
+    # --- tabs, going deeper, coming back ------------------------------------------------------
+
+    def action_tab(self, tab: str) -> None:
+        """Show a tab of the details."""
+        tabs = CONTAINER_TABS if self._shows_container_tabs else IMAGE_TABS
+        if tab in tabs:
+            self._set_tab(tab)
+            self.action_pane("detail")
+
+    def action_next_tab(self, step: int) -> None:
+        """Show the next tab."""
+        tabs = CONTAINER_TABS if self._shows_container_tabs else IMAGE_TABS
+        self._set_tab(tabs[(tabs.index(self.detail.tab) + step) % len(tabs)])
+
+    def _set_tab(self, tab: str) -> None:
+        if self._shows_container_tabs:
+            self._container_tab = tab
+        else:
+            self._image_tab = tab
+        self._load_detail()
+        self._show_keys()
+
+    def action_open_image(self) -> None:
+        """From an image to its layers."""
+        self.action_pane("layers")
+
+    def action_open_layer(self) -> None:
+        """From a layer to its files."""
+        self.action_tab("files")
+
+    def action_open_container(self) -> None:
+        """From a container to its details."""
+        self.action_pane("detail")
+
+    def action_back(self) -> None:
+        """Clear the filter, else end the zoom, else go one pane back."""
+        view = self._filter_target()
+        if isinstance(self.focused, Input) or (isinstance(view, RowList) and view.filter_text):
+            self._set_filter(view, "")
+            self._close_filter(view)
+        elif isinstance(view, LogView) and (view.search_text or view.only_text):
+            view.set_search("")
+            view.set_only("")
+        elif self._is_zoomed:
+            self.action_zoom()
+        elif self._active == "detail":
+            goes_to_layers = self._came_from_layers or self._subject == "images"
+            self.action_pane("layers" if goes_to_layers else "containers")
+        elif self._active == "layers":
+            self.action_pane(self._subject)
+
+    # --- filter -------------------------------------------------------------------------------
+
+    _is_log_filter = False
+
+    def _filter_target(self) -> LineView:
+        if self._active == "detail":
+            return self.detail.view
+        return self.query_one(f"#{self._active}", LineView)
+
+    def action_filter(self) -> None:
+        """Ask for a text to filter by, or to look for in a log."""
+        self._open_filter(is_log_filter=False)
+
+    def action_filter_log(self) -> None:
+        """Ask for a text that lines of the log must contain."""
+        self._open_filter(is_log_filter=True)
+
+    def _open_filter(self, *, is_log_filter: bool) -> None:
+        self._is_log_filter = is_log_filter
+        view = self._filter_target()
+        text = ""
+        if isinstance(view, RowList):
+            text = view.filter_text
+        elif isinstance(view, LogView):
+            text = view.only_text if is_log_filter else view.search_text
+        label = (
+            "only " if is_log_filter else ("search " if isinstance(view, LogView) else "filter ")
+        )
+        self.query_one("#filter-label", Static).update(Content(f" {label}"))
+        self.query_one("#filter-line").add_class("-active")
+        field = self.query_one("#filter", Input)
+        field.value = text
+        field.focus()
+
+    def _set_filter(self, view: LineView, text: str) -> None:
+        if isinstance(view, RowList):
+            view.set_filter(text)
+        elif isinstance(view, LogView):
+            if self._is_log_filter:
+                view.set_only(text)
+            else:
+                view.set_search(text)
+        self._show_titles()
+        self._show_about()
+        self._show_empty_texts()
+
+    def _close_filter(self, view: LineView) -> None:
+        self.query_one("#filter-line").remove_class("-active")
+        view.focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self, event: Input.Changed) -> None:
+        view = self._filter_target()
+        if event.input.has_focus and isinstance(view, RowList):
+            self._set_filter(view, event.value)
+
+    @on(Input.Submitted, "#filter")
+    def _filter_submitted(self, event: Input.Submitted) -> None:
+        view = self._filter_target()
+        self._set_filter(view, event.value)
+        self._close_filter(view)
+
+    # --- the rest -----------------------------------------------------------------------------
+
+    def action_toggle_all(self) -> None:
+        """Show all containers, or only those that run."""
+        self.containers.toggle_all()
+        self._show_titles()
+        self._show_empty_texts()
+
+    def action_refresh_all(self) -> None:
+        """Read the store afresh."""
+        self._trees.clear()
+        self.run_task(self.bridge.call(self._watcher.refresh), group="watch")
+        self._load_detail(is_forced=True)
+
+    def action_help(self) -> None:
+        """Show the keys of the focused pane."""
+        from tui.screens.dialogs import ReadingScreen
+        from tui.screens.help import help_content
+
+        contexts = (*self._contexts(), Context.LISTS, Context.EVERYWHERE)
+        self.app.push_screen(ReadingScreen("Keys", help_content(contexts, self.keys_of)))
+
+    def action_host(self) -> None:
+        """Show what the host gives and lacks."""
+        from tui.screens.dialogs import ReadingScreen
+        from tui.screens.help import host_content
+
+        if self._host is not None:
+            self.app.push_screen(ReadingScreen("This host", host_content(self._host)))
+
+    def action_yank(self) -> None:
+        """Choose what to copy."""
+        from tui.screens.dialogs import Choice, ChoiceScreen
+
+        choices = tuple(
+            Choice(label=f"{label:<8} {clean(value, limit=100)}", value=value)
+            for label, value in self._copyable()
+            if value
+        )
+        if not choices:
+            self.app.bell()
+            return
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.app.copy_to_clipboard(clean(text))
+
+        self.app.push_screen(ChoiceScreen("Copy", choices), answered)
+
+    def _copyable(self) -> tuple[tuple[str, str], ...]:
+        image, row, container = self.images.current, self.stack.current, self.containers.current
+        view = self._filter_target()
+        if isinstance(view, FileTreeView):
+            node = view.current
+            return () if node is None else (("path", f"/{node.path}"), ("name", node.name))
+        if isinstance(view, LogView):
+            line = view.current_line
+            return () if line is None else (("line", "".join(r.text for r in line.runs())),)
+        if isinstance(view, texts.TextRows):
+            text = view.current
+            return () if text is None else (("line", text.text.strip()),)
+        if self._active == "containers" and container is not None:
+            return (
+                ("name", container.name),
+                ("id", container.container_id),
+                ("image", container.image),
+                ("command", container.command),
+            )
+        if self._active == "layers" and isinstance(row, LayerSummary):
+            return (
+                ("line", formatting.instruction(row.created_by)),
+                ("diff id", row.diff_id or ""),
+                ("chain id", row.chain_id or ""),
+            )
+        if image is not None:
+            digest = self._details.digest if self._details else ""
+            return (("name", image.name), ("id", image.image.image_id), ("digest", digest))
+        return ()
+
+    def action_save_log(self) -> None:
+        """Ask for a file and write the log's lines to it, as the container wrote them."""
+        from tui.screens.dialogs import PromptScreen
+
+        container = self.containers.current
+        if container is None:
+            return
+        lines = list(self.detail.logs.buffer.lines)
+        default = f"{clean(container.name, limit=60)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+
+        def answered(text: str | None) -> None:
+            if not text:
+                return
+            path = Path(text).expanduser()
+            try:
+                with path.open("xb") as file:
+                    file.writelines(line.raw + b"\n" for line in lines)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self.tell_error(EngineError(f"cannot save {path}: {reason}"))
+            else:
+                self.tell(f"Saved {len(lines)} lines to {path}")
+
+        explanation = f"Saves {len(lines)} lines as they were written, in {os.getcwd()}."
+        self.app.push_screen(PromptScreen("Save the log", explanation, value=default), answered)
+
+
+def _count_text(view: RowList[Row]) -> str:
+    if not view.filter_text:
+        return ""
+    return f" {len(view.rows)} of {view.total_count}  filter: {clean(view.filter_text, limit=40)} "

@@ -1,0 +1,231 @@
+"""Small dialogs: confirm, ask for a text, choose, wait, read.
+
+Every text given to them may come from outside and is made clean here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.binding import Binding
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from tui import format as formatting
+from tui.sanitise import clean, clean_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from textual.app import ComposeResult
+    from textual.suggester import Suggester
+
+    from engine.operations import Progress
+
+Answer = TypeVar("Answer")
+
+
+def safe_text(text: str) -> Content:
+    """Make a text of several lines clean, and free of markup."""
+    return Content("\n".join(clean_lines(text)))
+
+
+class Dialog(ModalScreen[Answer]):
+    """A framed box in the middle; escape gives the answer None."""
+
+    BINDINGS = [Binding("escape", "cancel", "Cancel", show=False, id="dialog.cancel")]
+
+    def __init__(self, title: str) -> None:
+        super().__init__(classes="dialog")
+        self._title = title
+
+    def frame(self, *, keys: str) -> Vertical:
+        """Make the box, with the title in its frame and the keys below."""
+        box = Vertical(classes="dialog-box")
+        box.border_title = Content(clean(self._title, limit=120)).markup
+        box.border_subtitle = Content(keys).markup
+        return box
+
+    def action_cancel(self) -> None:
+        """Close without an answer."""
+        self.dismiss(None)
+
+
+class ConfirmScreen(Dialog[bool]):
+    """Says what will be lost and asks; enter alone never destroys, y does."""
+
+    BINDINGS = [
+        Binding("y", "confirm", "Yes", show=False, id="dialog.yes"),
+        Binding("n,q", "cancel", "No", show=False, id="dialog.no"),
+    ]
+
+    def __init__(self, title: str, explanation: str, *, verb: str) -> None:
+        super().__init__(title)
+        self._explanation = explanation
+        self._verb = verb
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out."""
+        with self.frame(keys=f" y {self._verb}   esc keep "):
+            yield Static(safe_text(self._explanation), markup=False)
+
+    def action_confirm(self) -> None:
+        """Answer yes."""
+        self.dismiss(result=True)
+
+
+class PromptScreen(Dialog[str]):
+    """Asks for one line of text; what is wrong with it is said below it."""
+
+    def __init__(
+        self,
+        title: str,
+        explanation: str,
+        *,
+        value: str = "",
+        validate: Callable[[str], str] = lambda _text: "",
+        suggester: Suggester | None = None,
+    ) -> None:
+        super().__init__(title)
+        self._explanation = explanation
+        self._value = value
+        self._validate = validate
+        self._suggester = suggester
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out."""
+        with self.frame(keys=" enter accept   esc cancel "):
+            yield Static(safe_text(self._explanation), markup=False)
+            prompt = Input(self._value, suggester=self._suggester, id="prompt", compact=True)
+            prompt.cursor_blink = False
+            yield prompt
+            yield Static("", id="problem", markup=False)
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Accept the text if nothing is wrong with it."""
+        text = event.value.strip()
+        problem = self._validate(text)
+        if problem:
+            self.query_one("#problem", Static).update(safe_text(problem))
+        else:
+            self.dismiss(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """One thing that can be chosen; `value` is the answer."""
+
+    label: str
+    value: str
+
+
+class ChoiceScreen(Dialog[str]):
+    """Asks to choose one of a few."""
+
+    BINDINGS = [
+        Binding("j", "down", show=False, id="dialog.down"),
+        Binding("k", "up", show=False, id="dialog.up"),
+        Binding("q", "cancel", show=False, id="dialog.close"),
+    ]
+
+    def __init__(self, title: str, choices: tuple[Choice, ...]) -> None:
+        super().__init__(title)
+        self._choices = choices
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out."""
+        with self.frame(keys=" enter choose   esc cancel "):
+            yield OptionList(
+                *(Option(Content(clean(choice.label, limit=200))) for choice in self._choices),
+                id="choices",
+                compact=True,
+            )
+
+    def action_down(self) -> None:
+        """Go to the next."""
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        """Go to the one before."""
+        self.query_one(OptionList).action_cursor_up()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        """Answer with the choice."""
+        self.dismiss(self._choices[event.option_index].value)
+
+
+class ProgressScreen(Dialog[str]):
+    """Shows how far a long task has come; answers `cancel` or `hide`."""
+
+    BINDINGS = [Binding("enter", "hide", "Hide", show=False, id="dialog.hide")]
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out."""
+        with self.frame(keys=" esc cancel   enter go on in the background "):
+            yield Static("Working ...", id="step", markup=False)
+            yield Static("", id="meter", markup=False)
+
+    def show_progress(self, progress: Progress) -> None:
+        """Show the newest progress."""
+        if not self.is_mounted:
+            return
+        self.query_one("#step", Static).update(safe_text(progress.step or "Working ..."))
+        self.query_one("#meter", Static).update(Content(self._meter(progress)))
+
+    def _meter(self, progress: Progress) -> str:
+        if not progress.total:
+            if not progress.done:
+                return ""
+            return _amount(progress.done, progress.unit)
+        is_ascii = self.app.has_class("-ascii")
+        drawn = formatting.bar(progress.done, progress.total, 30, is_ascii=is_ascii)
+        return (
+            f"{drawn} {100 * progress.done // progress.total:3d} %  "
+            f"{_amount(progress.done, progress.unit)} of {_amount(progress.total, progress.unit)}"
+        )
+
+    def action_cancel(self) -> None:
+        """Cancel the task."""
+        self.dismiss("cancel")
+
+    def action_hide(self) -> None:
+        """Let the task go on without the dialog."""
+        self.dismiss("hide")
+
+
+def _amount(count: int, unit: str) -> str:
+    return formatting.size(count) if unit == "bytes" else f"{count} {clean(unit)}".rstrip()
+
+
+class ReadingScreen(Dialog[None]):
+    """Text to read: help, or the report about the host."""
+
+    BINDINGS = [
+        Binding("q,question_mark,enter", "cancel", show=False, id="dialog.done"),
+        Binding("j,down", "scroll(1)", show=False, id="dialog.scroll_down"),
+        Binding("k,up", "scroll(-1)", show=False, id="dialog.scroll_up"),
+        Binding("pagedown,ctrl+d,ctrl+f,space", "scroll(10)", show=False, id="dialog.page_down"),
+        Binding("pageup,ctrl+u,ctrl+b", "scroll(-10)", show=False, id="dialog.page_up"),
+    ]
+
+    def __init__(self, title: str, content: Content) -> None:
+        super().__init__(title)
+        self._content = content
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out."""
+        box = self.frame(keys=" esc close ")
+        box.add_class("-wide")
+        with box, VerticalScroll(id="reading", can_focus=False):
+            yield Static(self._content, markup=False)
+
+    def action_scroll(self, rows: int) -> None:
+        """Scroll the text."""
+        self.query_one("#reading", VerticalScroll).scroll_relative(y=rows, animate=False)

@@ -1,0 +1,117 @@
+"""How a screen asks the engine for something: progress, cancel, and an answer in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.screen import Screen
+
+from engine.errors import EngineError
+from tui.messages import OperationProgress
+from tui.sanitise import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+
+    from engine.api import EngineApi
+    from engine.operations import Progress, ProgressListener
+    from tui.bridge import Bridge
+    from tui.screens.dialogs import ProgressScreen
+
+Result = TypeVar("Result")
+
+PROGRESS_AFTER_SECONDS = 0.5
+
+
+class OperationScreen(Screen[None]):
+    """A screen that runs operations of the engine."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__()
+        self.bridge = bridge
+        self._operation_ids = itertools.count(1)
+        self._progress_screens: dict[int, ProgressScreen] = {}
+
+    def run_task(
+        self, task: Coroutine[object, object, None], *, group: str, is_exclusive: bool = False
+    ) -> None:
+        """Run a coroutine as a worker; one that fails is told, and never ends the application."""
+        self.run_worker(
+            self._guarded(task), group=group, exclusive=is_exclusive, exit_on_error=False
+        )
+
+    async def _guarded(self, task: Coroutine[object, object, None]) -> None:
+        try:
+            await task
+        except EngineError as error:
+            self.tell_error(error)
+
+    def tell_error(self, error: EngineError) -> None:
+        """Say what failed and what can be done about it."""
+        message = clean(error.message, limit=600)
+        if error.hint:
+            message += "\n" + clean(error.hint, limit=400)
+        self.app.notify(message, title="Failed", severity="error", timeout=10, markup=False)
+
+    def tell(self, message: str, *, is_warning: bool = False) -> None:
+        """Say what was done."""
+        self.app.notify(
+            clean(message, limit=600),
+            severity="warning" if is_warning else "information",
+            timeout=4,
+            markup=False,
+        )
+
+    async def operate(
+        self,
+        title: str,
+        call: Callable[[EngineApi, ProgressListener], Awaitable[Result]],
+    ) -> Result | None:
+        """Run a call; after half a second show its progress with a cancel.
+
+        Returns:
+            The result, or None when it was cancelled.
+
+        Raises:
+            EngineError: The call failed.
+        """
+        from tui.screens.dialogs import ProgressScreen
+
+        operation_id = next(self._operation_ids)
+
+        def listen(progress: Progress) -> None:
+            self.bridge.publish(
+                f"progress:{operation_id}",
+                OperationProgress(operation_id=operation_id, progress=progress),
+            )
+
+        task = asyncio.ensure_future(self.bridge.call(lambda engine: call(engine, listen)))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=PROGRESS_AFTER_SECONDS)
+            if not done:
+                screen = ProgressScreen(title)
+                self._progress_screens[operation_id] = screen
+
+                def answered(answer: str | None) -> None:
+                    if answer == "cancel":
+                        task.cancel()
+
+                self.app.push_screen(screen, answered)
+                await asyncio.wait({task})
+                if screen.is_current:
+                    screen.dismiss("hide")
+            if task.cancelled():
+                self.tell(f"Cancelled: {title}", is_warning=True)
+                return None
+            return task.result()
+        finally:
+            task.cancel()
+            self._progress_screens.pop(operation_id, None)
+
+    def show_progress(self, state: OperationProgress) -> None:
+        """Hand progress to the dialog of its operation, if there is one."""
+        screen = self._progress_screens.get(state.operation_id)
+        if screen is not None:
+            screen.show_progress(state.progress)
