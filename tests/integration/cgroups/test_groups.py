@@ -1,13 +1,17 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from engine.cgroups.groups import create_group, find_leftovers, join_self, open_group
 from engine.cgroups.host import detect_cgroups
 from engine.cgroups.limits import CgroupSpec, DeviceRule
+from engine.cgroups.stats import StatsReader, cpu_percent
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user has no group to test in")
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="an ordinary user has no group to test in"
+)
 
 
 @pytest.fixture
@@ -70,7 +74,7 @@ def test_a_fork_bomb_is_stopped_by_the_limit_and_killed(make):
     group = make(pids=20)
     child = spawn(group, "while :; do sh -c 'sleep 1000' & done 2>/dev/null; sleep 1000")
     path = group.path_of("pids")
-    while "max 0" in open(f"{path}/pids.events").read():
+    while "max 0" in Path(f"{path}/pids.events").read_text():
         os.sched_yield()
     assert len(group.process_ids()) <= 20
     assert group.kill_all()
@@ -105,3 +109,20 @@ def test_what_is_left_of_an_earlier_run_is_found_and_replaced(host, make):
     again = create_group(host, CgroupSpec(name="c0"))
     assert os.waitpid(child, 0)[1] == signal.SIGKILL
     assert again.process_ids() == ()
+
+
+def test_what_a_group_uses_is_counted(make):
+    group = make(memory_bytes=64 << 20)
+    child = spawn(group, "while :; do :; done")
+    reader = StatsReader(group, child)
+    try:
+        first = later = reader.sample()
+        while not later.cpu_ns or later.cpu_ns == first.cpu_ns:
+            later = reader.sample()
+        assert later.process_count == 1
+        assert later.memory_limit_bytes == 64 << 20
+        assert cpu_percent(first, later) > 0
+    finally:
+        reader.close()
+        group.kill_all()
+        os.waitpid(child, 0)

@@ -1,0 +1,189 @@
+"""What a container uses, as counters: files stay open, so that a sample costs few calls."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.cgroups.group import Cgroup
+
+_READ_BYTES = 64 << 10
+_NO_LIMIT = 1 << 60
+"""v1 says no limit as the largest multiple of a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupSample:
+    """Raw counters at one moment; None is what the host does not tell.
+
+    Attributes:
+        sampled_ns: Monotonic clock.
+        cpu_ns: Processor time used since the group was made.
+        memory_bytes: Without page cache that is not in active use, as Docker counts.
+        memory_limit_bytes: None is no limit.
+        process_count: Threads included, as the pids limit counts.
+        network_received_bytes: Over all interfaces but loopback.
+        network_sent_bytes: As above.
+        block_read_bytes: Over all devices.
+        block_written_bytes: As above.
+    """
+
+    sampled_ns: int
+    cpu_ns: int | None
+    memory_bytes: int | None
+    memory_limit_bytes: int | None
+    process_count: int | None
+    network_received_bytes: int
+    network_sent_bytes: int
+    block_read_bytes: int | None
+    block_written_bytes: int | None
+
+
+def cpu_percent(earlier: CgroupSample, later: CgroupSample) -> float | None:
+    """Processor use between two samples, of one processor: 200 is two whole ones.
+
+    The same as Docker's container delta / system delta * processors, as the system's delta over
+    all processors is the elapsed time times their number.
+    """
+    if earlier.cpu_ns is None or later.cpu_ns is None:
+        return None
+    elapsed = later.sampled_ns - earlier.sampled_ns
+    return max(later.cpu_ns - earlier.cpu_ns, 0) / elapsed * 100 if elapsed > 0 else 0.0
+
+
+class StatsReader:
+    """Samples one container; `sample` blocks for some 20 microseconds. Close it when done."""
+
+    def __init__(self, group: Cgroup, process_id: int) -> None:
+        """Open what there is.
+
+        Args:
+            group: The container's.
+            process_id: Of its first process, for the network; 0 for none.
+        """
+        unified = group.unified_path
+        memory, pids = group.path_of("memory"), group.path_of("pids")
+        accounting, block = group.path_of("cpuacct"), group.path_of("blkio")
+        is_v1_memory = memory != unified
+        self._is_v1_memory = is_v1_memory
+        self._usage = _open(memory, "memory.usage_in_bytes" if is_v1_memory else "memory.current")
+        self._limit = _open(memory, "memory.limit_in_bytes" if is_v1_memory else "memory.max")
+        self._memory = _open(memory, "memory.stat")
+        self._pids = _open(pids, "pids.current")
+        self._usage_v1 = _open(accounting, "cpuacct.usage")
+        self._cpu = _open(unified, "cpu.stat") if accounting is None else -1
+        self._block_v1 = _open(block, "blkio.throttle.io_service_bytes_recursive")
+        self._block = _open(unified, "io.stat") if block is None else -1
+        self._network = _open(f"/proc/{process_id}", "net/dev") if process_id else -1
+
+    def sample(self) -> CgroupSample:
+        """Read the counters; those of a group that is gone are None."""
+        received, sent = parse_network(_read(self._network))
+        read, written = (
+            parse_block_v1(_read(self._block_v1))
+            if self._block_v1 >= 0
+            else parse_block_v2(_read(self._block) if self._block >= 0 else None)
+        )
+        return CgroupSample(
+            sampled_ns=time.monotonic_ns(),
+            cpu_ns=self._cpu_ns(),
+            memory_bytes=self._memory_bytes(),
+            memory_limit_bytes=self._limit_bytes(),
+            process_count=_number(_read(self._pids)),
+            network_received_bytes=received,
+            network_sent_bytes=sent,
+            block_read_bytes=read,
+            block_written_bytes=written,
+        )
+
+    def close(self) -> None:
+        """Close the files; a second time does nothing."""
+        for name, descriptor in list(vars(self).items()):
+            if name != "_is_v1_memory" and descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+    def _cpu_ns(self) -> int | None:
+        if self._usage_v1 >= 0:
+            return _number(_read(self._usage_v1))
+        microseconds = _keyed(_read(self._cpu), "usage_usec")
+        return None if microseconds is None else microseconds * 1000
+
+    def _memory_bytes(self) -> int | None:
+        usage = _number(_read(self._usage))
+        key = "total_inactive_file" if self._is_v1_memory else "inactive_file"
+        inactive = _keyed(_read(self._memory), key)
+        return None if usage is None else max(usage - (inactive or 0), 0)
+
+    def _limit_bytes(self) -> int | None:
+        limit = _number(_read(self._limit))
+        return None if limit is None or limit >= _NO_LIMIT else limit
+
+
+def parse_network(text: str | None) -> tuple[int, int]:
+    """Bytes received and sent in /proc/<pid>/net/dev, loopback left out."""
+    received = sent = 0
+    for line in (text or "").splitlines():
+        name, colon, rest = line.partition(":")
+        fields = rest.split()
+        if colon and name.strip() != "lo" and len(fields) >= 9:
+            received += int(fields[0])
+            sent += int(fields[8])
+    return received, sent
+
+
+def parse_block_v1(text: str | None) -> tuple[int | None, int | None]:
+    """Bytes read and written in a blkio file of `8:0 Read 4096` lines."""
+    if text is None:
+        return None, None
+    totals = {"Read": 0, "Write": 0}
+    for line in text.splitlines():
+        fields = line.split()
+        if len(fields) == 3 and fields[1] in totals:
+            totals[fields[1]] += int(fields[2])
+    return totals["Read"], totals["Write"]
+
+
+def parse_block_v2(text: str | None) -> tuple[int | None, int | None]:
+    """Bytes read and written in io.stat of `8:0 rbytes=1 wbytes=2 …` lines."""
+    if text is None:
+        return None, None
+    totals = {"rbytes": 0, "wbytes": 0}
+    for word in text.split():
+        name, _, number = word.partition("=")
+        if name in totals:
+            totals[name] += int(number)
+    return totals["rbytes"], totals["wbytes"]
+
+
+def _open(directory: str | None, name: str) -> int:
+    if directory is None:
+        return -1
+    with contextlib.suppress(OSError):
+        return os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    return -1
+
+
+def _read(descriptor: int) -> str | None:
+    if descriptor < 0:
+        return None
+    try:
+        return os.pread(descriptor, _READ_BYTES, 0).decode("ascii", "replace")
+    except OSError:
+        return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.strip().isdigit() else None
+
+
+def _keyed(text: str | None, key: str) -> int | None:
+    for line in (text or "").splitlines():
+        name, _, number = line.partition(" ")
+        if name == key:
+            return int(number)
+    return None
