@@ -69,7 +69,7 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         is_from_earlier_boot = state.started_at_ns < _boot_time_ns()
         if not is_from_earlier_boot:
             _kill_first_process(state)
-        _remove_group(state)
+        remove_group(state.cgroup_paths)
         ended = replace(
             state,
             status=ContainerStatus.EXITED.value,
@@ -88,14 +88,45 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         return ended
 
 
-def _remove_group(state: StateRecord) -> None:
-    if not state.cgroup_paths:
+def remove_group(paths: tuple[str, ...]) -> None:
+    """End what is left in a control group and remove it; for the holder of the monitor's lock.
+
+    What cannot be removed now is found by the sweep of the next start. Blocking.
+    """
+    if not paths:
         return
-    # What cannot be removed now is found by the sweep of the next start.
     with contextlib.suppress(EngineError, OSError):
-        group = open_group(state.cgroup_paths)
+        group = open_group(paths)
         group.kill_all()
         group.destroy()
+
+
+def group_paths(services: ContainerServices, container_id: str) -> tuple[str, ...]:
+    """The directories that a container's control group has now; blocking."""
+    paths = (f"{parent}/{container_id}" for parent in services.cgroups.directories)
+    return tuple(path for path in paths if os.path.isdir(path))
+
+
+async def remove_leftover_groups(
+    services: ContainerServices, container_ids: frozenset[str]
+) -> None:
+    """Remove control groups of containers of this store that have no monitor.
+
+    A monitor that is killed while it starts a container leaves one. Groups of other names are
+    not touched: they may belong to another store.
+    """
+    await services.in_thread(_remove_leftover_groups, services, container_ids)
+
+
+def _remove_leftover_groups(services: ContainerServices, container_ids: frozenset[str]) -> None:
+    found: set[str] = set()
+    for parent in services.cgroups.directories:
+        with contextlib.suppress(OSError):
+            found |= container_ids.intersection(os.listdir(parent))
+    for container_id in found:
+        with monitor_lock(services.config, container_id) as is_ours:
+            if is_ours:
+                remove_group(group_paths(services, container_id))
 
 
 def _kill_first_process(state: StateRecord) -> None:

@@ -13,7 +13,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state, end_now, exclusively, finish
-from engine.containers.recovery import recover_container
+from engine.containers.recovery import (
+    group_paths,
+    recover_container,
+    remove_group,
+    remove_leftover_groups,
+)
 from engine.containers.state_table import Operation, check
 from engine.containers.states import (
     has_lost_monitor,
@@ -96,6 +101,7 @@ def _move_away(
                 status=ContainerStatus.RUNNING.value,
                 operation=Operation.REMOVE.value,
             )
+        remove_group(group_paths(services, record.container_id))
         with contextlib.suppress(FileNotFoundError):
             removing = replace(state, status=ContainerStatus.REMOVING.value)
             # A full disk must not keep anybody from making room.
@@ -138,6 +144,7 @@ async def sweep_containers(services: ContainerServices) -> None:
     for record in records.values():
         if record.is_removed_on_exit:
             await remove_after_exit(services, record.container_id)
+    await remove_leftover_groups(services, frozenset(records))
     await _sweep_directories(services, frozenset(records))
 
 

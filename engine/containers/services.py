@@ -113,11 +113,13 @@ class CgroupPlan:
     Attributes:
         mode: `v2`, `v1`, `hybrid` or `none`.
         parent: The group that containers' groups are made in.
+        directories: That group in every hierarchy that may be used.
         missing_limits: Why a limit (`memory`, `cpu`, `pids`) cannot be set here.
     """
 
     mode: str
     parent: str
+    directories: tuple[str, ...] = ()
     missing_limits: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -148,4 +148,9 @@ def _plan(host: CgroupHost) -> CgroupPlan:
     for feature in host.missing:
         for name in _LIMITS if feature.name == "limits" else (feature.name,):
             reasons[name] = feature.reason
-    return CgroupPlan(mode=host.mode, parent=host.parent, missing_limits=reasons)
+    return CgroupPlan(
+        mode=host.mode,
+        parent=host.parent,
+        directories=tuple(tree.parent for tree in host.hierarchies),
+        missing_limits=reasons,
+    )
