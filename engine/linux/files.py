@@ -397,12 +397,10 @@ def remove_tree(
     else:
         tell(name)
         return
-    removal = _Removal(parent, name, tell)
-    removal.run()
+    _Removal(parent, name, tell).run()
 
 
-def _ignore(_path: bytes) -> None:
-    return
+def _ignore(_path: bytes) -> None: ...
 
 
 class _Removal:

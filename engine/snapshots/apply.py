@@ -14,11 +14,12 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from engine.errors import ArchiveError, NoSpaceError, UnsafePathError
-from engine.linux.files import copy_contents, descriptor_path, open_beneath, remove_tree
+from engine.errors import NoSpaceError, UnsafePathError
+from engine.linux.files import copy_contents, descriptor_path, open_beneath
 from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index
-from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_opaque, is_whiteout
-from engine.snapshots.scan import entry_of
+from engine.snapshots.layer_tree import MISSING_ERRORS, LayerTree
+from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_whiteout
+from engine.snapshots.scan import entry_of, linked_entry
 from engine.snapshots.tar import TarEntry, TarKind, TarReader
 from engine.types import FileKind
 
@@ -29,12 +30,8 @@ _WHITEOUT_PREFIX = b".wh."
 _OPAQUE_NAME = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
 _ZEROES = bytes(1 << 18)
-_LINK_LIMIT = 40
-_OPEN_PARENTS = 64
-_PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOWEST_FREE_BYTES = 16 << 20
-_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 _KINDS = {
     TarKind.CHARACTER_DEVICE: (FileKind.CHARACTER_DEVICE, stat.S_IFCHR),
@@ -43,30 +40,16 @@ _KINDS = {
 }
 
 
-class LayerApplier:
+class LayerApplier(LayerTree):
     """Unpacks one layer into an empty directory; used once, blocking."""
 
     def __init__(
         self, root: int, *, lowers: LowerLayers, label: str, uses_user_xattrs: bool
     ) -> None:
-        """Prepare to unpack.
-
-        Args:
-            root: Descriptor of the layer's directory.
-            lowers: The layers below.
-            label: What errors call the layer.
-            uses_user_xattrs: Mark opaque directories by `user.` instead of `trusted.`.
-        """
-        self._root = root
-        self._lowers = lowers
-        self._label = label
-        self._opaque_name = "user.overlay.opaque" if uses_user_xattrs else "trusted.overlay.opaque"
+        """As LayerTree."""
+        super().__init__(root, lowers=lowers, label=label, uses_user_xattrs=uses_user_xattrs)
         self._user_id, self._group_id = os.geteuid(), os.getegid()
         self._can_chown = True
-        self._parents: dict[bytes, int] = {}
-        self._entries: dict[bytes, LayerEntry] = {}
-        # Modes and times of directories come last: writing into them would spoil both.
-        self._directories: dict[bytes, tuple[int, int]] = {}
         self._warnings: dict[str, int] = {}
 
     def apply(self, reader: TarReader, *, on_entry: Callable[[], None]) -> LayerIndex:
@@ -98,147 +81,6 @@ class LayerApplier:
     def _warn(self, text: str) -> None:
         self._warnings[text] = self._warnings.get(text, 0) + 1
 
-    def _error(self, name: bytes, reason: str) -> ArchiveError:
-        return ArchiveError(self._label, f"entry {os.fsdecode(name)!r}: {reason}")
-
-    # --- paths --------------------------------------------------------------------------------
-
-    def _clean(self, name: bytes, *, what: bytes) -> bytes:
-        """A path relative to the root; absolute ones count from the root, as other tools do."""
-        if b"//" not in name and b"." not in name and name[:1] != b"/" and name[-1:] != b"/":
-            return name
-        names = [part for part in name.split(b"/") if part and part != b"."]
-        if b".." in names:
-            depth = 0
-            kept: list[bytes] = []
-            for part in names:
-                depth += -1 if part == b".." else 1
-                if depth < 0:
-                    raise UnsafePathError(
-                        self._label, os.fsdecode(what), "it climbs out of the layer"
-                    )
-                if part == b"..":
-                    kept.pop()
-                else:
-                    kept.append(part)
-            names = kept
-        return b"/".join(names)
-
-    def _forget_parents(self) -> None:
-        for descriptor in self._parents.values():
-            os.close(descriptor)
-        self._parents.clear()
-
-    def _parent(self, path: bytes) -> tuple[int, bytes]:
-        """Open the directory at `path`, making it if missing; also its canonical path."""
-        known = self._parents.get(path)
-        if known is not None:
-            return known, path
-        try:
-            descriptor = open_beneath(self._root, path, _PARENT_FLAGS)
-        except OSError as error:
-            if error.errno not in _MISSING:
-                raise
-            path = self._make_parent(path)
-            known = self._parents.get(path)
-            if known is not None:
-                return known, path
-            descriptor = open_beneath(self._root, path, _PARENT_FLAGS)
-        if len(self._parents) >= _OPEN_PARENTS:
-            self._forget_parents()
-        self._parents[path] = descriptor
-        return descriptor, path
-
-    def _make_parent(self, path: bytes) -> bytes:
-        """Make a missing directory, following links of this layer and of those below.
-
-        A parent that only a lower layer has gets its look from there, so that merging changes
-        nothing; one that is nowhere is made as mkdir(1) would.
-        """
-        done: list[bytes] = []
-        pending = [part for part in reversed(path.split(b"/")) if part]
-        links = 0
-        while pending:
-            name = pending.pop()
-            if name == b"..":
-                # Only from a link's target; above the root is the root, as in a chroot.
-                del done[-1:]
-                continue
-            target = self._enter(b"/".join(done), name)
-            if target is None:
-                done.append(name)
-                continue
-            links += 1
-            if links > _LINK_LIMIT:
-                raise self._error(path, "too many symbolic links lead to it")
-            if target.startswith(b"/"):
-                done.clear()
-            pending.extend(part for part in reversed(target.split(b"/")) if part and part != b".")
-        return b"/".join(done)
-
-    def _enter(self, parent_path: bytes, name: bytes) -> bytes | None:
-        """Make sure that a name is a directory; or return the target if it is a link."""
-        path = parent_path + b"/" + name if parent_path else name
-        parent = open_beneath(self._root, parent_path, _PARENT_FLAGS)
-        try:
-            try:
-                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            except FileNotFoundError:
-                return self._enter_lower(parent, path, name)
-            if stat.S_ISLNK(status.st_mode):
-                return os.readlink(name, dir_fd=parent)
-            if stat.S_ISDIR(status.st_mode):
-                return None
-            if not is_whiteout(status):
-                raise self._error(path, "something is to be put into it, but it is no directory")
-            os.unlink(name, dir_fd=parent)
-            self._make_implicit(parent, path, name, below=None)
-            self._set_opaque(path)
-            return None
-        finally:
-            os.close(parent)
-
-    def _enter_lower(self, parent: int, path: bytes, name: bytes) -> bytes | None:
-        below = None if self._is_cut_off(path) else self._lowers.open(path)
-        try:
-            if below is not None:
-                mode = os.fstat(below).st_mode
-                if stat.S_ISLNK(mode):
-                    return os.readlink(b"", dir_fd=below)
-                if not stat.S_ISDIR(mode):
-                    os.close(below)
-                    below = None
-            self._make_implicit(parent, path, name, below=below)
-            return None
-        finally:
-            if below is not None:
-                os.close(below)
-
-    def _is_cut_off(self, path: bytes) -> bool:
-        """Whether this layer itself hides what is below a path."""
-        if self._lowers.is_empty:
-            return True
-        while path:
-            path = path.rpartition(b"/")[0]
-            entry = self._entries.get(path)
-            if entry is not None and entry.is_opaque:
-                return True
-        return False
-
-    def _make_implicit(self, parent: int, path: bytes, name: bytes, *, below: int | None) -> None:
-        os.mkdir(name, 0o700, dir_fd=parent)
-        descriptor = open_beneath(parent, name, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            mode, mtime_ns = 0o755, 0
-            if below is not None:
-                status = os.fstat(below)
-                mode, mtime_ns = stat.S_IMODE(status.st_mode), status.st_mtime_ns
-                copy_directory_look(below, descriptor)
-            self._entries[path] = entry_of(path, descriptor, mode=mode, mtime_ns=mtime_ns)
-            self._directories[path] = (mode, mtime_ns)
-        finally:
-            os.close(descriptor)
-
     # --- entries ------------------------------------------------------------------------------
 
     def _apply_entry(self, entry: TarEntry, reader: TarReader) -> None:
@@ -265,25 +107,6 @@ class LayerApplier:
             self._apply_hard_link(path, name, entry)
         else:
             self._apply_node(parent, path, name, entry)
-
-    def _clear(self, parent: int, path: bytes, name: bytes) -> None:
-        """Remove what an earlier entry of this layer made at a path."""
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode):
-            self._forget_parents_below(path)
-        prefix = path[: len(path) - len(name)]
-
-        def forget(removed: bytes) -> None:
-            self._entries.pop(prefix + removed, None)
-            self._directories.pop(prefix + removed, None)
-
-        remove_tree(parent, name, on_removed=forget)
-
-    def _forget_parents_below(self, path: bytes) -> None:
-        for known in [
-            known for known in self._parents if known == path or known.startswith(path + b"/")
-        ]:
-            os.close(self._parents.pop(known))
 
     def _create(self, parent: int, path: bytes, name: bytes) -> int:
         try:
@@ -546,7 +369,7 @@ class LayerApplier:
                 )
         finally:
             os.close(target_parent)
-        self._entries[path] = _linked(self._entries[target], path)
+        self._entries[path] = linked_entry(self._entries[target], path)
 
     def _copy_up(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
         """Make sure that a hard link's target is in this layer; overlay links only in one."""
@@ -632,23 +455,6 @@ class LayerApplier:
         if stat.S_ISDIR(status.st_mode) and not self._lowers.is_empty:
             self._set_opaque(path)
 
-    def _set_opaque(self, path: bytes) -> None:
-        if self._lowers.is_empty:
-            return  # nothing is below, and overlay takes no marks in its lowest layer
-        descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            if not is_opaque(descriptor):
-                os.setxattr(descriptor_path(descriptor), self._opaque_name, b"y")
-            known = self._entries.get(path)
-            if known is None:
-                status = os.fstat(descriptor)
-                known = entry_of(path, descriptor)
-                self._directories[path] = (stat.S_IMODE(status.st_mode), status.st_mtime_ns)
-            known.is_opaque = True
-            self._entries[path] = known
-        finally:
-            os.close(descriptor)
-
     # --- the end ------------------------------------------------------------------------------
 
     def _finish_root(self) -> None:
@@ -673,7 +479,7 @@ class LayerApplier:
             try:
                 descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
             except OSError as error:
-                if error.errno in _MISSING:
+                if error.errno in MISSING_ERRORS:
                     continue
                 raise
             try:
@@ -690,20 +496,3 @@ def _write_all(descriptor: int, piece: bytes) -> None:
     written = os.write(descriptor, piece)
     while written < len(piece):
         written += os.write(descriptor, memoryview(piece)[written:])
-
-
-def _linked(target: LayerEntry, path: bytes) -> LayerEntry:
-    is_chained = target.kind is FileKind.HARD_LINK
-    return LayerEntry(
-        path=path,
-        kind=FileKind.HARD_LINK,
-        mode=target.mode,
-        user_id=target.user_id,
-        group_id=target.group_id,
-        size_bytes=target.size_bytes,
-        mtime_ns=target.mtime_ns,
-        link=target.link if is_chained else target.path,
-        content_digest=target.content_digest,
-        xattrs_digest=target.xattrs_digest,
-        device=target.device,
-    )

@@ -144,3 +144,21 @@ def measure_tree(root: int) -> tuple[int, int]:
         finally:
             os.close(directory)
     return size_bytes, entry_count
+
+
+def linked_entry(target: LayerEntry, path: bytes) -> LayerEntry:
+    """The entry of another name of the same inode."""
+    is_chained = target.kind is FileKind.HARD_LINK
+    return LayerEntry(
+        path=path,
+        kind=FileKind.HARD_LINK,
+        mode=target.mode,
+        user_id=target.user_id,
+        group_id=target.group_id,
+        size_bytes=target.size_bytes,
+        mtime_ns=target.mtime_ns,
+        link=target.link if is_chained else target.path,
+        content_digest=target.content_digest,
+        xattrs_digest=target.xattrs_digest,
+        device=target.device,
+    )
