@@ -18,7 +18,8 @@ def host(tmp_path):
     return detect
 
 
-V1 = "32 31 0:29 / {base}/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"\
+V1 = (
+    "32 31 0:29 / {base}/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
     "33 31 0:31 / {base}/cpuset rw - cgroup cgroup rw,cpuset\n"
 )
 V2 = "35 31 0:38 / {base}/unified rw - cgroup2 cgroup2 rw,nsdelegate\n"
