@@ -95,18 +95,3 @@ def _describe(process: psutil.Process, now: float) -> ProcessInfo:
             # A process without arguments is a zombie or a thread of the kernel.
             command=" ".join(words)[:_LONGEST_COMMAND] or f"[{process.name()}]",
         )
-
-
-def network_totals(process_id: int) -> tuple[int, int]:
-    """Bytes received and sent in a process's network namespace, without the loopback."""
-    received = sent = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        with open(f"/proc/{process_id}/net/dev") as table:
-            lines = table.read().splitlines()[2:]
-        for line in lines:
-            name, _, numbers = line.partition(":")
-            fields = numbers.split()
-            if name.strip() != "lo":
-                received += int(fields[0])
-                sent += int(fields[8])
-    return received, sent

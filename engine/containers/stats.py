@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.containers.processes import network_totals, total_processes
+from engine.cgroups.groups import open_group
+from engine.cgroups.stats import CgroupSample, StatsReader, cpu_percent
+from engine.containers.processes import total_processes
 from engine.containers.state_table import Operation, check
 from engine.containers.states import LIVE_STATUSES, read_watched_state, status_of
-from engine.containers.usage import ContainerUsage, open_usage_reader
 from engine.types import ContainerId, ContainerStats
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
-    from engine.containers.usage import UsageReader
     from engine.runtime.spec import StateRecord
 
 _INTERVAL_SECONDS = 1.0
@@ -77,58 +77,34 @@ class ContainerSampler:
     def __init__(self, config: EngineConfig, container_id: ContainerId) -> None:
         self._config = config
         self._container_id = container_id
-        self._reader: UsageReader | None = None
+        self._reader: StatsReader | None = None
         self._run_ns = 0
-        self._last: tuple[float, float] | None = None
+        self._last: CgroupSample | None = None
 
     def take(self) -> ContainerStats | None:
         """Take a sample; None if the container does not run."""
         state, is_lost = read_watched_state(self._config, self._container_id)
         if status_of(state) not in LIVE_STATUSES or is_lost:
             return None
-        if state.started_at_ns != self._run_ns:
+        if self._reader is None or state.started_at_ns != self._run_ns:
             self.close()
             self._run_ns = state.started_at_ns
-            self._reader = open_usage_reader(state.cgroup_paths)
-        usage = self._read(state)
-        received, sent = network_totals(state.process_id)
+            # Without a control group the reader still tells of the network.
+            self._reader = StatsReader(open_group(state.cgroup_paths), state.process_id)
+        sample = _completed(self._reader.sample(), state)
+        last, self._last = self._last, sample
         return ContainerStats(
             container_id=self._container_id,
             sampled_at=time.time(),
-            cpu_percent=self._share(usage.cpu_seconds),
-            memory_bytes=usage.memory_bytes,
-            memory_limit_bytes=usage.memory_limit_bytes,
-            process_count=usage.process_count,
-            network_received_bytes=received,
-            network_sent_bytes=sent,
-            block_read_bytes=usage.block_read_bytes,
-            block_written_bytes=usage.block_written_bytes,
+            cpu_percent=cpu_percent(sample if last is None else last, sample),
+            memory_bytes=sample.memory_bytes,
+            memory_limit_bytes=sample.memory_limit_bytes,
+            process_count=sample.process_count,
+            network_received_bytes=sample.network_received_bytes,
+            network_sent_bytes=sample.network_sent_bytes,
+            block_read_bytes=sample.block_read_bytes,
+            block_written_bytes=sample.block_written_bytes,
         )
-
-    def _read(self, state: StateRecord) -> ContainerUsage:
-        usage = ContainerUsage()
-        if self._reader is not None:
-            # The group goes with the container, which may end at any moment.
-            with contextlib.suppress(OSError):
-                usage = self._reader.read()
-        if usage.is_complete:
-            return usage
-        totals = total_processes(state)
-        return usage.filled_from(
-            cpu_seconds=totals.cpu_seconds,
-            memory_bytes=totals.resident_bytes,
-            process_count=totals.process_count,
-        )
-
-    def _share(self, cpu_seconds: float | None) -> float | None:
-        if cpu_seconds is None:
-            return None
-        now = time.monotonic()
-        last, self._last = self._last, (now, cpu_seconds)
-        if last is None or now <= last[0]:
-            return 0.0
-        # A process that ended takes its time along where there is no control group.
-        return max(0.0, 100 * (cpu_seconds - last[1]) / (now - last[0]))
 
     def close(self) -> None:
         """Close the files of the control group; the next sample opens them again."""
@@ -137,3 +113,17 @@ class ContainerSampler:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+
+
+def _completed(sample: CgroupSample, state: StateRecord) -> CgroupSample:
+    """Put the processes' own figures in where the host's control groups tell nothing."""
+    if None not in (sample.cpu_ns, sample.memory_bytes, sample.process_count):
+        return sample
+    totals = total_processes(state)
+    cpu_ns, memory, count = sample.cpu_ns, sample.memory_bytes, sample.process_count
+    return replace(
+        sample,
+        cpu_ns=round(totals.cpu_seconds * 1e9) if cpu_ns is None else cpu_ns,
+        memory_bytes=totals.resident_bytes if memory is None else memory,
+        process_count=totals.process_count if count is None else count,
+    )
