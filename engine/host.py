@@ -118,7 +118,7 @@ def _probe_root(key: str, scratch: Path) -> HostFacts:
     with _trial_directory(scratch) as directory:
         try:
             os.close(overlay_trial.try_overlay(str(directory), uses_user_xattrs=False))
-        except SyscallError as error:
+        except (SyscallError, OSError) as error:
             problem = str(error)
     features = (
         _kernel_feature(),
