@@ -106,6 +106,11 @@ class LamellaApp(App[None], inherit_bindings=False):
             raise TypeError("the dashboard is not the first screen")
         return screen
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine did not open or has stopped."""
+        return self.dashboard.has_failed
+
     def on_mount(self) -> None:
         """Open the engine behind the first paint."""
         self.call_after_refresh(self.bridge.start)

@@ -162,6 +162,11 @@ class Dashboard(ActionScreen, inherit_bindings=False):
 
     _came_from_layers = False
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the engine did not open or has stopped."""
+        return self._failure is not None
+
     # --- state from the engine ----------------------------------------------------------------
 
     def take_state(self, state: EngineState) -> None:
@@ -597,12 +602,14 @@ class Dashboard(ActionScreen, inherit_bindings=False):
 
     def action_pane(self, name: str) -> None:
         """Go to a pane."""
-        # In the one-pane layout the target is not displayed yet, and what is not cannot be focused.
         target = self.detail.view if name == "detail" else self.query_one(f"#{name}", LineView)
         for pane in _PANES:
             self.query_one(f"#{pane}").set_class(pane == name, "-active")
         self.query_one("#left").set_class(name in ("images", "containers"), "-active")
         self.query_one("#right").set_class(name in ("layers", "detail"), "-active")
+        if self.has_class("-one-pane"):
+            # The target is not displayed yet, and what is not displayed cannot have the focus.
+            self.app.stylesheet.update(self)
         target.focus()
 
     def action_next_pane(self, step: int) -> None:

@@ -115,7 +115,7 @@ class RunScreen(Dialog[ContainerRequest]):
         with self.frame(keys=" enter run   tab next field   esc cancel "):
             for name, label, placeholder in _FIELDS:
                 with Horizontal(classes="form-row"):
-                    yield Static(label)
+                    yield Static(label, classes="form-label")
                     field = Input(
                         clean(self._image, limit=300) if name == "image" else "",
                         placeholder=placeholder,
@@ -125,12 +125,12 @@ class RunScreen(Dialog[ContainerRequest]):
                     field.cursor_blink = False
                     yield field
             with Horizontal(classes="form-block"):
-                yield Static("Environment\nNAME=value lines")
+                yield Static("Environment\nNAME=value", classes="form-label")
                 area = TextArea(id="environment", tab_behavior="focus", compact=True)
                 area.cursor_blink = False
                 yield area
             with Horizontal(classes="form-row"):
-                yield Static("Options")
+                yield Static("Options", classes="form-label")
                 yield Checkbox("read-only root", id="read-only", compact=True)
                 yield Checkbox("remove when it ends", id="remove", compact=True)
             yield Static("", classes="problem", markup=False)

@@ -6,6 +6,7 @@ rows that did not change, so 100,000 rows cost what 40 do.
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
@@ -92,9 +93,13 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     def render_empty(self, y: int) -> Strip:
         """Draw one line of the text that stands here when there are no rows."""
         width, height = self.size
-        top = max(0, (height - len(self._empty_lines)) // 2)
-        index = y - top
-        text = self._empty_lines[index] if 0 <= index < len(self._empty_lines) else ""
+        lines = [
+            part
+            for line in self._empty_lines
+            for part in (textwrap.wrap(line, max(8, width - 2)) or [""])
+        ]
+        index = y - max(0, (height - len(lines)) // 2)
+        text = lines[index] if 0 <= index < len(lines) else ""
         left = max(0, (width - cell_len(text)) // 2)
         strip = Strip([Segment(" " * left + text, self.named_style("dim"))])
         return strip.adjust_cell_length(width).apply_style(self.base_style())
