@@ -1,0 +1,61 @@
+"""`python -m benchmarks [--json] [ROW...]`: measure, print a table, leave nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks import containers, images, screen
+from benchmarks.measure import Result, table
+from benchmarks.place import PeerMissingError, Place, temporary_place
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
+    "start": containers.start,
+    "cold": containers.cold,
+    "many": containers.many,
+    "log-pump": containers.log_pump,
+    "load": images.load,
+    "first-paint": screen.first_paint,
+    "idle": screen.idle,
+}
+
+
+def main(words: list[str]) -> int:
+    is_json = "--json" in words
+    chosen = [word for word in words if word != "--json"] or list(ROWS)
+    unknown = [word for word in chosen if word not in ROWS]
+    if unknown:
+        print(f"Error: unknown row: {unknown[0]}", file=sys.stderr)
+        print(f"hint: rows are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    together = Result()
+    for name in chosen:
+        print(f"{name}: {(ROWS[name].__doc__ or '').strip()}", file=sys.stderr)
+        with temporary_place() as place:
+            try:
+                result = asyncio.run(_row(name, place))
+            except PeerMissingError as error:
+                together.skipped.append(f"{name}: {error}")
+                continue
+        together.figures += result.figures
+        together.skipped += [f"{name}: {reason}" for reason in result.skipped]
+    if is_json:
+        print(json.dumps([figure.as_record() for figure in together.figures], indent=2))
+    else:
+        print(table(together.figures))
+    for reason in together.skipped:
+        print(f"not measured: {reason}", file=sys.stderr)
+    return 0
+
+
+async def _row(name: str, place: Place) -> Result:
+    return await ROWS[name](place)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

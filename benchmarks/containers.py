@@ -1,0 +1,212 @@
+"""Rows about containers: start, a cold command, many at once, the monitor's memory, the log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
+from benchmarks.place import IMAGE, PeerMissingError, Place, run
+from engine.api import EngineApi, open_engine
+from engine.types import ContainerRequest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@contextlib.asynccontextmanager
+async def small_engine(place: Place) -> AsyncIterator[EngineApi]:
+    """An engine with the small image; its containers go at the end."""
+    async with open_engine(root=place.top / "root", run=place.top / "run") as engine:
+        await engine.load_images(place.small_archive)
+        try:
+            yield engine
+        finally:
+            for summary in await engine.list_containers():
+                await engine.remove_container(summary.container_id, is_forced=True)
+
+
+def _timed(
+    *words: str, environment: dict[str, str] | None = None, cwd: Path | None = None
+) -> Timed:
+    async def side() -> float:
+        clock = Clock()
+        await run(*words, environment=environment, cwd=cwd)
+        return clock.seconds
+
+    return side
+
+
+async def _peers(result: Result, candidates: dict[str, Timed]) -> dict[str, Timed]:
+    """Keep the peers that work here, and say why the others do not."""
+    working: dict[str, Timed] = {}
+    for name, side in candidates.items():
+        try:
+            await side()
+        except (PeerMissingError, OSError) as error:
+            result.skipped.append(f"{name}: {error}")
+        else:
+            working[name] = side
+    return working
+
+
+async def podman_with_image(place: Place) -> tuple[tuple[str, ...], dict[str, str]]:
+    words, environment = place.podman
+    await run(*words, "load", "-q", "-i", place.small_archive, environment=environment)
+    return words, environment
+
+
+async def start(place: Place) -> Result:
+    """Start of a container, engine warm: request to exec, and all of it."""
+    result = Result()
+    async with small_engine(place) as engine:
+        request = ContainerRequest(image=IMAGE, command=("true",))
+        to_exec: list[float] = []
+
+        async def ours() -> float:
+            whole = Clock()
+            created = await engine.create_container(request)
+            clock = Clock()
+            await engine.start_container(created.container_id)
+            to_exec.append(clock.seconds)
+            await engine.wait_container(created.container_id)
+            await engine.remove_container(created.container_id)
+            return whole.seconds
+
+        candidates: dict[str, Timed] = {}
+        if shutil.which("runc"):
+            bundle = place.bundle("/bin/true")
+            candidates["runc run"] = _timed("runc", "run", f"bench-{os.getpid()}", cwd=bundle)
+            if shutil.which("crun"):
+                candidates["crun run"] = _timed("crun", "run", f"bench-{os.getpid()}", cwd=bundle)
+                candidates["crun run, no cgroups"] = _timed(
+                    "crun", "--cgroup-manager=disabled", "run", f"bench-{os.getpid()}", cwd=bundle
+                )
+        try:
+            words, environment = await podman_with_image(place)
+            candidates["podman run"] = _timed(
+                *words, "run", "--rm", "--network", "none", IMAGE, "true", environment=environment
+            )
+        except PeerMissingError as error:
+            result.skipped.append(f"podman: {error}")
+        peers = await _peers(result, candidates)
+        samples = await interleave({"lamella": ours, **peers}, rounds=20)
+        result.figures += compare("start: request to exec", {"lamella": to_exec[1:]})
+        result.figures += compare("start: create to removed", samples)
+    return result
+
+
+async def cold(place: Place) -> Result:
+    """`run --rm IMAGE true` from a shell, nothing running."""
+    result = Result()
+    await run(*place.lamella, "load", "-q", str(place.small_archive))
+    sides = {"lamella": _timed(*place.lamella, "run", "--rm", IMAGE, "true")}
+    try:
+        words, environment = await podman_with_image(place)
+        candidates = {
+            "podman run": _timed(
+                *words, "run", "--rm", "--network", "none", IMAGE, "true", environment=environment
+            )
+        }
+        sides |= await _peers(result, candidates)
+    except PeerMissingError as error:
+        result.skipped.append(f"podman: {error}")
+    result.figures += compare("run --rm IMAGE true, cold", await interleave(sides, rounds=10))
+    return result
+
+
+async def many(place: Place) -> Result:
+    """Fifty containers started at once, and what each monitor costs."""
+    result = Result()
+    count = 50
+    async with small_engine(place) as engine:
+        request = ContainerRequest(image=IMAGE, command=("sleep", "1000"))
+        created = [await engine.create_container(request) for _number in range(count)]
+        clock = Clock()
+        await asyncio.gather(*(engine.start_container(one.container_id) for one in created))
+        result.figures.append(Figure(f"{count} started at once", clock.seconds * 1000, "ms"))
+        sizes = [size for pid in _monitors() if (size := _proportional_bytes(pid))]
+        if sizes:
+            mean = sum(sizes) / len(sizes) / 1e6
+            result.figures.append(Figure(f"monitor's memory, {len(sizes)} of them", mean, "MB PSS"))
+        else:
+            result.skipped.append("memory: smaps_rollup of a monitor needs root")
+    return result
+
+
+def _monitors() -> list[int]:
+    found: list[int] = []
+    for entry in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if entry.isdigit() and Path(f"/proc/{entry}/comm").read_text() == "lamella-monitor\n":
+                found.append(int(entry))
+    return found
+
+
+def _proportional_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+async def log_pump(place: Place) -> Result:
+    """How fast output goes through the monitor to the log file."""
+    result = Result()
+    megabytes = 200
+    line = "x" * 79
+    script = f"yes {line} | head -c {megabytes * 1_000_000}"
+    async with small_engine(place) as engine:
+        request = ContainerRequest(image=IMAGE, command=("sh", "-c", script))
+
+        async def ours() -> float:
+            created = await engine.create_container(request)
+            clock = Clock()
+            await engine.start_container(created.container_id)
+            await engine.wait_container(created.container_id)
+            seconds = clock.seconds
+            await engine.remove_container(created.container_id)
+            return megabytes / seconds
+
+        sides: dict[str, Timed] = {"lamella": ours}
+        try:
+            words, environment = await podman_with_image(place)
+
+            async def podman() -> float:
+                clock = Clock()
+                name = f"bench-{os.getpid()}"
+                options = ("--network", "none", "--log-driver", "k8s-file", "--name", name)
+                await run(
+                    *words,
+                    "run",
+                    "-d",
+                    *options,
+                    IMAGE,
+                    "sh",
+                    "-c",
+                    script,
+                    environment=environment,
+                )
+                await run(*words, "wait", name, environment=environment)
+                seconds = clock.seconds
+                await run(*words, "rm", "-f", name, environment=environment)
+                return megabytes / seconds
+
+            sides |= await _peers(result, {"podman with conmon": podman})
+        except PeerMissingError as error:
+            result.skipped.append(f"podman: {error}")
+        samples = await interleave(sides, rounds=3)
+        result.figures += compare(
+            "log pump, 80-byte lines",
+            samples,
+            unit="MB/s",
+            scale=1.0,
+            is_better_when_lower=False,
+            note="start and end included",
+        )
+    return result

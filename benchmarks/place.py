@@ -1,0 +1,188 @@
+"""Where a benchmark works: temporary stores, archives made here, and the peers' set-up."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BUSYBOX = Path("/bin/busybox")
+IMAGE = "localhost/bench:latest"
+_LIMITS = '["nofile=20000:20000", "nproc=1000:1000"]'
+
+
+class PeerMissingError(Exception):
+    """A row, or a peer of it, cannot be measured here; the text says why."""
+
+
+async def run(
+    *words: str | Path,
+    environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    expected: int | None = 0,
+) -> bytes:
+    """Run a program and return what it wrote to stdout.
+
+    Raises:
+        PeerMissingError: It failed; the last line of its stderr says how.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+        cwd=cwd,
+    )
+    output, errors = await process.communicate()
+    if expected is not None and process.returncode != expected:
+        lines = errors.decode(errors="replace").strip().splitlines() or ["no message"]
+        raise PeerMissingError(f"{words[0]} {words[1] if words[1:] else ''} failed: {lines[-1]}")
+    return output
+
+
+@dataclass(frozen=True)
+class Place:
+    """One temporary directory for everything."""
+
+    top: Path
+
+    @property
+    def lamella_options(self) -> tuple[str, ...]:
+        return ("--root", str(self.top / "root"), "--run", str(self.top / "run"))
+
+    @property
+    def lamella(self) -> tuple[str, ...]:
+        """The command, as it is installed, or from this checkout."""
+        script = Path(sys.executable).parent / "lamella"
+        if script.exists():
+            return (str(script), *self.lamella_options)
+        return (sys.executable, "-m", "tui", *self.lamella_options)
+
+    @cached_property
+    def small_archive(self) -> Path:
+        """A docker-archive of busybox alone, one layer."""
+        if not BUSYBOX.exists():
+            raise PeerMissingError("needs busybox-static (make test-tools)")
+        layer = io.BytesIO()
+        with tarfile.open(fileobj=layer, mode="w") as tar:
+            tar.add(BUSYBOX, "bin/busybox")
+            for name in ("sh", "true", "sleep", "cat", "yes", "head", "dd", "seq"):
+                link = tarfile.TarInfo(f"bin/{name}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                tar.addfile(link)
+        return _write_archive(self.top / "small.tar", layer.getvalue(), IMAGE)
+
+    @cached_property
+    def large_archive(self) -> Path:
+        """A docker-archive with about 120 MB of this host's files in one layer."""
+        layer = io.BytesIO()
+        room = 120_000_000
+        with tarfile.open(fileobj=layer, mode="w") as tar:
+            for directory in ("/usr/lib", "/usr/share", "/usr/bin"):
+                for path in sorted(Path(directory).rglob("*")):
+                    if room <= 0:
+                        break
+                    if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
+                        continue
+                    size = path.stat().st_size
+                    if size < 8_000_000:
+                        tar.add(path, str(path).lstrip("/"))
+                        room -= size
+        return _write_archive(self.top / "large.tar", layer.getvalue(), "localhost/large:latest")
+
+    @cached_property
+    def podman(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Podman with a store of its own, and the environment that it needs here."""
+        if shutil.which("podman") is None:
+            raise PeerMissingError("podman is not installed")
+        settings = self.top / "containers.conf"
+        settings.write_text(
+            f"[containers]\ndefault_ulimits = {_LIMITS}\npids_limit = 0\n"
+            '[engine]\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n'
+        )
+        words = ["podman", "--root", self.top / "podman", "--runroot", self.top / "podman-run"]
+        words += ["--storage-driver", "overlay"]
+        if shutil.which("runc"):
+            words += ["--runtime", "runc"]
+        return tuple(map(str, words)), {"CONTAINERS_CONF": str(settings)}
+
+    def bundle(self, *command: str) -> Path:
+        """An OCI bundle over busybox for crun and runc, with what our containers have too."""
+        directory = self.top / f"bundle-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}"
+        if not directory.exists():
+            binaries = directory / "rootfs" / "bin"
+            binaries.mkdir(parents=True)
+            for name in ("proc", "dev", "sys"):
+                (directory / "rootfs" / name).mkdir()
+            shutil.copy(BUSYBOX, binaries / "busybox")
+            for name in ("sh", "true", "sleep", "cat"):
+                (binaries / name).symlink_to("busybox")
+            subprocess.run(["runc", "spec"], cwd=directory, check=True, capture_output=True)
+            config = json.loads((directory / "config.json").read_text())
+            config["process"].update(args=list(command), terminal=False, rlimits=[])
+            (directory / "config.json").write_text(json.dumps(config))
+        return directory
+
+
+def _write_archive(path: Path, layer: bytes, name: str) -> Path:
+    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
+    config = {
+        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
+        "os": "linux",
+        "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+        "history": [{"created_by": "bench"}],
+    }
+    config_bytes = json.dumps(config).encode()
+    config_name = hashlib.sha256(config_bytes).hexdigest() + ".json"
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": ["layer/layer.tar"]}]
+    with tarfile.open(path, "w") as tar:
+        for member, content in (
+            (config_name, config_bytes),
+            ("layer/layer.tar", layer),
+            ("manifest.json", json.dumps(manifest).encode()),
+        ):
+            entry = tarfile.TarInfo(member)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@contextmanager
+def temporary_place() -> Iterator[Place]:
+    """Make a place, and take everything in it away again."""
+    place = Place(Path(tempfile.mkdtemp(prefix="lamella-bench-", dir="/tmp")))
+    try:
+        yield place
+    finally:
+        if "podman" in place.__dict__:
+            words, environment = place.podman
+            for last in (("rm", "-fa", "-t", "0"), ("rmi", "-fa")):
+                subprocess.run(
+                    [*words, *last],
+                    env={**os.environ, **environment},
+                    capture_output=True,
+                    check=False,
+                )
+            # Podman leaves the directory of its store mounted on itself.
+            subprocess.run(
+                ["umount", place.top / "podman" / "overlay"], capture_output=True, check=False
+            )
+        shutil.rmtree(place.top, ignore_errors=True)
