@@ -238,6 +238,7 @@ class ResourceLimits:
     cpu_count: float | None = None
     """Share of processor time in whole processors: 1.5 is one and a half."""
     pids: int | None = None
+    """Most processes at once; in a request None is the default of 2048, and 0 or -1 no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

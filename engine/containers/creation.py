@@ -116,7 +116,7 @@ def _new_record(
         labels=tuple(labels.items()),
         memory_bytes=limits.memory_bytes,
         cpu_count=limits.cpu_count,
-        pids=limits.pids,
+        pids=_pids(services, request.limits, limits),
         is_read_only=request.is_read_only,
         is_removed_on_exit=request.is_removed_on_exit,
         stop_signal=process.stop_signal,
@@ -124,6 +124,14 @@ def _new_record(
         snapshotter=services.snapshotter,
         warnings=_warnings(services, request.limits),
     )
+
+
+def _pids(
+    services: ContainerServices, asked: ResourceLimits, effective: ResourceLimits
+) -> int | None:
+    # A default that the host cannot give is not worth a warning at each start.
+    is_missing_default = asked.pids is None and "pids" in services.cgroups.missing_limits
+    return None if is_missing_default else effective.pids
 
 
 def _warnings(services: ContainerServices, limits: ResourceLimits) -> tuple[str, ...]:
