@@ -19,6 +19,7 @@ MAXIMUM_TEXT_BYTES = 16 << 10
 TIMESTAMP_BYTES = 30
 HEADER_BYTES = TIMESTAMP_BYTES + len(" stdout F ")
 _TAIL_BYTES = 2 * MAXIMUM_TEXT_BYTES
+_MOST_PIECES = 512  # below IOV_MAX
 
 
 class LogWriter:
@@ -58,17 +59,22 @@ class LogWriter:
         if self._unreported_bytes and not self._report_loss():
             self._lose(len(chunk))
             return
-        records = self._records(stream, chunk)
-        written = self._append(records)
-        if written < len(records):
-            lost = records[written:]
-            self._lose(len(lost) - lost.count(b"\n") * HEADER_BYTES)
-        if written:
-            start = records.rfind(b"\n", 0, written - 1) + 1
-            if records[start + HEADER_BYTES - 2 : start + HEADER_BYTES - 1] == b"P":
-                self._unended.add(stream)
-            else:
-                self._unended.discard(stream)
+        pieces = self._records(stream, chunk)
+        if self._append_pieces(pieces):
+            is_unended = not chunk.endswith(b"\n")
+        else:
+            records = b"".join(pieces)
+            written = self._append(records)
+            if written < len(records):
+                lost = records[written:]
+                self._lose(len(lost) - lost.count(b"\n") * HEADER_BYTES)
+            start = records.rfind(b"\n", 0, max(written - 1, 0)) + 1
+            mark = records[start + HEADER_BYTES - 2 : start + HEADER_BYTES - 1]
+            is_unended = mark == b"P" if written else stream in self._unended
+        if is_unended:
+            self._unended.add(stream)
+        else:
+            self._unended.discard(stream)
         if self._size >= self._file_bytes:
             self._rotate()
 
@@ -83,26 +89,24 @@ class LogWriter:
 
     # --- records ------------------------------------------------------------------------------
 
-    def _records(self, stream: str, chunk: bytes) -> bytes:
+    def _records(self, stream: str, chunk: bytes) -> list[bytes | memoryview]:
+        """The records of a chunk, in pieces: joining them would cost as much as all the rest."""
         start = self._timestamp() + b" " + stream.encode()
         full, partial = start + b" F ", start + b" P "
-        ended, newline, rest = chunk.rpartition(b"\n")
-        pieces: list[bytes] = []
-        if newline:
-            if _has_long_line(ended):
-                pieces.extend(
-                    piece
-                    for line in ended.split(b"\n")
-                    for piece in _long_line(line, partial, full)
-                )
-            else:
-                pieces.append(full + ended.replace(b"\n", b"\n" + full))
-        pieces.extend(
-            partial + rest[at : at + MAXIMUM_TEXT_BYTES]
-            for at in range(0, len(rest), MAXIMUM_TEXT_BYTES)
-        )
-        pieces.append(b"")
-        return b"\n".join(pieces)
+        end = chunk.rfind(b"\n") + 1
+        ended, rest = (chunk, b"") if end == len(chunk) else (chunk[:end], chunk[end:])
+        pieces: list[bytes | memoryview] = []
+        if ended and _has_long_line(ended):
+            lines = ended[:-1].split(b"\n")
+            pieces = [
+                b"%s\n" % piece for line in lines for piece in _long_line(line, partial, full)
+            ]
+        elif ended:
+            headed = ended.replace(b"\n", b"\n" + full)
+            pieces = [full, memoryview(headed)[: -len(full)]]
+        for at in range(0, len(rest), MAXIMUM_TEXT_BYTES):
+            pieces.append(b"%s%s\n" % (partial, rest[at : at + MAXIMUM_TEXT_BYTES]))
+        return pieces
 
     def _timestamp(self) -> bytes:
         self._last_ns = max(time.time_ns(), self._last_ns)
@@ -140,6 +144,24 @@ class LogWriter:
             if (last_ns := parse_timestamp(line[:TIMESTAMP_BYTES])) is not None:
                 self._last_ns = max(self._last_ns, last_ns)
                 return
+
+    def _append_pieces(self, pieces: list[bytes | memoryview]) -> bool:
+        """Write everything at once; False, and nothing written, if that did not work."""
+        if self._descriptor < 0 or len(pieces) > _MOST_PIECES:
+            return False
+        try:
+            written = os.writev(self._descriptor, pieces)
+        except OSError:
+            return False
+        if written < sum(len(piece) for piece in pieces):
+            try:
+                os.ftruncate(self._descriptor, self._size)
+            except OSError:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            return False
+        self._size += written
+        return True
 
     def _append(self, records: bytes) -> int:
         """Write whole records, as many as fit; returns their bytes."""
