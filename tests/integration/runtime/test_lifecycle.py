@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.cgroups.groups import open_group
 from engine.errors import ContainerStateError, OperationInProgressError, StartError
 from engine.linux.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from engine.runtime.protocol import MonitorCall
@@ -139,6 +140,9 @@ async def test_a_container_outlives_the_launcher_and_ends_with_its_monitor(
     assert (await stop(supervisor, second)).status == "exited"
     with pytest.raises(ContainerStateError):
         await stop(supervisor, first)
+    # What a monitor would have removed itself; the engine does it when it recovers a container.
+    group = open_group(state.cgroup_paths)
+    group.destroy()
 
 
 async def test_the_user_is_resolved_in_the_container(supervisor: Supervisor, place: Place) -> None:
