@@ -11,9 +11,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fakes import FakeEngine, file_entry
 
 from engine.types import ChangeKind, ContainerStatus, FileKind
+from tests.fakes import FakeEngine, file_entry
 from tui.app import LamellaApp
 
 if TYPE_CHECKING:

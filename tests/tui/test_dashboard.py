@@ -3,11 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.fakes import FakeEngine
-from tests.tui.conftest import screen_text, settled, wait_until
 
 from engine.errors import StoreError
 from engine.types import ContainerStatus
+from tests.fakes import FakeEngine
+from tests.tui.conftest import screen_text, settled, wait_until
 from tui.app import LamellaApp
 
 if TYPE_CHECKING:

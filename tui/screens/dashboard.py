@@ -129,7 +129,7 @@ class Dashboard(ActionScreen, inherit_bindings=False):
         """Begin in the images; ages are written anew every half minute."""
         for pane in (self.images, self.stack, self.containers, self.detail):
             pane.add_class("pane")
-        self.images.focus()
+        self.action_pane("images")
         self.set_interval(AGE_REFRESH_SECONDS, self._refresh_ages)
         self._show_titles()
         self._show_header()

@@ -163,8 +163,14 @@ class ProgressScreen(Dialog[str]):
 
     BINDINGS = [Binding("enter", "hide", "Hide", show=False, id="dialog.hide")]
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, progress: Progress | None = None) -> None:
         super().__init__(title)
+        self._progress = progress
+
+    def on_mount(self) -> None:
+        """Show what was known before the dialog opened."""
+        if self._progress is not None:
+            self.show_progress(self._progress)
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""

@@ -33,6 +33,8 @@ class OperationScreen(Screen[None]):
         self.bridge = bridge
         self._operation_ids = itertools.count(1)
         self._progress_screens: dict[int, ProgressScreen] = {}
+        self._newest_progress: dict[int, Progress] = {}
+        self._running_operations: set[int] = set()
 
     def run_task(
         self, task: Coroutine[object, object, None], *, group: str, is_exclusive: bool = False
@@ -80,6 +82,7 @@ class OperationScreen(Screen[None]):
         from tui.screens.dialogs import ProgressScreen
 
         operation_id = next(self._operation_ids)
+        self._running_operations.add(operation_id)
 
         def listen(progress: Progress) -> None:
             self.bridge.publish(
@@ -91,7 +94,7 @@ class OperationScreen(Screen[None]):
         try:
             done, _ = await asyncio.wait({task}, timeout=PROGRESS_AFTER_SECONDS)
             if not done:
-                screen = ProgressScreen(title)
+                screen = ProgressScreen(title, self._newest_progress.get(operation_id))
                 self._progress_screens[operation_id] = screen
 
                 def answered(answer: str | None) -> None:
@@ -109,9 +112,13 @@ class OperationScreen(Screen[None]):
         finally:
             task.cancel()
             self._progress_screens.pop(operation_id, None)
+            self._newest_progress.pop(operation_id, None)
+            self._running_operations.discard(operation_id)
 
     def show_progress(self, state: OperationProgress) -> None:
         """Hand progress to the dialog of its operation, if there is one."""
+        if state.operation_id in self._running_operations:
+            self._newest_progress[state.operation_id] = state.progress
         screen = self._progress_screens.get(state.operation_id)
         if screen is not None:
             screen.show_progress(state.progress)
