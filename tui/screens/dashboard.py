@@ -380,7 +380,11 @@ class Dashboard(ActionScreen, inherit_bindings=False):
             return
         files = self.detail.files
         if row is None or (isinstance(row, LayerSummary) and row.is_empty):
-            files.set_empty_text("This step changed only the image's config" if row else "")
+            files.set_empty_text(
+                "This step changed only the image's config"
+                if row
+                else "The files of the selected layer appear here"
+            )
             files.show_tree(None)
             return
         files.set_empty_text("Reading the layer ...")
@@ -535,6 +539,7 @@ class Dashboard(ActionScreen, inherit_bindings=False):
             for pane in (self.images, self.containers):
                 pane.set_empty_text(text)
             self.stack.set_empty_text("The engine is not open")
+            self.detail.files.set_empty_text("The engine is not open")
             return
         waiting = "opening the store ..."
         filtered = "Nothing passes the filter; esc clears it"
@@ -546,6 +551,8 @@ class Dashboard(ActionScreen, inherit_bindings=False):
         elif not self.containers.shows_all and self.containers.total_count:
             containers = "None is running\n\nA  shows all"
         self.containers.set_empty_text(containers if self._has_containers else waiting)
+        if not self._stack_key:
+            self.detail.files.set_empty_text("The files of the selected layer appear here")
         layers = "Select an image or a container" if self._has_images else waiting
         self.stack.set_empty_text(filtered if self.stack.filter_text else layers)
 

@@ -167,23 +167,21 @@ class ProgressScreen(Dialog[str]):
         super().__init__(title)
         self._progress = progress
 
-    def on_mount(self) -> None:
-        """Show what was known before the dialog opened."""
-        if self._progress is not None:
-            self.show_progress(self._progress)
-
     def compose(self) -> ComposeResult:
-        """Lay the box out."""
+        """Lay the box out, with what was known before it opened."""
+        progress = self._progress
         with self.frame(keys=" esc cancel   enter go on in the background "):
-            yield Static("Working ...", id="step", markup=False)
-            yield Static("", id="meter", markup=False)
+            step = progress.step if progress else "Working ..."
+            yield Static(safe_text(step), id="step", markup=False)
+            meter = self._meter(progress) if progress else ""
+            yield Static(Content(meter), id="meter", markup=False)
 
     def show_progress(self, progress: Progress) -> None:
         """Show the newest progress."""
-        if not self.is_mounted:
-            return
-        self.query_one("#step", Static).update(safe_text(progress.step or "Working ..."))
-        self.query_one("#meter", Static).update(Content(self._meter(progress)))
+        self._progress = progress
+        if self.is_mounted:
+            self.query_one("#step", Static).update(safe_text(progress.step or "Working ..."))
+            self.query_one("#meter", Static).update(Content(self._meter(progress)))
 
     def _meter(self, progress: Progress) -> str:
         if not progress.total:
