@@ -109,20 +109,21 @@ class Clock:
 
 def table(figures: Iterable[Figure]) -> str:
     """Write the figures as a table that reads as Markdown too."""
-    rows = [("what", "lamella", "p95", "peer", "peer's", "ratio", "note")]
-    for figure in figures:
-        rows.append(
-            (
-                figure.what,
-                f"{figure.value:.4g} {figure.unit}",
-                "" if figure.spread is None else f"{figure.spread:.4g}",
-                figure.peer,
-                "" if figure.peer_value is None else f"{figure.peer_value:.4g} {figure.unit}",
-                "" if figure.ratio is None else f"{figure.ratio:.1f}x",
-                figure.note,
-            )
-        )
+    heads = ("what", "lamella", "p95", "peer", "peer's", "ratio", "note")
+    rows = [heads, *map(_cells, figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    return (
+        figure.what,
+        f"{figure.value:.4g} {figure.unit}",
+        "" if figure.spread is None else f"{figure.spread:.4g}",
+        figure.peer,
+        "" if figure.peer_value is None else f"{figure.peer_value:.4g} {figure.unit}",
+        "" if figure.ratio is None else f"{figure.ratio:.1f}x",
+        figure.note,
+    )

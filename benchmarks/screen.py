@@ -75,7 +75,7 @@ async def opened(place: Place) -> AsyncIterator[Screen]:
         yield Screen(pid, descriptor, clock)
     finally:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        await asyncio.to_thread(os.waitpid, pid, 0)
         os.close(descriptor)
 
 
