@@ -1,0 +1,64 @@
+"""The command line as a person has it: a process, a store, real containers."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def lamella(store_paths):
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-m", "tui", *store_paths.options]
+
+    def call(*words):
+        return subprocess.run(
+            [*command, *words], capture_output=True, env=environment, timeout=60, check=False
+        )
+
+    call.popen = lambda *words: subprocess.Popen(
+        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    made = call("demo")
+    assert made.returncode == 0, made.stderr.decode()
+    yield call
+    names = call("ps", "-aq").stdout.decode().split()
+    if names:
+        call("rm", "-f", *names)
+
+
+def test_run_gives_streams_and_exit_code_of_the_program(lamella):
+    done = lamella("run", "--rm", "starter", "sh", "-c", "echo out; echo err >&2; exit 3")
+
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"out\n", b"err\n")
+    assert b"starter" not in lamella("ps", "-a", "--filter", "status=exited").stdout
+
+
+def test_exit_codes_are_dockers(lamella):
+    assert lamella("run", "--rm", "starter", "/no/such/program").returncode == 127
+    assert lamella("run", "--rm", "starter", "/etc").returncode == 126
+    assert lamella("run", "--rm", "no-such-image").returncode == 125
+    assert lamella("run", "--rm", "starter", "sh", "-c", "kill -9 $$").returncode == 137
+
+
+def test_an_interrupt_reaches_the_program(lamella):
+    script = "trap 'exit 7' INT; echo ready; while :; do read -t 1 x </dev/zero; done"
+    with lamella.popen("run", "--rm", "starter", "sh", "-c", script) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 7
+
+
+def test_a_name_in_use_is_refused_and_changes_nothing(lamella):
+    assert lamella("create", "--name", "one", "starter").returncode == 0
+    refused = lamella("create", "--name", "one", "starter")
+
+    assert refused.returncode == 125
+    assert b'The container name "/one" is already in use' in refused.stderr
+    assert b"Traceback" not in refused.stderr
