@@ -8,6 +8,7 @@ shows is sampled: statistics of visible running containers and the selected writ
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
@@ -23,7 +24,7 @@ from tui.messages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from engine.api import EngineApi
     from engine.events import EventSubscription
@@ -46,6 +47,8 @@ class Watcher:
         self._containers_are_stale = True
         self._stale = asyncio.Event()
         self._wanted = asyncio.Event()
+        self._is_new = asyncio.Event()
+        self._rounds_to_measure = 0
 
     async def run(self, engine: EngineApi) -> None:
         """Watch until cancelled."""
@@ -65,7 +68,12 @@ class Watcher:
     ) -> None:
         """Say what is visible now; call through the bridge."""
         is_new = writable_layer_of != self._measured or set(statistics_of) - set(self._watched)
-        self._watched, self._measured = statistics_of, writable_layer_of
+        self._watched = statistics_of
+        if writable_layer_of != self._measured:
+            self._measured = writable_layer_of
+            self._rounds_to_measure = 0
+        if is_new:
+            self._is_new.set()
         if not statistics_of and writable_layer_of is None:
             self._wanted.clear()
         elif is_new or not self._wanted.is_set():
@@ -113,8 +121,9 @@ class Watcher:
                 self._stale.clear()
 
     async def _sample(self, engine: EngineApi) -> None:
-        for round_number in _count():
+        while True:
             await self._wanted.wait()
+            self._is_new.clear()
             samples = []
             for container_id in self._watched:
                 try:
@@ -125,9 +134,14 @@ class Watcher:
                     samples.append(sample)
             if samples:
                 self.publish("stats", StatsSampled(samples=tuple(samples)))
-            if round_number % MEASURE_EVERY_SAMPLES == 0:
+            self._rounds_to_measure -= 1
+            if self._rounds_to_measure < 0:
+                self._rounds_to_measure = MEASURE_EVERY_SAMPLES - 1
                 await self._measure(engine)
-            await asyncio.sleep(SAMPLE_SECONDS)
+            # What was just selected is not made to wait for the next second.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAMPLE_SECONDS):
+                    await self._is_new.wait()
 
     async def _measure(self, engine: EngineApi) -> None:
         if self._measured is None:
@@ -137,10 +151,3 @@ class Watcher:
         except EngineError:
             return  # removed meanwhile; its event tells
         self.publish("writable", WritableLayerMeasured(layer=layer))
-
-
-def _count() -> Iterator[int]:
-    number = 0
-    while True:
-        yield number
-        number += 1

@@ -71,7 +71,7 @@ class ActionScreen(OperationScreen):
 
         def answered(text: str | None) -> None:
             if text:
-                self.run_task(self._load(Path(text).expanduser()), group="operation")
+                self.run_task(lambda: self._load(Path(text).expanduser()), group="operation")
 
         explanation = "An archive of `docker save` or an OCI archive, or an OCI layout directory."
         self.app.push_screen(
@@ -98,7 +98,7 @@ class ActionScreen(OperationScreen):
             if started is not None:
                 self.tell(f"The demo is ready: {len(started)} containers")
 
-        self.run_task(make(), group="operation")
+        self.run_task(lambda: make(), group="operation")
 
     def action_run_image(self) -> None:
         """Ask for what a container needs, then run it."""
@@ -108,7 +108,7 @@ class ActionScreen(OperationScreen):
 
         def answered(request: ContainerRequest | None) -> None:
             if request is not None:
-                self.run_task(self._run(request), group="operation")
+                self.run_task(lambda: self._run(request), group="operation")
 
         self.app.push_screen(RunScreen(row.reference if row else ""), answered)
 
@@ -139,7 +139,7 @@ class ActionScreen(OperationScreen):
         def answered(name: str | None) -> None:
             if name:
                 self.run_task(
-                    self._do(
+                    lambda: self._do(
                         f"Tagged {reference} as {name}",
                         lambda engine: engine.tag_image(reference, name),
                     ),
@@ -177,7 +177,7 @@ class ActionScreen(OperationScreen):
 
         def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
             if answer:
-                self.run_task(remove(), group="operation")
+                self.run_task(lambda: remove(), group="operation")
 
         self.app.push_screen(ConfirmScreen(f"Remove {reference}?", text, verb="remove"), answered)
 
@@ -201,7 +201,7 @@ class ActionScreen(OperationScreen):
             if result:
                 self.tell(f"{done} {name}")
 
-        self.run_task(run(), group="operation")
+        self.run_task(lambda: run(), group="operation")
 
     def action_stop_or_start(self) -> None:
         """Stop the container if it runs, else start it."""

@@ -244,7 +244,7 @@ class Dashboard(ActionScreen, inherit_bindings=False):
         if (visible, measured) != self._watched:
             self._watched = (visible, measured)
             self.run_task(
-                self.bridge.call(
+                lambda: self.bridge.call(
                     lambda _engine: self._watcher.watch(
                         statistics_of=visible, writable_layer_of=measured
                     )
@@ -314,7 +314,7 @@ class Dashboard(ActionScreen, inherit_bindings=False):
         if key == self._stack_key:
             return
         self._stack_key, self._details, self._writable = key, None, None
-        self.run_task(self._read_stack(reference), group="stack", is_exclusive=True)
+        self.run_task(lambda: self._read_stack(reference), group="stack", is_exclusive=True)
 
     async def _read_stack(self, reference: str) -> None:
         self._details = await self.bridge.call(lambda engine: engine.inspect_image(reference))
@@ -362,10 +362,10 @@ class Dashboard(ActionScreen, inherit_bindings=False):
         is_same = key == self._detail_key
         self._detail_key = key
         if not self._shows_container_tabs:
-            self.run_task(self._read_layer_tab(row), group="detail", is_exclusive=True)
+            self.run_task(lambda: self._read_layer_tab(row), group="detail", is_exclusive=True)
         elif container is not None:
             self.run_task(
-                self._read_container_tab(container.container_id, is_same=is_same),
+                lambda: self._read_container_tab(container.container_id, is_same=is_same),
                 group="follow" if self._container_tab == "logs" else "detail",
                 is_exclusive=True,
             )
@@ -747,7 +747,7 @@ class Dashboard(ActionScreen, inherit_bindings=False):
     def action_refresh_all(self) -> None:
         """Read the store afresh."""
         self._trees.clear()
-        self.run_task(self.bridge.call(self._watcher.refresh), group="watch")
+        self.run_task(lambda: self.bridge.call(self._watcher.refresh), group="watch")
         self._load_detail(is_forced=True)
 
     def action_help(self) -> None:

@@ -15,6 +15,8 @@ from tui.sanitise import clean
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
+    from textual.worker import Worker
+
     from engine.api import EngineApi
     from engine.operations import Progress, ProgressListener
     from tui.bridge import Bridge
@@ -37,18 +39,26 @@ class OperationScreen(Screen[None]):
         self._running_operations: set[int] = set()
 
     def run_task(
-        self, task: Coroutine[object, object, None], *, group: str, is_exclusive: bool = False
+        self,
+        task: Callable[[], Coroutine[object, object, None]],
+        *,
+        group: str,
+        is_exclusive: bool = False,
     ) -> None:
-        """Run a coroutine as a worker; one that fails is told, and never ends the application."""
-        self.run_worker(
-            self._guarded(task), group=group, exclusive=is_exclusive, exit_on_error=False
-        )
+        """Run a coroutine as a worker; one that fails is told, and never ends the application.
 
-    async def _guarded(self, task: Coroutine[object, object, None]) -> None:
-        try:
-            await task
-        except EngineError as error:
-            self.tell_error(error)
+        `task` makes the coroutine: a worker that is replaced before it began makes none.
+        """
+
+        async def work() -> None:
+            try:
+                await task()
+            except EngineError as error:
+                self.tell_error(error)
+
+        _worker: Worker[None] = self.run_worker(
+            work, group=group, exclusive=is_exclusive, exit_on_error=False
+        )
 
     def tell_error(self, error: EngineError) -> None:
         """Say what failed and what can be done about it."""

@@ -71,7 +71,7 @@ class LayerList(RowList[StackRow], inherit_bindings=False):
         shared = ""
         if not row.is_empty and row.shared_image_count > 1:
             shared = f" shared by {row.shared_image_count} images"
-            if width < 70:
+            if width < 56:
                 shared = f" ={row.shared_image_count} images"
         rest = max(0, width - 9 - bar_width - 2 - len(shared))
         text = formatting.instruction(clean(row.created_by))
