@@ -1,0 +1,143 @@
+"""Keys that read or copy: help, the host, the clipboard, saving a log."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError
+from engine.types import LayerSummary
+from tui import format as formatting
+from tui.keymap import Context
+from tui.sanitise import clean
+from tui.screens.details import DetailScreen
+from tui.widgets import texts
+from tui.widgets.files import FileTreeView
+from tui.widgets.logs import LogView
+from tui.widgets.rows import LineView
+
+if TYPE_CHECKING:
+    from tui.keymap import Command
+
+
+class ToolScreen(DetailScreen, inherit_bindings=False):
+    """Actions that change nothing in the store."""
+
+    def _contexts(self) -> tuple[Context, ...]:
+        match self._active:
+            case "images":
+                return (Context.IMAGES,)
+            case "layers":
+                return (Context.LAYERS,)
+            case "containers":
+                return (Context.CONTAINERS,)
+            case _:
+                match self.detail.tab:
+                    case "files":
+                        return (Context.FILES,)
+                    case "logs":
+                        return (Context.LOGS,)
+                    case _:
+                        return (Context.DETAIL,)
+
+    def keys_of(self, command: Command) -> str:
+        """The keys of a command, as settings.toml may have changed them."""
+        return self._key_overrides.get(command.command_id, command.keys)
+
+    def _filter_target(self) -> LineView:
+        if self._active == "detail":
+            return self.detail.view
+        return self.query_one(f"#{self._active}", LineView)
+
+    def action_help(self) -> None:
+        """Show the keys of the focused pane."""
+        from tui.screens.dialogs import ReadingScreen
+        from tui.screens.help import help_content
+
+        contexts = (*self._contexts(), Context.LISTS, Context.EVERYWHERE)
+        self.app.push_screen(ReadingScreen("Keys", help_content(contexts, self.keys_of)))
+
+    def action_host(self) -> None:
+        """Show what the host gives and lacks."""
+        from tui.screens.dialogs import ReadingScreen
+        from tui.screens.help import host_content
+
+        if self._host is not None:
+            self.app.push_screen(ReadingScreen("This host", host_content(self._host)))
+
+    def action_yank(self) -> None:
+        """Choose what to copy."""
+        from tui.screens.dialogs import Choice, ChoiceScreen
+
+        choices = tuple(
+            Choice(label=f"{label:<8} {clean(value, limit=100)}", value=value)
+            for label, value in self._copyable()
+            if value
+        )
+        if not choices:
+            self.app.bell()
+            return
+
+        def answered(text: str | None) -> None:
+            if text is not None:
+                self.app.copy_to_clipboard(clean(text))
+
+        self.app.push_screen(ChoiceScreen("Copy", choices), answered)
+
+    def _copyable(self) -> tuple[tuple[str, str], ...]:
+        image, row, container = self.images.current, self.stack.current, self.containers.current
+        view = self._filter_target()
+        if isinstance(view, FileTreeView):
+            node = view.current
+            return () if node is None else (("path", f"/{node.path}"), ("name", node.name))
+        if isinstance(view, LogView):
+            line = view.current_line
+            return () if line is None else (("line", "".join(r.text for r in line.runs())),)
+        if isinstance(view, texts.TextRows):
+            text = view.current
+            return () if text is None else (("line", text.text.strip()),)
+        if self._active == "containers" and container is not None:
+            return (
+                ("name", container.name),
+                ("id", container.container_id),
+                ("image", container.image),
+                ("command", container.command),
+            )
+        if self._active == "layers" and isinstance(row, LayerSummary):
+            return (
+                ("line", formatting.instruction(row.created_by)),
+                ("diff id", row.diff_id or ""),
+                ("chain id", row.chain_id or ""),
+            )
+        if image is not None:
+            digest = self._details.digest if self._details else ""
+            return (("name", image.name), ("id", image.image.image_id), ("digest", digest))
+        return ()
+
+    def action_save_log(self) -> None:
+        """Ask for a file and write the log's lines to it, as the container wrote them."""
+        from tui.screens.dialogs import PromptScreen
+
+        container = self.containers.current
+        if container is None:
+            return
+        lines = list(self.detail.logs.buffer.lines)
+        default = f"{clean(container.name, limit=60)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+
+        def answered(text: str | None) -> None:
+            if not text:
+                return
+            path = Path(text).expanduser()
+            try:
+                with path.open("xb") as file:
+                    file.writelines(line.raw + b"\n" for line in lines)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self.tell_error(EngineError(f"cannot save {path}: {reason}"))
+            else:
+                self.tell(f"Saved {len(lines)} lines to {path}")
+
+        explanation = f"Saves {len(lines)} lines as they were written, in {os.getcwd()}."
+        self.app.push_screen(PromptScreen("Save the log", explanation, value=default), answered)
