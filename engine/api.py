@@ -27,6 +27,7 @@ from engine.containers.surroundings import Surroundings, prepare_surroundings
 from engine.containers.table import DatabaseContainerTable
 from engine.errors import ContainerNotFoundError, EngineError
 from engine.events import EventBus
+from engine.images.library import ImageLibrary
 from engine.interface import EngineApi
 from engine.logs.reader import follow_log, read_log
 from engine.operations import ProgressListener, ignore_progress
@@ -97,6 +98,9 @@ class ImageOperations(Protocol):
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers and of all blobs."""
 
+    def close(self) -> None:
+        """Let go of threads."""
+
 
 def open_engine(
     *, root: Path | None = None, run: Path | None = None
@@ -151,6 +155,7 @@ class Engine:
             engine = cls._assemble(config, surroundings, supervisor, database, events)
             stack.callback(engine._services.close)
             stack.callback(engine._stats.close)
+            stack.callback(engine._images.close)
             await asyncio.to_thread(trim_event_log, config.events_path)
             await stack.enter_async_context(EventTail(config.events_path, events))
             await sweep_containers(engine._services)
@@ -167,8 +172,6 @@ class Engine:
         database: Database,
         events: EventBus,
     ) -> Engine:
-        from engine.images.library import ImageLibrary
-
         is_rootless = surroundings.mapping is not None
 
         async def remove(path: Path) -> None:

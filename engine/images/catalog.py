@@ -1,0 +1,158 @@
+"""Where loaded images end up: layers renamed into place, documents, records, events."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+from engine.errors import StoreError
+from engine.events import Event, EventSubject
+from engine.images.oci import decode_config, parse_time
+from engine.images.reference import parse_reference
+from engine.store.durability import raise_store_error, sync_directory
+from engine.store.event_log import append_event
+from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
+from engine.types import ChainId, LoadedImage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from engine.config import EngineConfig
+    from engine.images.archive import StagedLayer
+    from engine.images.archive_documents import ArchiveImage
+    from engine.store.blobs import BlobStore
+
+
+class StoreCatalog:
+    """The store as `load_archive` sees it, for one load.
+
+    The caller holds the store's image lock, shared, from before `find_layers` until `publish` has
+    returned: so nothing that was found is collected meanwhile.
+    """
+
+    def __init__(
+        self, *, config: EngineConfig, records: ImageRecords, blobs: BlobStore, staging: Path
+    ) -> None:
+        self._config = config
+        self._records = records
+        self._blobs = blobs
+        self._staging = staging
+
+    async def find_layers(self, chain_ids: Sequence[ChainId]) -> frozenset[ChainId]:
+        """As ImageCatalog."""
+        known = await self._records.layer_chain_ids()
+        return frozenset(
+            chain
+            for chain in chain_ids
+            if chain in known and layer_directory(self._config, chain).is_dir()
+        )
+
+    async def publish(
+        self, images: Sequence[ArchiveImage], layers: Sequence[StagedLayer]
+    ) -> tuple[LoadedImage, ...]:
+        """As ImageCatalog.
+
+        Raises:
+            InvalidReferenceError: A name in the archive is none.
+        """
+        # Before anything is moved: a name that cannot be refuses the whole archive.
+        names = [_familiar(image.names) for image in images]
+        layers_now = {layer.chain_id: layer for layer in layers}
+        await asyncio.to_thread(self._move_into_place, layers, images)
+        loaded = []
+        for image, image_names in zip(images, names, strict=True):
+            record = await self._record_of(image, layers_now)
+            is_new = await self._records.insert(record, image_names)
+            loaded.append(
+                LoadedImage(image_id=image.image_id, names=image_names, was_present=not is_new)
+            )
+        await asyncio.to_thread(self._tell, loaded)
+        return tuple(loaded)
+
+    def _move_into_place(
+        self, layers: Sequence[StagedLayer], images: Sequence[ArchiveImage]
+    ) -> None:
+        for layer in layers:
+            target = layer_directory(self._config, layer.chain_id)
+            try:
+                os.rename(layer.directory, target)
+            except OSError as error:
+                # The same layer, put there by somebody else: a directory under its name is whole.
+                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                    raise_store_error(error, target)
+        if layers:
+            sync_directory(self._config.layers_directory)
+        for image in images:
+            self._blobs.add(image.config, self._staging)
+            self._blobs.add(image.manifest, self._staging)
+
+    async def _record_of(
+        self, image: ArchiveImage, staged: dict[ChainId, StagedLayer]
+    ) -> ImageRecord:
+        document = decode_config(image.config, "the image's config")
+        parts: list[ImageLayerRecord] = []
+        parent: ChainId | None = None
+        for layer in image.layers:
+            unpacked = staged.get(layer.chain_id)
+            if unpacked is not None:
+                record = LayerRecord(
+                    chain_id=layer.chain_id,
+                    diff_id=layer.diff_id,
+                    parent_chain_id=parent,
+                    size_bytes=unpacked.size_bytes,
+                    entry_count=unpacked.entry_count,
+                )
+            else:
+                found = await self._records.find_layer(layer.chain_id)
+                if found is None:
+                    raise StoreError(f"layer {layer.chain_id} has lost its record")
+                record = found
+            parts.append(
+                ImageLayerRecord(
+                    layer=record, blob_digest=None, blob_media_type="", blob_size_bytes=0
+                )
+            )
+            parent = layer.chain_id
+        return ImageRecord(
+            image_id=image.image_id,
+            manifest_digest=image.manifest_digest,
+            config=image.config,
+            created_at=parse_time(document.created),
+            operating_system=document.platform.os,
+            architecture=document.platform.architecture,
+            added_at=time.time(),
+            layers=tuple(parts),
+        )
+
+    def _tell(self, images: Sequence[LoadedImage]) -> None:
+        for image in images:
+            append_image_event(
+                self._config, "load", image.image_id, image.names[0] if image.names else ""
+            )
+
+
+def layer_directory(config: EngineConfig, chain_id: str) -> Path:
+    """Where a layer is, or would be."""
+    return config.layers_directory / chain_id.removeprefix("sha256:")
+
+
+def append_image_event(config: EngineConfig, action: str, image_id: str, name: str) -> None:
+    """Tell every engine over this store what happened to an image; blocking."""
+    append_event(
+        config.events_path,
+        Event(
+            time_ns=time.time_ns(),
+            subject=EventSubject.IMAGE,
+            action=action,
+            subject_id=image_id,
+            name=name,
+        ),
+    )
+
+
+def _familiar(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_reference(name).familiar_name for name in names))

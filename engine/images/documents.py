@@ -1,0 +1,94 @@
+"""What an image's config says, in the engine's own records."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.images.oci import ConfigSection, HistoryDocument, ImageDocument, parse_time
+from engine.types import ChainId, HealthCheck, ImageConfig, LayerSummary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.store.image_records import ImageLayerRecord
+
+_NANOSECONDS = 1_000_000_000
+_DEFAULT_HEALTH_SECONDS = 30.0
+_DEFAULT_HEALTH_RETRIES = 3
+
+
+def container_config(document: ImageDocument) -> ImageConfig:
+    """What the image says about its containers."""
+    section = document.config or ConfigSection()
+    return ImageConfig(
+        user=section.user or "",
+        environment=section.env or (),
+        entrypoint=_words(section.entrypoint),
+        command=_words(section.cmd),
+        working_directory=section.working_dir or "",
+        labels=tuple((name, value or "") for name, value in (section.labels or {}).items()),
+        exposed_ports=tuple(sorted(section.exposed_ports or ())),
+        volumes=tuple(sorted(section.volumes or ())),
+        stop_signal=section.stop_signal or "",
+        health_check=_health_check(section),
+    )
+
+
+def _words(command: tuple[str, ...] | str | None) -> tuple[str, ...]:
+    # Very old builders wrote a text where a list belongs.
+    return ("/bin/sh", "-c", command) if isinstance(command, str) else command or ()
+
+
+def _health_check(section: ConfigSection) -> HealthCheck | None:
+    check = section.healthcheck
+    if check is None or not check.test or check.test == ("NONE",):
+        return None
+    return HealthCheck(
+        command=check.test,
+        interval_seconds=check.interval / _NANOSECONDS or _DEFAULT_HEALTH_SECONDS,
+        timeout_seconds=check.timeout / _NANOSECONDS or _DEFAULT_HEALTH_SECONDS,
+        start_period_seconds=check.start_period / _NANOSECONDS,
+        retries=check.retries or _DEFAULT_HEALTH_RETRIES,
+    )
+
+
+def history_steps(
+    document: ImageDocument,
+    layers: Sequence[ImageLayerRecord],
+    image_counts: Mapping[ChainId, int],
+) -> tuple[LayerSummary, ...]:
+    """The image's steps, oldest first, each with the layer it made, if any.
+
+    A history that is missing, or that speaks of another number of layers than there are (squashed
+    images have such), is not believed: then every layer is a step of its own.
+    """
+    history = document.history or ()
+    if sum(not step.empty_layer for step in history) != len(layers):
+        history = tuple(HistoryDocument(created=document.created) for _ in layers)
+    remaining = iter(layers)
+    steps: list[LayerSummary] = []
+    for position, step in enumerate(history):
+        part = None if step.empty_layer else next(remaining)
+        layer = part.layer if part is not None else None
+        steps.append(
+            LayerSummary(
+                position=position,
+                created_by=step.created_by or "",
+                created_at=parse_time(step.created),
+                comment=step.comment or "",
+                is_empty=layer is None,
+                diff_id=layer.diff_id if layer else None,
+                chain_id=layer.chain_id if layer else None,
+                size_bytes=layer.size_bytes if layer else 0,
+                entry_count=layer.entry_count if layer else 0,
+                shared_image_count=image_counts.get(layer.chain_id, 0) if layer else 0,
+            )
+        )
+    return tuple(steps)
+
+
+def indented(config: bytes) -> str:
+    """A config document as people read it."""
+    return msgspec.json.format(config, indent=2).decode(errors="replace")
