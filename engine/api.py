@@ -16,7 +16,7 @@ from engine.containers.background import tend_containers
 from engine.containers.demo import start_demo_containers
 from engine.containers.image_finder import find_container_image
 from engine.containers.manager import ContainerManager
-from engine.containers.removal import sweep_containers
+from engine.containers.removal import hold_container, sweep_containers
 from engine.containers.rootfs import ContainerRootfs
 from engine.containers.services import ContainerServices
 from engine.containers.spec import LOG_FILE
@@ -318,6 +318,12 @@ class Engine:
     async def wait_container(self, reference: str) -> ExitStatus:
         """As EngineApi."""
         return await self._containers.wait(reference)
+
+    @contextlib.asynccontextmanager
+    async def hold_container(self, reference: str) -> AsyncIterator[None]:
+        """As EngineApi."""
+        async with hold_container(self._services, await self._containers.find(reference)):
+            yield
 
     async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
         """As EngineApi."""

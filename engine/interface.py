@@ -16,7 +16,7 @@ from engine.operations import ProgressListener, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from engine.events import EventSubscription
@@ -141,6 +141,13 @@ class EngineApi(Protocol):
 
     async def wait_container(self, reference: str) -> ExitStatus:
         """Wait until a container does not run; at once when it does not."""
+
+    def hold_container(self, reference: str) -> AbstractAsyncContextManager[None]:
+        """Keep a container that is to be removed on exit until the block is left.
+
+        For who needs the log and the exit status of one that may end at any moment: enter before
+        starting it. When the holder is killed, whoever looks next removes the container.
+        """
 
     async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
         """Remove a container with its writable layer and log; forced: kill it first."""

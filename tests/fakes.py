@@ -422,6 +422,11 @@ class FakeEngine:
             await container.grown.wait()
         return ExitStatus(exit_code=container.summary.exit_code or 0)
 
+    @contextlib.asynccontextmanager
+    async def hold_container(self, reference: str) -> AsyncIterator[None]:
+        self._find(reference)
+        yield
+
     async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
         container = self._find(reference)
         await self._note("remove", f"{container.summary.name}{' forced' * is_forced}")

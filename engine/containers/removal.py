@@ -22,6 +22,8 @@ from engine.containers.recovery import (
 from engine.containers.state_table import Operation, check
 from engine.containers.states import (
     has_lost_monitor,
+    hold_lock,
+    is_held,
     monitor_lock,
     operation_lock,
     read_container_state,
@@ -33,6 +35,8 @@ from engine.errors import ContainerNotFoundError, ContainerStateError, EngineErr
 from engine.types import ContainerStatus
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.runtime.spec import StateRecord
@@ -111,15 +115,36 @@ def _move_away(
 
 
 async def remove_after_exit(services: ContainerServices, container_id: str) -> None:
-    """Remove a container that asked to be removed when it has ended; for whoever sees the end."""
+    """Remove a container that asked to be removed when it has ended; for whoever sees the end.
+
+    One that somebody holds stays; the last holder removes it.
+    """
     record = await services.table.get(container_id)
     if record is None or not record.is_removed_on_exit:
         return
     state = await services.in_thread(read_container_state, services.config, container_id)
     if status_of(state) is not ContainerStatus.EXITED:
         return
+    if await services.in_thread(is_held, services.config, container_id):
+        return
     with contextlib.suppress(ContainerNotFoundError, ContainerStateError):
         await remove_container(services, record)
+
+
+@contextlib.asynccontextmanager
+async def hold_container(
+    services: ContainerServices, record: ContainerRecord
+) -> AsyncIterator[None]:
+    """Keep a container from being removed on exit while the block lasts."""
+    lock = await services.in_thread(hold_lock, services.config, record.container_id)
+    await lock.acquire(is_shared=True)
+    try:
+        yield
+    finally:
+        lock.release()
+        # One that cannot be removed is dead, with a reason, for all to see.
+        with contextlib.suppress(EngineError):
+            await remove_after_exit(services, record.container_id)
 
 
 async def sweep_containers(services: ContainerServices) -> None:

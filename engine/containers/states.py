@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOCK_FILE = "lock"
 """Held by the monitor for as long as it lives."""
 OPERATION_LOCK_FILE = "operation.lock"
+HOLD_LOCK_FILE = "hold.lock"
+"""Shared by those who keep a container from being removed when it has ended."""
 LIVE_STATUSES = frozenset(
     {ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING}
 )
@@ -102,6 +104,18 @@ def operation_lock(config: EngineConfig, container_id: str, name: str) -> LockFi
     directory = config.container_run_directory(container_id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return LockFile(directory / OPERATION_LOCK_FILE, what=f"An operation on container {name}")
+
+
+def hold_lock(config: EngineConfig, container_id: str) -> LockFile:
+    """The lock of those who still need a container that has ended; not yet taken."""
+    directory = config.container_run_directory(container_id)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return LockFile(directory / HOLD_LOCK_FILE)
+
+
+def is_held(config: EngineConfig, container_id: str) -> bool:
+    """Whether somebody still needs a container that has ended."""
+    return is_locked(config.container_run_directory(container_id) / HOLD_LOCK_FILE)
 
 
 def remove_run_directory(directory: Path) -> None:

@@ -8,7 +8,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from engine.errors import ContainerStateError, EngineError, NotFoundError, StartError
+from engine.errors import ContainerStateError, EngineError, NotFoundError
 from engine.types import OutputStream
 from tui.cli import output
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from engine.api import EngineApi
-    from engine.types import LogLine
+    from engine.types import ExitStatus, LogLine
 
 _FORWARDED = (
     signal.SIGINT,
@@ -119,28 +119,37 @@ async def run_in_foreground(engine: EngineApi, reference: str, *, is_removed: bo
         BrokenPipeError: Nobody reads the output; the container runs on.
     """
     forwarder = _SignalForwarder(engine, reference)
-    with forwarder.installed():
-        since_ns = None if is_removed else await _newest_line(engine, reference)
-        try:
-            await engine.start_container(reference)
-        except StartError:
-            if is_removed:
-                await _remove(engine, reference)
-            raise
-        forwarding = asyncio.ensure_future(forwarder.run())
-        try:
-            with contextlib.suppress(NotFoundError):
-                await write_log(engine.follow_logs(reference, is_following=True, since_ns=since_ns))
-            status = await engine.wait_container(reference)
-        finally:
-            forwarding.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await forwarding
+    try:
+        # It may end, and be removed by whoever sees that, before its log was opened.
+        async with engine.hold_container(reference):
+            with forwarder.installed():
+                status = await _start_and_follow(engine, reference, forwarder)
+    except EngineError:
+        if is_removed:
+            await _remove(engine, reference)
+        raise
     if status.error:
         output.write_message(f"Error: {status.error}")
     if is_removed:
         await _remove(engine, reference)
     return status.exit_code
+
+
+async def _start_and_follow(
+    engine: EngineApi, reference: str, forwarder: _SignalForwarder
+) -> ExitStatus:
+    since_ns = await _newest_line(engine, reference)
+    await engine.start_container(reference)
+    forwarding = asyncio.ensure_future(forwarder.run())
+    waiting = asyncio.ensure_future(engine.wait_container(reference))
+    try:
+        with contextlib.suppress(NotFoundError):
+            await write_log(engine.follow_logs(reference, is_following=True, since_ns=since_ns))
+        return await waiting
+    finally:
+        for task in (forwarding, waiting):
+            task.cancel()
+        await asyncio.gather(forwarding, waiting, return_exceptions=True)
 
 
 async def _newest_line(engine: EngineApi, reference: str) -> int | None:
