@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.errors import ArchiveError, NoSpaceError, SyscallError
 from engine.linux.files import open_in_root
 from engine.snapshots.streams import CHUNK_BYTES, FileSource, compression_of, decompress
-from engine.snapshots.tar import TarKind, TarLimits, TarReader
+from engine.snapshots.tar import BLOCK_BYTES, TarKind, TarLimits, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,7 +180,8 @@ def open_archive(
     """
     label = path.name if str(path) != "/dev/stdin" else "the standard input"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A pipe is waited for where the wait can be cancelled, not while it is opened.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ArchiveError(
             str(path), os.strerror(error.errno or errno.EIO), hint="Give the path of an archive"
@@ -233,7 +234,8 @@ def _spool(
                 break
         if not first:
             raise ArchiveError(label, "it is empty")
-        for chunk in decompress(_chain(first, pieces), first[:_MAGIC_BYTES], label):
+        chunks = decompress(_chain(first, pieces), first[:_MAGIC_BYTES], label)
+        for chunk in _begin_as_tar(chunks, label, spooled):
             view = memoryview(chunk)
             while view:
                 view = view[os.write(spooled, view) :]
@@ -246,6 +248,18 @@ def _spool(
         os.close(spooled)
         raise
     return spooled
+
+
+def _begin_as_tar(chunks: Iterator[bytes], label: str, spooled: int) -> Iterator[bytes]:
+    """Pass a stream on once it has begun as a tar: /dev/zero has no end."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= BLOCK_BYTES:
+            TarReader(FileSource(spooled), label=label).check_beginning(head[:BLOCK_BYTES])
+            break
+    yield head
+    yield from chunks
 
 
 def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
@@ -266,7 +280,10 @@ def _read_stream(
     while True:
         if any(ready == cancellation.descriptor for ready, _ in poll.poll()):
             raise CancelledRead
-        piece = os.read(descriptor, CHUNK_BYTES)
+        try:
+            piece = os.read(descriptor, CHUNK_BYTES)
+        except BlockingIOError:
+            continue
         if not piece:
             return
         done += len(piece)

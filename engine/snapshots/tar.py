@@ -229,6 +229,16 @@ class TarReader:
                 "a header is damaged (wrong checksum)" if self._count > 1 else "it is not a tar"
             )
 
+    def check_beginning(self, block: bytes) -> None:
+        """Refuse what does not begin as a tar, before the rest of a stream has been read.
+
+        Raises:
+            ArchiveError: It is empty or not a tar.
+        """
+        if block == _ZERO_BLOCK:
+            raise self._error("it is empty")
+        self._check(block)
+
     def _number(self, data: bytes, what: str) -> int:
         if data[0] & 0x80:
             # GNU base-256: big-endian, the first bit marks it, the second is the sign.

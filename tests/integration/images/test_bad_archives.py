@@ -7,16 +7,13 @@ import os
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from engine.errors import ArchiveError, DigestMismatchError, EngineError, UnsafePathError
 from tests.integration.images.loading import HOST, Store
 from tests.unit.snapshots.tars import END, entry
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LAYER = entry(b"file", b"content") + END
 
@@ -146,6 +143,22 @@ async def test_cancelling_a_load_from_a_silent_pipe_ends_it(store: Store, tmp_pa
         await loading
     os.close(writer)
     assert store.left_in_staging() == []
+
+
+async def test_cancelling_a_load_from_a_pipe_without_a_writer_ends_it(
+    store: Store, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    loading = asyncio.create_task(store.load(pipe))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(loading, 0.2)
+    assert store.left_in_staging() == []
+
+
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/urandom"])
+async def test_an_endless_device_is_refused_at_once(device: str, store: Store) -> None:
+    assert isinstance(await _refused(store, Path(device)), ArchiveError)
 
 
 @pytest.mark.parametrize(
