@@ -6,8 +6,14 @@ caller's task, so cancelling that task cancels the work and undoes what was half
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +42,22 @@ class ProgressListener(Protocol):
 
 def ignore_progress(_progress: Progress, /) -> None:
     """Listen to nothing: the default of calls that report progress."""
+
+
+async def carry_through(work: Coroutine[object, object, _Result]) -> _Result:
+    """Run work that must not be cut short: cancelling, however often, waits for its end first.
+
+    What the work raises goes before the cancellation, as nobody else would hear of it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            # Waiting is all that a cancellation ends here; the task is not told.
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result

@@ -12,11 +12,12 @@ import os
 import secrets
 from typing import TYPE_CHECKING, Protocol
 
+from engine.operations import carry_through
 from engine.store.durability import make_directory, raise_store_error
 from engine.store.locks import LockFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
 
@@ -52,13 +53,13 @@ class StagingArea:
             yield claim / "work"
         finally:
             # A cancelled task still cleans up; the lock goes last, or a sweep would join in.
-            await _finish(self._drop(claim, lock))
+            await carry_through(self._drop(claim, lock))
 
     async def sweep(self) -> tuple[str, ...]:
         """Remove what crashed processes left; returns the names removed."""
         abandoned = await asyncio.to_thread(self._take_abandoned)
         for claim, lock in abandoned:
-            await _finish(self._drop(claim, lock))
+            await carry_through(self._drop(claim, lock))
         return tuple(claim.name for claim, _lock in abandoned)
 
     async def _drop(self, claim: Path, lock: LockFile) -> None:
@@ -105,19 +106,3 @@ class StagingArea:
         finally:
             gate.release()
         return abandoned
-
-
-async def _finish(work: Coroutine[None, None, None]) -> None:
-    """Run clean-up to its end, and only then let a cancellation through."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-        except Exception:  # result() raises it below
-            break
-    task.result()
-    if cancelled is not None:
-        raise cancelled
