@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAXIMUM_LOG_BYTES = 16 << 20
 _MAXIMUM_LINE_BYTES = 64 << 10
 _READ_BYTES = 256 << 10
+_LINE_BEGIN = b'{"time_ns":'
+_OLD_SUFFIX = ".1"
 
 
 class _Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,11 +63,16 @@ def append_event(path: Path, event: Event) -> None:
 
 
 def decode_event(line: bytes) -> Event | None:
-    """Read one line; None for one that is damaged or of a kind that this version does not know."""
+    """Read one line; None for one that is damaged or of a kind that this version does not know.
+
+    Half a line, as a full disk leaves it, has the next event's line right behind it, which is
+    found by its beginning.
+    """
     try:
         record = msgspec.json.decode(line, type=_Line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
+        begin = line.rfind(_LINE_BEGIN)
+        return decode_event(line[begin:]) if begin > 0 else None
     return Event(
         time_ns=record.time_ns,
         subject=record.subject,
@@ -88,7 +95,7 @@ def trim_event_log(path: Path, *, maximum_bytes: int = MAXIMUM_LOG_BYTES) -> boo
     try:
         if path.stat().st_size <= maximum_bytes:
             return False
-        path.rename(path.with_name(f"{path.name}.1"))
+        path.rename(path.with_name(path.name + _OLD_SUFFIX))
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -152,9 +159,11 @@ class EventTail:
     def _on_change(self) -> None:
         if self._inotify is None:
             return
-        name = os.fsencode(self._path.name)
-        # An overflow has no name; then look as well.
-        if all(change.name not in (name, b"") for change in self._inotify.read()):
+        # The old name as well: who opened the log before it was renamed may still write. An
+        # overflow has no name; then look, too.
+        name = self._path.name
+        names = (os.fsencode(name), os.fsencode(name + _OLD_SUFFIX), b"")
+        if all(change.name not in names for change in self._inotify.read()):
             return
         self._read()
         if self._was_replaced():
