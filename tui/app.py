@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
 from tui.settings import (
@@ -15,7 +18,9 @@ from tui.settings import (
 
 prepare_terminal(os.environ)  # before Textual is imported: it reads these then
 
+from textual import events  # noqa: E402
 from textual.app import App  # noqa: E402
+from textual.drivers.linux_driver import LinuxDriver  # noqa: E402
 
 from tui.bridge import Bridge  # noqa: E402
 from tui.clipboard import ClipboardLimitError, copy_sequence  # noqa: E402
@@ -35,9 +40,21 @@ if TYPE_CHECKING:
     from textual.command import Provider
     from textual.dom import DOMNode
     from textual.screen import Screen
+    from textual.widget import Widget
 
     from engine.api import EngineApi
     from tui.screens.dashboard import Dashboard
+
+
+KEY_DEADLINE_SECONDS = 1.0
+"""A key whose widget went away while it was handled does not hold up those after it."""
+
+
+async def _turn_of(post: Callable[[Callable[[], object]], bool]) -> None:
+    """Wait until everything posted before has been handled; at once if nothing is any more."""
+    arrived = asyncio.Event()
+    if post(arrived.set):
+        await arrived.wait()
 
 
 def _command_provider() -> type[Provider]:
@@ -80,6 +97,8 @@ class LamellaApp(App[None], inherit_bindings=False):
         self.set_keymap(dict(self.settings.keys))
         self._has_mouse = self.settings.has_mouse
         self._told_clashes: set[str] = set()
+        self._key_in_hand = False
+        self._waiting_keys: deque[events.Key | events.Paste] = deque()
         if not has_unicode_locale(os.environ):
             self.add_class("-ascii")
 
@@ -110,6 +129,44 @@ class LamellaApp(App[None], inherit_bindings=False):
     def has_failed(self) -> bool:
         """Whether the engine did not open or has stopped."""
         return self.dashboard.has_failed
+
+    async def on_event(self, event: events.Event) -> None:
+        """Hand keys on one after the other.
+
+        A slow line brings several keys at once, and Textual would give them all to the widget that
+        has the focus before the first of them moves it: `3d` would remove an image.
+        """
+        if not isinstance(event, events.Key | events.Paste) or event.is_forwarded:
+            await super().on_event(event)
+        elif self._key_in_hand:
+            self._waiting_keys.append(event)
+        else:
+            await self._hand_on(event)
+
+    async def _hand_on(self, event: events.Key | events.Paste) -> None:
+        self._key_in_hand = True
+        screen = self.screen
+        target = self.focused or screen
+        await super().on_event(event)
+        self.run_worker(self._follow(target, screen), group="keys", exit_on_error=False)
+
+    async def _follow(self, target: Widget, screen: Screen[object]) -> None:
+        """Wait until a key has gone its way up from its widget, then hand on the next."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KEY_DEADLINE_SECONDS):
+                for pump in target.ancestors_with_self:
+                    await _turn_of(pump.call_later)
+                if self.screen is not screen:
+                    await _turn_of(self.screen.call_after_refresh)
+                    await _turn_of(self.call_later)
+        self._key_in_hand = False
+        if self._waiting_keys:
+            await self._hand_on(self._waiting_keys.popleft())
+
+    @property
+    def has_keys_in_hand(self) -> bool:
+        """Whether keys were pressed that have not done their work yet."""
+        return self._key_in_hand
 
     def on_mount(self) -> None:
         """Open the engine behind the first paint."""
@@ -160,10 +217,14 @@ class LamellaApp(App[None], inherit_bindings=False):
         """Switch the mouse on or off; while it is on the terminal's own selection is not."""
         self._has_mouse = not self._has_mouse
         driver = self._driver
-        if driver is not None and not self.is_headless:
-            # The four modes that Textual's driver asks for (1000, 1003, 1015, 1006).
-            letter = "h" if self._has_mouse else "l"
-            driver.write("".join(f"\x1b[?{mode}{letter}" for mode in (1000, 1003, 1015, 1006)))
+        if isinstance(driver, LinuxDriver) and not self.is_headless:
+            # The driver switches off at exit what it believes to have switched on.
+            driver._mouse = True
+            if self._has_mouse:
+                driver._enable_mouse_support()
+            else:
+                driver._disable_mouse_support()
+            driver._mouse = self._has_mouse
             driver.flush()
         state = "on" if self._has_mouse else "off"
         self.notify(f"Mouse {state}", timeout=2, markup=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.command import DiscoveryHit, Hit, Provider
 
 from tui.keymap import COMMANDS, Command, display_keys
+from tui.screens.dashboard import Dashboard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,12 @@ class CommandProvider(Provider):
             yield f"Theme: {theme}", "Change the colours", partial(self._set_theme, theme)
 
     async def _run(self, command: Command) -> None:
-        namespace = self.focused if not command.action.startswith(("app.", "screen.")) else None
-        await self.app.run_action(command.action, namespace or self.screen)
+        dashboard = self.screen
+        if not isinstance(dashboard, Dashboard):
+            return
+        dashboard.go_to_context(command.context)
+        namespace = dashboard if command.action.startswith(("app.", "screen.")) else None
+        await self.app.run_action(command.action, namespace or dashboard.context_view)
 
     def _set_theme(self, theme: str) -> None:
         self.app.theme = theme

@@ -41,6 +41,7 @@ async def settled(pilot: Pilot[None]) -> None:
                 (app.bridge.is_open or app.has_failed)
                 and not app.bridge.has_waiting_state
                 and app.bridge.calls_in_flight == 0
+                and not app.has_keys_in_hand
                 and (app.watcher.is_settled or app.has_failed)
                 and all(worker.group == "follow" for worker in app.workers if worker.is_running)
             )

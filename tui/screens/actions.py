@@ -16,7 +16,9 @@ from tui.screens.operations import OperationScreen
 
 if TYPE_CHECKING:
     from engine.types import ContainerSummary
-    from tui.widgets.images import ImageRow
+    from tui.bridge import Bridge
+    from tui.widgets.containers import ContainerList
+    from tui.widgets.images import ImageList, ImageRow
 
 _RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 
@@ -47,6 +49,23 @@ def complete_path(value: str) -> str | None:
 
 class ActionScreen(OperationScreen):
     """The actions; a subclass says what is selected."""
+
+    images: ImageList
+    containers: ContainerList
+
+    def __init__(self, bridge: Bridge) -> None:
+        super().__init__(bridge)
+        self._wanted_rows: dict[str, str] = {}
+
+    def select_row(self, rows: ImageList | ContainerList, key: str) -> None:
+        """Put the cursor on a row that is made just now, as soon as it is in the list."""
+        if not rows.move_to_key(key) and rows.id is not None:
+            self._wanted_rows[rows.id] = key
+
+    def _select_wanted(self, rows: ImageList | ContainerList) -> None:
+        key = self._wanted_rows.get(rows.id or "")
+        if key is not None and rows.move_to_key(key):
+            self._wanted_rows.pop(rows.id or "")
 
     @property
     def selected_image(self) -> ImageRow | None:
@@ -86,6 +105,7 @@ class ActionScreen(OperationScreen):
         )
         for image in loaded or ():
             name = ", ".join(image.names) or image.image_id[7:19]
+            self.select_row(self.images, f"{image.image_id} {next(iter(image.names), '')}")
             self.tell(f"{name} was here already" if image.was_present else f"Loaded {name}")
 
     def action_make_demo(self) -> None:
@@ -119,13 +139,15 @@ class ActionScreen(OperationScreen):
         )
         if created is None:
             return
+        self.select_row(self.containers, created.container_id)
         for warning in created.warnings:
             self.tell(warning, is_warning=True)
-        await self.operate(
+        is_started = await self.operate(
             f"Starting {created.name}",
-            lambda engine, _listen: engine.start_container(created.container_id),
+            lambda engine, _listen: _finished(engine.start_container(created.container_id)),
         )
-        self.tell(f"Started {created.name}")
+        if is_started:
+            self.tell(f"Started {created.name}")
 
     def action_tag_image(self) -> None:
         """Ask for another name."""
@@ -184,8 +206,8 @@ class ActionScreen(OperationScreen):
     # --- containers ---------------------------------------------------------------------------
 
     async def _do(self, done: str, call: EngineCall) -> None:
-        await self.operate(done, lambda engine, _listen: _finished(call(engine)))
-        self.tell(done)
+        if await self.operate(done, lambda engine, _listen: _finished(call(engine))):
+            self.tell(done)
 
     def _on_container(self, title: str, done: str, call: ContainerCall) -> None:
         container = self.selected_container

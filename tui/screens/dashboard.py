@@ -50,8 +50,8 @@ _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
 _NO_IMAGES = (
     "No images here yet\n\n"
-    "D  makes the demo: an image, its layers, three containers\n"
-    "L  loads an archive from disk"
+    "D  makes the demo: layers, containers\n"
+    "L  loads an archive from disk         "
 )
 
 
@@ -110,9 +110,11 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             case ImagesChanged():
                 self._has_images = True
                 self.images.set_rows(image_rows(state.images))
+                self._select_wanted(self.images)
             case ContainersChanged():
                 self._has_containers = True
                 self.containers.set_rows(state.containers)
+                self._select_wanted(self.containers)
             case UsageChanged():
                 self._total_text = formatting.size(state.usage.total_bytes)
             case StatsSampled():
@@ -206,8 +208,10 @@ class Dashboard(ToolScreen, inherit_bindings=False):
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Follow the focus: the panes it is in say what the details are about."""
         pane = self._pane_of(event.widget.id)
-        if pane is None:
-            return
+        if pane is not None:
+            self._enter_pane(pane)
+
+    def _enter_pane(self, pane: str) -> None:
         for name in _PANES:
             self.query_one(f"#{name}").set_class(name == pane, "-active")
         self.query_one("#left").set_class(pane in ("images", "containers"), "-active")
@@ -262,12 +266,18 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         running = sum(row.status is ContainerStatus.RUNNING for row in rows)
         paused = sum(row.status is ContainerStatus.PAUSED for row in rows)
         right = []
+        if self.background_count:
+            right.append(Cell(f"{self.background_count} in background (B)  ", "key"))
         if running:
             right.append(Cell(f"{running} running  ", "good"))
         if paused:
             right.append(Cell(f"{paused} paused  ", "warn"))
         right.append(Cell(f"{self._total_text} "))
         self.header_line.show_cells(tuple(left), tuple(right))
+
+    def background_changed(self) -> None:
+        """Say how many operations go on in the background."""
+        self._show_header()
 
     def _show_empty_texts(self) -> None:
         if self._failure is not None:
@@ -326,10 +336,7 @@ class Dashboard(ToolScreen, inherit_bindings=False):
     def action_pane(self, name: str) -> None:
         """Go to a pane."""
         target = self.detail.view if name == "detail" else self.query_one(f"#{name}", LineView)
-        for pane in _PANES:
-            self.query_one(f"#{pane}").set_class(pane == name, "-active")
-        self.query_one("#left").set_class(name in ("images", "containers"), "-active")
-        self.query_one("#right").set_class(name in ("layers", "detail"), "-active")
+        self._enter_pane(name)
         if self.has_class("-one-pane"):
             # The target is not displayed yet, and what is not displayed cannot have the focus.
             self.app.stylesheet.update(self)
@@ -454,6 +461,10 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         self.containers.toggle_all()
         self._show_titles()
         self._show_empty_texts()
+
+    def action_next_layer(self, step: int) -> None:
+        """Show the files of the layer below (1) or above (-1); the focus stays."""
+        self.stack.action_move(step)
 
     def action_refresh_all(self) -> None:
         """Read the store afresh."""

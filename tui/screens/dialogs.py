@@ -183,6 +183,19 @@ class ProgressScreen(Dialog[str]):
             self.query_one("#step", Static).update(safe_text(progress.step or "Working ..."))
             self.query_one("#meter", Static).update(Content(self._meter(progress)))
 
+    _is_finished = False
+
+    def finish(self) -> None:
+        """Close: the task has ended; at once, or when the dialog above this one closes."""
+        self._is_finished = True
+        if self.is_current:
+            self.dismiss("hide")
+
+    def on_screen_resume(self) -> None:
+        """Close if the task ended while another dialog was above this one."""
+        if self._is_finished:
+            self.dismiss("hide")
+
     def _meter(self, progress: Progress) -> str:
         if not progress.total:
             if not progress.done:

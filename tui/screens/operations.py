@@ -37,6 +37,8 @@ class OperationScreen(Screen[None]):
         self._progress_screens: dict[int, ProgressScreen] = {}
         self._newest_progress: dict[int, Progress] = {}
         self._running_operations: set[int] = set()
+        self._background: dict[int, Callable[[], None]] = {}
+        """Operations that go on behind no dialog: what shows the dialog of each again."""
 
     def run_task(
         self,
@@ -89,8 +91,6 @@ class OperationScreen(Screen[None]):
         Raises:
             EngineError: The call failed.
         """
-        from tui.screens.dialogs import ProgressScreen
-
         operation_id = next(self._operation_ids)
         self._running_operations.add(operation_id)
 
@@ -104,26 +104,57 @@ class OperationScreen(Screen[None]):
         try:
             done, _ = await asyncio.wait({task}, timeout=PROGRESS_AFTER_SECONDS)
             if not done:
-                screen = ProgressScreen(title, self._newest_progress.get(operation_id))
-                self._progress_screens[operation_id] = screen
-
-                def answered(answer: str | None) -> None:
-                    if answer == "cancel":
-                        task.cancel()
-
-                self.app.push_screen(screen, answered)
+                self._open_progress(operation_id, title, task)
                 await asyncio.wait({task})
-                if screen.is_current:
-                    screen.dismiss("hide")
             if task.cancelled():
                 self.tell(f"Cancelled: {title}", is_warning=True)
                 return None
             return task.result()
         finally:
             task.cancel()
-            self._progress_screens.pop(operation_id, None)
+            screen = self._progress_screens.pop(operation_id, None)
+            if screen is not None:
+                screen.finish()
+            if self._background.pop(operation_id, None) is not None:
+                self.background_changed()
             self._newest_progress.pop(operation_id, None)
             self._running_operations.discard(operation_id)
+
+    def _open_progress(self, operation_id: int, title: str, task: asyncio.Future[Result]) -> None:
+        from tui.screens.dialogs import ProgressScreen
+
+        screen = ProgressScreen(title, self._newest_progress.get(operation_id))
+        self._progress_screens[operation_id] = screen
+
+        def answered(answer: str | None) -> None:
+            self._progress_screens.pop(operation_id, None)
+            if answer == "cancel":
+                task.cancel()
+            elif not task.done():
+                self._background[operation_id] = lambda: self._open_progress(
+                    operation_id, title, task
+                )
+                self.background_changed()
+
+        self.app.push_screen(screen, answered)
+
+    @property
+    def background_count(self) -> int:
+        """How many operations go on behind no dialog."""
+        return len(self._background)
+
+    def background_changed(self) -> None:
+        """Say how many operations go on in the background."""
+        raise NotImplementedError
+
+    def action_background(self) -> None:
+        """Show the newest operation of the background again, with its cancel."""
+        if not self._background:
+            self.tell("Nothing goes on in the background")
+            return
+        _, show_again = self._background.popitem()
+        self.background_changed()
+        show_again()
 
     def show_progress(self, state: OperationProgress) -> None:
         """Hand progress to the dialog of its operation, if there is one."""

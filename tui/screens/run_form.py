@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widgets import Checkbox, Input, Static, TextArea
 
 from engine.types import ContainerRequest, ResourceLimits
@@ -90,11 +91,19 @@ _FIELDS = (
     ("command", "Command", "the image's own when empty"),
     ("memory", "Memory", "no limit; 512m, 1g"),
     ("processors", "Processors", "no limit; 0.5, 2"),
-    ("pids", "Processes", "no limit; 200"),
+    ("pids", "Processes", "2048 when empty; 200"),
     ("hostname", "Hostname", "the container's id when empty"),
     ("user", "User", "the image's own when empty"),
     ("directory", "Directory", "the image's own when empty"),
 )
+
+
+class Tick(Checkbox):
+    """A checkbox whose state can be read without colour: `[x]` or `[ ]`."""
+
+    @property
+    def _button(self) -> Content:
+        return Content("[x]" if self.value else "[ ]")
 
 
 class RunScreen(Dialog[ContainerRequest]):
@@ -131,8 +140,8 @@ class RunScreen(Dialog[ContainerRequest]):
                 yield area
             with Horizontal(classes="form-row"):
                 yield Static("Options", classes="form-label")
-                yield Checkbox("read-only root", id="read-only", compact=True)
-                yield Checkbox("remove when it ends", id="remove", compact=True)
+                yield Tick("read-only root", id="read-only", compact=True)
+                yield Tick("remove when it ends", id="remove", compact=True)
             yield Static("", classes="problem", markup=False)
 
     def on_mount(self) -> None:

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError
 from engine.types import LayerSummary
 from tui import format as formatting
 from tui.keymap import Context
@@ -41,6 +40,33 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
                         return (Context.LOGS,)
                     case _:
                         return (Context.DETAIL,)
+
+    def go_to_context(self, context: Context) -> None:
+        """Go to the pane where a command belongs, unless the focus is there already."""
+        if context in (*self._contexts(), Context.EVERYWHERE, Context.LISTS, Context.DETAIL):
+            return
+        match context:
+            case Context.FILES:
+                self.action_pane("layers")
+                self.action_tab("files")
+            case Context.LOGS:
+                self.action_pane("containers")
+                self.action_tab("logs")
+            case _:
+                self.action_pane(context.value.lower())
+
+    @property
+    def context_view(self) -> LineView:
+        """The view that the focused pane's own commands are about."""
+        return self._filter_target()
+
+    def action_pane(self, name: str) -> None:
+        """Go to a pane; the dashboard does."""
+        raise NotImplementedError
+
+    def action_tab(self, tab: str) -> None:
+        """Show a tab of the details; the dashboard does."""
+        raise NotImplementedError
 
     def keys_of(self, command: Command) -> str:
         """The keys of a command, as settings.toml may have changed them."""
@@ -123,21 +149,23 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         container = self.containers.current
         if container is None:
             return
-        lines = list(self.detail.logs.buffer.lines)
         default = f"{clean(container.name, limit=60)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
 
         def answered(text: str | None) -> None:
             if not text:
                 return
             path = Path(text).expanduser()
-            try:
-                with path.open("xb") as file:
-                    file.writelines(line.raw + b"\n" for line in lines)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                self.tell_error(EngineError(f"cannot save {path}: {reason}"))
-            else:
-                self.tell(f"Saved {len(lines)} lines to {path}")
+            self.run_task(lambda: self._save_log(container.container_id, path), group="operation")
 
-        explanation = f"Saves {len(lines)} lines as they were written, in {os.getcwd()}."
+        explanation = f"Saves the whole log as it was written, in {os.getcwd()}."
         self.app.push_screen(PromptScreen("Save the log", explanation, value=default), answered)
+
+    async def _save_log(self, container_id: str, path: Path) -> None:
+        from tui.log_file import save_log
+
+        count = await self.operate(
+            f"Saving the log to {path}",
+            lambda engine, listen: save_log(engine, container_id, path, progress=listen),
+        )
+        if count is not None:
+            self.tell(f"Saved {count} lines to {path}")

@@ -78,6 +78,10 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         state_width = 15 if width < 60 else 20
         image_width = 22 if width >= 84 else 0
         name_width = max(6, width - 2 - state_width - 1 - figures_width - image_width)
+        is_alive = row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+        if figures_width and not is_alive and not image_width:
+            # What does not run has no figures; its state has the room to be said in full.
+            state_width, figures_width = state_width + figures_width, 0
         cells = [
             Cell(formatting.status_glyph(row.status, row.exit_code) + " ", style),
             Cell(fit(clean(row.name, limit=128), name_width - 1) + " ", "strong"),
@@ -86,7 +90,6 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         if image_width:
             cells.append(Cell(fit(clean(row.image, limit=128), image_width - 1) + " ", "dim"))
         if figures_width:
-            is_alive = row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
             processor, memory = self._figures.get(row.container_id, ("", ""))
             cells.append(Cell(fit(processor if is_alive else "", 8, is_right_aligned=True)))
             cells.append(Cell(fit(memory if is_alive else "", 8, is_right_aligned=True)))

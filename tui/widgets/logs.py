@@ -6,6 +6,7 @@ from bisect import bisect_right
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from rich.cells import get_character_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual.cache import LRUCache
@@ -127,13 +128,18 @@ class LogView(LineView, inherit_bindings=False):
         row = self._starts[-1]
         for line in self._passes(lines):
             self._shown.append(line)
-            row += max(1, -(-line.width // width)) if self.is_wrapped else 1
+            row += self._height(line, width) if self.is_wrapped else 1
             self._starts.append(row)
             self._widest = max(self._widest, line.width + prefix)
         columns = self.size.width if self.is_wrapped else max(self.size.width, self._widest)
         size = Size(columns, row)
         if size != self.virtual_size:
             self.virtual_size = size
+
+    def _height(self, line: BufferedLine, room: int) -> int:
+        if line.width == len(line.raw):
+            return max(1, -(-line.width // room))  # a cell a character
+        return len(_wrap([Segment(run.text) for run in line.runs()], room))
 
     def on_resize(self) -> None:
         """Lay wrapped lines out again."""
@@ -273,11 +279,28 @@ class LogView(LineView, inherit_bindings=False):
             return [Strip([*prefix, *text]).apply_style(base)]
         room = max(8, width - (_TIMESTAMP_CELLS if prefix else 0))
         indent = [Segment(" " * _TIMESTAMP_CELLS)] if prefix else []
-        parts = [text.crop(left, left + room) for left in range(0, max(1, text.cell_length), room)]
+        parts = _wrap(segments, room)
         return [
             Strip([*(prefix if number == 0 else indent), *part]).apply_style(base)
             for number, part in enumerate(parts)
         ]
+
+
+def _wrap(segments: list[Segment], room: int) -> list[list[Segment]]:
+    """Break into rows of at most `room` cells; a wide character goes to the next row whole."""
+    rows: list[list[Segment]] = [[]]
+    used = 0
+    for text, style, _control in segments:
+        start = 0
+        for index, character in enumerate(text):
+            cells = get_character_cell_size(character)
+            if used + cells > room:
+                rows[-1].append(Segment(text[start:index], style))
+                rows.append([])
+                start, used = index, 0
+            used += cells
+        rows[-1].append(Segment(text[start:], style))
+    return rows
 
 
 def _mark_hits(segments: list[Segment], wanted: str, style: Style) -> list[Segment]:

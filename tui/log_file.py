@@ -1,0 +1,58 @@
+"""Saving a container's whole log to a file of the person's choice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError
+from engine.operations import Progress, ProgressListener
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.api import EngineApi
+
+
+async def save_log(
+    engine: EngineApi, reference: str, path: Path, *, progress: ProgressListener
+) -> int:
+    """Write the log as the container wrote it to a new file; runs on the engine's loop.
+
+    What was written so far is removed when this is cancelled or fails.
+
+    Returns:
+        How many lines there are in the file.
+
+    Raises:
+        EngineError: The file exists or cannot be written, or there is no such container.
+    """
+    count = 0
+    try:
+        file = await asyncio.to_thread(path.open, "xb")
+    except OSError as error:
+        raise _cannot_save(path, error) from error
+    try:
+        async for lines in engine.follow_logs(reference):
+            piece = b"".join(line.text + (b"" if line.is_partial else b"\n") for line in lines)
+            await asyncio.to_thread(file.write, piece)
+            count += piece.count(b"\n")
+            progress(Progress(step="Writing the log", done=count, unit="lines"))
+        await asyncio.to_thread(file.close)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        if isinstance(error, OSError):
+            raise _cannot_save(path, error) from error
+        raise
+    return count
+
+
+def _cannot_save(path: Path, error: OSError) -> EngineError:
+    return EngineError(
+        f"cannot save {path}: {error.strerror or error}", hint="Choose another file name"
+    )
