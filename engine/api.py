@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
+    from engine.containers.record import ContainerRecord
     from engine.events import EventSubscription
     from engine.types import (
         ContainerDetails,
@@ -350,7 +351,7 @@ class Engine:
         if is_following:
             batches = follow_log(
                 path,
-                lambda: self._until_ended(record.container_id),
+                lambda: self._until_ended(record),
                 tail=tail,
                 since_ns=since_ns,
                 until_ns=until_ns,
@@ -360,9 +361,10 @@ class Engine:
         async for batch in batches:
             yield batch
 
-    async def _until_ended(self, container_id: str) -> None:
+    async def _until_ended(self, record: ContainerRecord) -> None:
+        # Waiting is given up when the engine is closed: then following ends too.
         with contextlib.suppress(ContainerNotFoundError):
-            await self._containers.wait(container_id)
+            await self._containers.wait_for_end(record)
 
     async def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
         """As EngineApi."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.containers.lifecycle import finish
 from engine.containers.names import draw_container_id, draw_container_name
 from engine.containers.network_files import write_network_files
 from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, effective_limits, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
 from engine.errors import NameInUseError
+from engine.operations import carry_through
 from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import write_state
 from engine.store.durability import raise_store_error
@@ -42,7 +41,7 @@ async def create_container(
     check_request(request)
     image = await services.find_image(request.image)
     record = _new_record(services, request, image)
-    await finish(asyncio.create_task(_create(services, record, has_drawn_name=not request.name)))
+    await carry_through(_create(services, record, has_drawn_name=not request.name))
     made = await services.table.get(record.container_id)
     return CreatedContainer(
         container_id=record.container_id,

@@ -7,12 +7,11 @@ once.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal as signal_numbers
 from typing import TYPE_CHECKING
 
-from engine.containers.recovery import recover_container
+from engine.containers.recovery import clean_after_lost_start, recover_container
 from engine.containers.spec import build_spec
 from engine.containers.state_table import Operation, check
 from engine.containers.states import (
@@ -27,6 +26,7 @@ from engine.errors import (
     EngineError,
     MonitorLostError,
 )
+from engine.operations import carry_through
 from engine.runtime.isolation import parse_signal
 from engine.runtime.protocol import MonitorCall
 from engine.types import ContainerStatus, ExitStatus
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
-    from engine.runtime.spec import StateRecord
+    from engine.runtime.spec import ContainerSpec, StateRecord
 
 
 async def current_state(services: ContainerServices, record: ContainerRecord) -> StateRecord:
@@ -81,6 +81,10 @@ async def exclusively(
 async def start_container(services: ContainerServices, record: ContainerRecord) -> None:
     """Start a created or exited container; returns when its program runs.
 
+    Once the launcher is asked it is carried through: cancelling waits for the answer, so that
+    nobody gets the operation lock while a start is under way. A container that was started by
+    then runs.
+
     Raises:
         StartError: The program could not be started; the container stays what it was.
         ContainerStateError: It is not to be started now.
@@ -103,7 +107,15 @@ async def _start_exclusively(
         is_rootless=services.is_rootless,
         has_seccomp=services.has_seccomp,
     )
-    await services.runtime.start(spec)
+    await carry_through(_start(services, record, spec))
+
+
+async def _start(services: ContainerServices, record: ContainerRecord, spec: ContainerSpec) -> None:
+    try:
+        await services.runtime.start(spec)
+    except MonitorLostError:
+        await clean_after_lost_start(services, record)
+        raise
 
 
 async def stop_container(
@@ -245,12 +257,3 @@ async def tell_monitor_name(
     """Let a running container's monitor use a new name in its events."""
     with contextlib.suppress(ContainerStateError, MonitorLostError):
         await _call(services, record, MonitorCall(call="rename", name=name))
-
-
-async def finish(work: asyncio.Task[None]) -> None:
-    """Wait for work that must be done even if the caller is cancelled meanwhile."""
-    try:
-        await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await work
-        raise

@@ -160,11 +160,12 @@ class ContainerManager:
     async def wait(self, reference: str) -> ExitStatus:
         """Wait until a container does not run, and is removed if it asked for that."""
         record = await self.find(reference)
-        status = await self._wait(record)
+        status = await self.wait_for_end(record)
         await remove_after_exit(self._services, record.container_id)
         return status
 
-    async def _wait(self, record: ContainerRecord) -> ExitStatus:
+    async def wait_for_end(self, record: ContainerRecord) -> ExitStatus:
+        """Wait until a container does not run, and leave its removal to others."""
         with self._events.subscribe() as subscription:
             # Subscribed first: an end between look and wait would never be heard of.
             state = await current_state(self._services, record)

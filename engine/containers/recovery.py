@@ -19,6 +19,7 @@ from engine.cgroups.groups import open_group
 from engine.containers.states import (
     LIVE_STATUSES,
     monitor_lock,
+    open_monitor_lock,
     read_container_state,
     status_of,
     write_container_state,
@@ -86,6 +87,23 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         with contextlib.suppress(OSError):
             (config.container_run_directory(record.container_id) / "attach.sock").unlink()
         return ended
+
+
+async def clean_after_lost_start(services: ContainerServices, record: ContainerRecord) -> None:
+    """End what a monitor left that was killed while it started a container.
+
+    For the holder of the operation lock: nobody else starts it meanwhile. Waits until the kernel
+    has taken the monitor's lock from its half-made init too.
+    """
+    lock = await services.in_thread(open_monitor_lock, services.config, record.container_id)
+    await lock.acquire()
+    try:
+        # A set-user-id program that runs already did not get the signal of the monitor's death.
+        paths = await services.in_thread(group_paths, services, record.container_id)
+        await services.in_thread(remove_group, paths)
+    finally:
+        lock.release()
+    await recover_container(services, record)
 
 
 def remove_group(paths: tuple[str, ...]) -> None:

@@ -6,13 +6,12 @@ half gone; if its files cannot be removed it is put back, as dead, with the reas
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.containers.lifecycle import current_state, end_now, exclusively, finish
+from engine.containers.lifecycle import current_state, end_now, exclusively
 from engine.containers.recovery import (
     group_paths,
     recover_container,
@@ -23,7 +22,6 @@ from engine.containers.state_table import Operation, check
 from engine.containers.states import (
     has_lost_monitor,
     hold_lock,
-    is_held,
     monitor_lock,
     operation_lock,
     read_container_state,
@@ -32,6 +30,7 @@ from engine.containers.states import (
     write_container_state,
 )
 from engine.errors import ContainerNotFoundError, ContainerStateError, EngineError
+from engine.operations import carry_through
 from engine.types import ContainerStatus
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ async def remove_container(
             # With the lock in hand, `removing` is what somebody who was killed left behind.
             check(operation, status_of(state), container_id=fresh.container_id, name=fresh.name)
         state = await end_now(services, fresh) if is_forced else state
-        await finish(asyncio.create_task(_remove(services, fresh, state)))
+        await carry_through(_remove(services, fresh, state))
 
 
 async def _remove(services: ContainerServices, record: ContainerRecord, state: StateRecord) -> None:
@@ -86,10 +85,11 @@ async def _remove(services: ContainerServices, record: ContainerRecord, state: S
                 hint=f"`lamella rm -f {record.name}` tries again",
             ) from error
     await services.table.delete(record.container_id)
-    services.tell("destroy", record)
     await services.in_thread(
         remove_run_directory, services.config.container_run_directory(record.container_id)
     )
+    # Last: who hears of it finds nothing left.
+    services.tell("destroy", record)
 
 
 def _move_away(
@@ -125,20 +125,39 @@ async def remove_after_exit(services: ContainerServices, container_id: str) -> N
     state = await services.in_thread(read_container_state, services.config, container_id)
     if status_of(state) is not ContainerStatus.EXITED:
         return
-    if await services.in_thread(is_held, services.config, container_id):
-        return
     with contextlib.suppress(ContainerNotFoundError, ContainerStateError):
-        await remove_container(services, record)
+        async with exclusively(services, record) as fresh:
+            state = await services.in_thread(read_container_state, services.config, container_id)
+            if status_of(state) is not ContainerStatus.EXITED:
+                return
+            # Tried under the operation lock: of two holders who let go, the later one gets it.
+            hold = await services.in_thread(hold_lock, services.config, container_id)
+            if not hold.try_acquire():
+                return
+            try:
+                await carry_through(_remove(services, fresh, state))
+            finally:
+                hold.release()
 
 
 @contextlib.asynccontextmanager
 async def hold_container(
     services: ContainerServices, record: ContainerRecord
 ) -> AsyncIterator[None]:
-    """Keep a container from being removed on exit while the block lasts."""
+    """Keep a container from being removed on exit while the block lasts.
+
+    Raises:
+        ContainerNotFoundError: It was removed meanwhile.
+    """
     lock = await services.in_thread(hold_lock, services.config, record.container_id)
+    # Waits for nothing but a removal that is under way.
     await lock.acquire(is_shared=True)
     try:
+        if await services.table.get(record.container_id) is None:
+            await services.in_thread(
+                remove_run_directory, services.config.container_run_directory(record.container_id)
+            )
+            raise ContainerNotFoundError(record.name)
         yield
     finally:
         lock.release()

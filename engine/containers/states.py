@@ -89,14 +89,19 @@ def write_container_state(config: EngineConfig, container_id: str, state: StateR
 @contextlib.contextmanager
 def monitor_lock(config: EngineConfig, container_id: str) -> Iterator[bool]:
     """Stand in for the monitor while the block lasts; False if one lives."""
-    directory = config.container_run_directory(container_id)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = LockFile(directory / LOCK_FILE)
+    lock = open_monitor_lock(config, container_id)
     is_ours = lock.try_acquire()
     try:
         yield is_ours
     finally:
         lock.release()
+
+
+def open_monitor_lock(config: EngineConfig, container_id: str) -> LockFile:
+    """The lock that a monitor holds for as long as it lives; not yet taken."""
+    directory = config.container_run_directory(container_id)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return LockFile(directory / LOCK_FILE, what="the container's monitor")
 
 
 def operation_lock(config: EngineConfig, container_id: str, name: str) -> LockFile:
@@ -111,11 +116,6 @@ def hold_lock(config: EngineConfig, container_id: str) -> LockFile:
     directory = config.container_run_directory(container_id)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return LockFile(directory / HOLD_LOCK_FILE)
-
-
-def is_held(config: EngineConfig, container_id: str) -> bool:
-    """Whether somebody still needs a container that has ended."""
-    return is_locked(config.container_run_directory(container_id) / HOLD_LOCK_FILE)
 
 
 def remove_run_directory(directory: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from engine.errors import SyscallError
 from engine.linux.inotify import IN_CREATE, IN_MODIFY, IN_MOVED_TO, Inotify
 from engine.logs.files import LogFiles
 
@@ -57,7 +59,8 @@ async def follow_log(
     """Give what is in a log and what is added to it, also over rotations, until the writer ends.
 
     Args:
-        path: As for `read_log`; the log need not exist yet, its directory must.
+        path: As for `read_log`; the log need not exist yet. Without its directory, as after a
+            removal, there is nothing to follow.
         until_ended: Returns when the log's writer has ended; what is in the log then is still
             given. It is cancelled if following ends first; its error is raised here.
         tail: As for `read_log`.
@@ -75,7 +78,12 @@ async def follow_log(
 
     ended: asyncio.Future[object] | None = None
     try:
-        watcher.watch(os.path.dirname(path) or ".", IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+        try:
+            watcher.watch(os.path.dirname(path) or ".", IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
         loop.add_reader(watcher.descriptor, wake)
         ended = asyncio.ensure_future(until_ended())
         ended.add_done_callback(lambda _: woken.set())

@@ -7,7 +7,6 @@ import os
 from typing import TYPE_CHECKING, Never
 
 from engine.errors import NoSpaceError, StoreError
-from engine.linux.libc import syscall
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,18 +42,6 @@ def sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file_system(path: Path) -> None:
-    """Write out everything of the file system that holds a directory, once; blocking.
-
-    Cheaper than an fsync for each of thousands of files (an unpacked layer).
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        syscall("syncfs", descriptor)
     finally:
         os.close(descriptor)
 
