@@ -71,14 +71,15 @@ def read_elf(path: str) -> ElfFile:
         dynamic: list[tuple[int, int]] = []
         for kind, _flags, where, _address, _physical, length, _memory, _align in segments:
             if kind == _PT_INTERP:
-                interpreter = part(where, length).rstrip(b"\0")
+                interpreter = part(where, length).partition(b"\0")[0]
             elif kind == _PT_DYNAMIC:
                 content = part(where, length - length % _DYNAMIC.size)
                 dynamic = [(tag, value) for tag, value in _DYNAMIC.iter_unpack(content)]
         values = dict(dynamic)
         strings = b""
         if _DT_STRTAB in values:
-            strings = part(_file_offset(segments, values[_DT_STRTAB], path), values[_DT_STRSZ])
+            start = _file_offset(segments, values[_DT_STRTAB], path)
+            strings = part(start, values.get(_DT_STRSZ, 0))
         paths = values.get(_DT_RUNPATH, values.get(_DT_RPATH))
         return ElfFile(
             machine=header[2],
@@ -153,10 +154,13 @@ def find_libraries(program: str, directories: tuple[str, ...]) -> tuple[str, ...
     while waiting:
         path, file = waiting.pop(0)
         origin = os.path.dirname(os.path.realpath(path))
-        own = tuple(
+        expanded = (
             entry.replace("$ORIGIN", origin).replace("${ORIGIN}", origin)
             for entry in file.search_path
         )
+        # Without `..`, as the path becomes one of the image's; what is relative to wherever we
+        # stand is none of the program's.
+        own = tuple(os.path.normpath(entry) for entry in expanded if os.path.isabs(entry))
         for name in file.needed:
             if name not in found:
                 library, content = _find(name, (*own, *directories), main.machine, path)
