@@ -239,6 +239,8 @@ class Monitor:
             write_state(self.spec.container_directory, state, is_durable=True)
         if self._calls is not None:
             self._calls.close()
+        # Whoever is told of the failure may start or remove the container at once.
+        unlock(self._lock)
         return failure
 
     # --- watch --------------------------------------------------------------------------------

@@ -29,7 +29,10 @@ def write_state(directory: str, state: StateRecord, *, is_durable: bool) -> None
     )
     try:
         try:
-            os.write(descriptor, encode_record(state))
+            rest = encode_record(state)
+            while rest:
+                # A disk that fills up takes the beginning first, and refuses only then.
+                rest = rest[os.write(descriptor, rest) :]
             if is_durable:
                 os.fsync(descriptor)
         finally:
