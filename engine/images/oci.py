@@ -297,6 +297,9 @@ def chain_ids(diff_ids: Iterable[DiffId]) -> tuple[ChainId, ...]:
     return tuple(chain)
 
 
+# Every local time of what lies between has four digits for its year, as calendars want it.
+_EARLIEST_SECONDS = -30_000_000_000  # the year 1019
+_LATEST_SECONDS = 253_370_764_800  # the year 9999
 _ARCHITECTURES = {
     # uname: GOARCH
     "x86_64": "amd64",
@@ -362,9 +365,10 @@ def parse_time(text: str | None) -> float | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
+        seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError):
         return None
+    return seconds if _EARLIEST_SECONDS < seconds < _LATEST_SECONDS else None
 
 
 def format_time(seconds: float) -> str:
