@@ -49,6 +49,14 @@ _BOOTSTRAP = (
 _LAUNCHER_CHANNEL = 3
 
 
+class _RequestLostError(LauncherError):
+    """The launcher was killed, and a request that it had not taken yet is gone with it.
+
+    One whose worker or monitor was killed as well looks the same: doing it again is right there
+    too, because what a job writes to is abandoned or checked, and a container has a lock.
+    """
+
+
 class Supervisor:
     """Starts containers and jobs through one launcher, and speaks with monitors."""
 
@@ -173,15 +181,19 @@ class Supervisor:
 
     async def _request(
         self, kind: FrameKind, payload: bytes, descriptors: tuple[int, ...] = ()
-    ) -> socket.socket:
-        """Send a request to the launcher; return our end of the channel for its answer."""
+    ) -> tuple[socket.socket, socket.socket]:
+        """Send a request to the launcher.
+
+        Returns our end of the channel for its answer, and the launcher's channel it was sent on.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             for is_last_try in (False, True):
                 await self.ensure_launcher()
                 assert self._channel is not None
+                launcher = self._channel
                 try:
-                    send_frame(self._channel, kind, payload, (theirs.fileno(), *descriptors))
+                    send_frame(launcher, kind, payload, (theirs.fileno(), *descriptors))
                     break
                 except OSError as error:
                     # It was killed since we looked.
@@ -195,7 +207,7 @@ class Supervisor:
             raise
         finally:
             theirs.close()
-        return ours
+        return ours, launcher
 
     # --- jobs ---------------------------------------------------------------------------------
 
@@ -216,14 +228,27 @@ class Supervisor:
             EngineError: What the job raised.
             LauncherError: The worker was killed.
         """
+        with contextlib.suppress(_RequestLostError):
+            return await self._run_job(job, arguments, descriptors, on_progress)
+        return await self._run_job(job, arguments, descriptors, on_progress)
+
+    async def _run_job(
+        self,
+        job: str,
+        arguments: bytes,
+        descriptors: tuple[int, ...],
+        on_progress: Callable[[bytes], None] | None,
+    ) -> bytes:
         request = encode_record(JobRequest(job=job))
-        channel = await self._request(FrameKind.JOB, request, descriptors)
+        channel, launcher = await self._request(FrameKind.JOB, request, descriptors)
         reader, writer = await asyncio.open_connection(sock=channel, limit=1 << 20)
+        is_begun = False
         try:
             writer.write(len(arguments).to_bytes(4, "big") + bytes([FrameKind.JOB]) + arguments)
             await writer.drain()
             while True:
                 kind, payload = await _read_frame(reader)
+                is_begun = True
                 if kind is FrameKind.PROGRESS:
                     if on_progress is not None:
                         on_progress(payload)
@@ -232,7 +257,8 @@ class Supervisor:
                 else:
                     return payload
         except (asyncio.IncompleteReadError, ConnectionError):
-            raise LauncherError(
+            is_lost = not is_begun and _is_at_end(launcher)
+            raise (_RequestLostError if is_lost else LauncherError)(
                 f"the worker for {job} was killed", hint="Try again; memory may be short"
             ) from None
         except asyncio.CancelledError:
@@ -252,11 +278,22 @@ class Supervisor:
             OperationInProgressError: It has a monitor already.
             MonitorLostError: The monitor was killed meanwhile.
         """
-        channel = await self._request(FrameKind.START, encode_record(spec))
+        try:
+            return await self._start(spec)
+        except _RequestLostError:
+            try:
+                return await self._start(spec)
+            except _RequestLostError:
+                raise MonitorLostError(spec.container_id) from None
+
+    async def _start(self, spec: ContainerSpec) -> StateRecord:
+        channel, launcher = await self._request(FrameKind.START, encode_record(spec))
         reader, writer = await asyncio.open_connection(sock=channel)
         try:
             kind, payload = await _read_frame(reader)
         except (asyncio.IncompleteReadError, ConnectionError):
+            if _is_at_end(launcher):
+                raise _RequestLostError("the launcher was killed") from None
             raise MonitorLostError(spec.container_id) from None
         finally:
             writer.close()
@@ -308,6 +345,16 @@ async def _connect(client: socket.socket, run_directory: Path, container_id: str
         raise _not_running(container_id) from None
     finally:
         os.close(directory)
+
+
+def _is_at_end(channel: socket.socket) -> bool:
+    """Whether the launcher behind a channel is gone; known before its requests are dropped."""
+    try:
+        return not channel.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def _not_running(container_id: str) -> ContainerStateError:

@@ -130,6 +130,25 @@ async def test_a_killed_launcher_is_started_again_and_containers_live(config):
             assert (await summary_of(engine, name)).status is ContainerStatus.RUNNING
 
 
+async def test_what_a_killed_launcher_had_not_taken_yet_is_asked_again(config, monkeypatch):
+    async with opened(config) as engine:
+        supervisor = engine._supervisor
+        os.kill(supervisor.launcher_process_id, signal.SIGSTOP)
+        asked, ask = asyncio.Event(), supervisor._request
+
+        async def tell(*arguments):
+            answer = await ask(*arguments)
+            asked.set()
+            return answer
+
+        monkeypatch.setattr(supervisor, "_request", tell)
+        starting = asyncio.create_task(start(engine))
+        await asked.wait()
+        os.kill(supervisor.launcher_process_id, signal.SIGKILL)
+        await starting
+        assert (await summary_of(engine)).status is ContainerStatus.RUNNING
+
+
 _APPLICATION = """
 import asyncio, os, signal, sys
 from pathlib import Path
