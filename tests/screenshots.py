@@ -11,42 +11,72 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.api import open_engine
-from tests.tui.conftest import settled
+from tests.tui.conftest import settled, wait_until
 from tui.app import LamellaApp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from engine.api import EngineApi
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "screenshots"
-SCENES: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = {
-    # name: size, keys pressed before the picture is taken
-    "main": ((120, 40), ("3",)),
-    "files": ((120, 40), ("1", "enter", "enter")),
-    "logs": ((120, 40), ("3", "enter")),
-    "run": ((120, 40), ("1", "r")),
-    "help": ((120, 40), ("question_mark",)),
-    "small": ((80, 24), ("1",)),
+WIDE, NARROW = (120, 40), (80, 24)
+HISTORY_SAMPLES = 12
+LOG_LINES = 20
+
+
+def _has_log(app: LamellaApp) -> bool:
+    return len(app.dashboard.detail.logs.buffer.lines) >= LOG_LINES
+
+
+def _has_history(app: LamellaApp) -> bool:
+    return len(app.dashboard._history._samples) >= HISTORY_SAMPLES
+
+
+def _is_ready(_app: LamellaApp) -> bool:
+    return True
+
+
+# Name: size, keys pressed before the picture is taken, what it waits for. `G` in the containers is
+# the oldest one: the server.
+Scene = tuple[tuple[int, int], tuple[str, ...], "Callable[[LamellaApp], bool]"]
+SCENES: dict[str, Scene] = {
+    "main": (WIDE, ("3", "G"), _has_log),
+    "files": (WIDE, ("1", "enter", "enter"), _is_ready),
+    "changes": (WIDE, ("3", "G", "up", "2", "g", "enter"), _is_ready),
+    "logs": (WIDE, ("3", "G", "enter", "t", "plus"), _has_log),
+    "stats": (WIDE, ("3", "G", "4", "right_square_bracket"), _has_history),
+    "run": (WIDE, ("1", "r", *"web-2", "tab", "tab", *"64m", "tab", *"0.5"), _is_ready),
+    "remove": (WIDE, ("3", "G", "d"), _has_log),
+    "palette": (WIDE, ("3", "colon", *"cont"), _is_ready),
+    "help": (WIDE, ("3", "question_mark"), _is_ready),
+    "narrow-containers": (NARROW, ("3",), _is_ready),
+    "narrow-files": (NARROW, ("1", "enter", "enter"), _is_ready),
+    "light": (WIDE, ("3", "G"), _has_log),
 }
 
 
 async def picture(name: str, top: Path) -> None:
     """Open the application, press the scene's keys, write the SVG."""
-    size, keys = SCENES[name]
+    size, keys, is_ready = SCENES[name]
 
     def opener() -> AbstractAsyncContextManager[EngineApi]:
         return open_engine(root=top / "root", run=top / "run")
 
     app = LamellaApp(opener)
     async with app.run_test(size=size) as pilot:
+        app.theme = "lamella-light" if name == "light" else "lamella-dark"
         await settled(pilot)
         for key in keys:
             await pilot.press(key)
             await settled(pilot)
-        drawing = app.export_screenshot(simplify=True)
+        await wait_until(pilot, lambda: is_ready(app))
+        await settled(pilot)
+        drawing = app.export_screenshot(title="lamella", simplify=True)
     # Textual gives every picture's styles a number of their own: one less thing that differs.
-    (DIRECTORY / f"{name}.svg").write_text(re.sub(r"terminal-\d+-", "terminal-", drawing))
+    drawing = re.sub(r"terminal-\d+-", "terminal-", drawing)
+    (DIRECTORY / f"{name}.svg").write_text(drawing.rstrip() + "\n")
 
 
 async def take_all(top: Path, names: list[str]) -> None:

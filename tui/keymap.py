@@ -87,7 +87,7 @@ COMMANDS: tuple[Command, ...] = (
     _command("palette", _E, "app.command_palette", "colon,ctrl+p", "commands",
              "Search every command by name", is_in_footer=True, is_in_palette=False),
     _command("filter", _E, "screen.filter", "slash", "filter",
-             "Show only the rows that contain a text; in a log: search", is_in_footer=True),
+             "Show only rows with a text; in a log: search", is_in_footer=True),
     _command("back", _E, "screen.back", "escape", "back",
              "Close, clear the filter, or go one pane back", is_in_palette=False),
     _command("quit", _E, "app.quit", "q,ctrl+c,ctrl+q", "quit",

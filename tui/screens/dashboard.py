@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from engine.errors import EngineError
 from engine.types import ContainerStatus, WritableLayer
 from tui import format as formatting
-from tui.keymap import Context, bindings_of, commands_of
+from tui.keymap import COMMANDS, Context, bindings_of, commands_of
 from tui.messages import (
     ContainerEvent,
     ContainersChanged,
@@ -305,6 +305,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
 
     def _show_keys(self) -> None:
         own = tuple(c for c in commands_of(*self._contexts()) if c.is_in_footer)
+        if self._active == "detail":
+            own += tuple(c for c in COMMANDS if c.command_id == "tab.next")
         common = tuple(c for c in commands_of(Context.EVERYWHERE) if c.is_in_footer)
         self.key_line.show_commands(own, tuple(reversed(common)), self.keys_of)
 

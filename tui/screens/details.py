@@ -107,6 +107,7 @@ class DetailScreen(ActionScreen):
             self._load_detail()
             return
         if key == self._stack_key:
+            self._show_stack()  # the container may have another name
             return
         self._stack_key, self._details, self._writable = key, None, None
         self.run_task(lambda: self._read_stack(reference), group="stack", is_exclusive=True)

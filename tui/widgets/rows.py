@@ -311,7 +311,9 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         strip = Strip(
             [Segment(cell.text, self.named_style(cell.style)) for cell in cells if cell.text]
         )
-        strip = strip.crop(0, width).adjust_cell_length(width)
+        if strip.cell_length > width:
+            strip = Strip([*strip.crop(0, width - 1), Segment("…")])
+        strip = strip.adjust_cell_length(width)
         base = self.base_style()
         if cursor:
             base += self.get_component_rich_style("row--cursor", partial=True)
