@@ -18,7 +18,13 @@ from engine.errors import NoSpaceError, UnsafePathError
 from engine.linux.files import copy_contents, descriptor_path, open_beneath
 from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index
 from engine.snapshots.layer_tree import MISSING_ERRORS, LayerTree
-from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_whiteout
+from engine.snapshots.lowers import (
+    COPIED_ONLY,
+    LowerLayers,
+    copy_directory_look,
+    is_whiteout,
+    make_whiteout,
+)
 from engine.snapshots.scan import entry_of, linked_entry
 from engine.snapshots.tar import TarEntry, TarKind, TarReader
 from engine.types import FileKind
@@ -50,7 +56,6 @@ class LayerApplier(LayerTree):
         super().__init__(root, lowers=lowers, label=label, uses_user_xattrs=uses_user_xattrs)
         self._user_id, self._group_id = os.geteuid(), os.getegid()
         self._can_chown = True
-        self._warnings: dict[str, int] = {}
 
     def apply(self, reader: TarReader, *, on_entry: Callable[[], None]) -> LayerIndex:
         """Unpack every entry and return the index; `on_entry` is called once for each.
@@ -77,9 +82,6 @@ class LayerApplier(LayerTree):
             f"{text} ({count:,} times)" if count > 1 else text
             for text, count in self._warnings.items()
         )
-
-    def _warn(self, text: str) -> None:
-        self._warnings[text] = self._warnings.get(text, 0) + 1
 
     # --- entries ------------------------------------------------------------------------------
 
@@ -268,7 +270,7 @@ class LayerApplier(LayerTree):
             if entry.xattrs:
                 self._set_xattrs(descriptor, entry)
             if was_hidden:
-                os.setxattr(descriptor_path(descriptor), self._opaque_name, b"y")
+                self._mark_opaque(descriptor)
         finally:
             os.close(descriptor)
         known = self._entries.get(path)
@@ -438,7 +440,8 @@ class LayerApplier(LayerTree):
             if self._is_cut_off(path) or not self._lowers.has_directory(parent_path):
                 return
             try:
-                os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
+                if not make_whiteout(parent, name):
+                    self._warn(COPIED_ONLY)
             except PermissionError as error:
                 raise OSError(error.errno, "whiteouts need Linux 5.8 without root") from None
             self._entries[path] = LayerEntry(

@@ -8,8 +8,15 @@ import stat
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, UnsafePathError
-from engine.linux.files import descriptor_path, open_beneath, remove_tree
-from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_opaque, is_whiteout
+from engine.linux.files import open_beneath, remove_tree
+from engine.snapshots.lowers import (
+    COPIED_ONLY,
+    LowerLayers,
+    copy_directory_look,
+    is_opaque,
+    is_whiteout,
+    make_opaque,
+)
 from engine.snapshots.scan import entry_of
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ class LayerTree:
         self._lowers = lowers
         self._label = label
         self._opaque_name = "user.overlay.opaque" if uses_user_xattrs else "trusted.overlay.opaque"
+        self._warnings: dict[str, int] = {}
         self._parents: dict[bytes, int] = {}
         self._entries: dict[bytes, LayerEntry] = {}
         # Modes and times of directories come last: writing into them would spoil both.
@@ -202,13 +210,20 @@ class LayerTree:
         ]:
             os.close(self._parents.pop(known))
 
+    def _warn(self, text: str) -> None:
+        self._warnings[text] = self._warnings.get(text, 0) + 1
+
+    def _mark_opaque(self, descriptor: int) -> None:
+        if not make_opaque(descriptor, self._opaque_name):
+            self._warn(COPIED_ONLY)
+
     def _set_opaque(self, path: bytes) -> None:
         if self._lowers.is_empty:
             return  # nothing is below, and overlay takes no marks in its lowest layer
         descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             if not is_opaque(descriptor):
-                os.setxattr(descriptor_path(descriptor), self._opaque_name, b"y")
+                self._mark_opaque(descriptor)
             known = self._entries.get(path)
             if known is None:
                 status = os.fstat(descriptor)

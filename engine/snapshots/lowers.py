@@ -5,6 +5,8 @@ Only for what a layer does not say itself: parents that it leaves out, hard link
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -14,12 +16,46 @@ from engine.linux.files import descriptor_path, open_beneath, read_attributes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OPAQUE_NAMES = ("trusted.overlay.opaque", "user.overlay.opaque")
+_PLAIN_OPAQUE_NAME = "user.lamella.overlay.opaque"
+OPAQUE_NAMES = ("trusted.overlay.opaque", "user.overlay.opaque", _PLAIN_OPAQUE_NAME)
+_PLAIN_WHITEOUT = os.makedev(0, 0xFFFFF)
+"""A store that is itself on overlayfs refuses overlay's own marks; layers are copied there."""
+
+COPIED_ONLY = "the store's file system takes no overlay marks: containers copy this image's layers"
 
 
 def is_whiteout(status: os.stat_result) -> bool:
-    """Whether a file is overlay's mark for something removed: a character device 0:0."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+    """Whether a file is the mark for something removed: overlay's character device 0:0, or ours."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev in {0, _PLAIN_WHITEOUT}
+
+
+def make_whiteout(parent: int, name: bytes) -> bool:
+    """Mark a name as removed; False if overlay would not know the mark.
+
+    Raises:
+        OSError: The file system takes neither mark.
+    """
+    try:
+        os.mknod(name, stat.S_IFCHR, 0, dir_fd=parent)
+    except PermissionError:
+        with contextlib.suppress(PermissionError):
+            os.mknod(name, stat.S_IFCHR, _PLAIN_WHITEOUT, dir_fd=parent)
+            return False
+        raise
+    return True
+
+
+def make_opaque(descriptor: int, attribute: str) -> bool:
+    """Let a directory hide what is below it; False if overlay would not know the mark."""
+    path = descriptor_path(descriptor)
+    try:
+        os.setxattr(path, attribute, b"y")
+    except OSError as error:
+        if error.errno not in {errno.EPERM, errno.EOPNOTSUPP}:
+            raise
+        os.setxattr(path, _PLAIN_OPAQUE_NAME, b"y")
+        return False
+    return True
 
 
 def is_opaque(descriptor: int) -> bool:
