@@ -99,6 +99,9 @@ class ImageOperations(Protocol):
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers and of all blobs."""
 
+    async def sweep(self) -> None:
+        """Remove what killed processes left."""
+
     def close(self) -> None:
         """Let go of threads."""
 
@@ -216,11 +219,12 @@ class Engine:
             tasks.create_task(tend_containers(self._services, self._events))
 
     async def _warm_up(self) -> None:
-        """Start the launcher before it is needed, and remove what crashes left in staging."""
+        """Start the launcher before it is needed, and remove what crashes left."""
         # Whoever needs it gets the error; here nobody could be told.
         with contextlib.suppress(EngineError):
             await self._supervisor.ensure_launcher()
             await self._services.staging.sweep()
+            await self._images.sweep()
 
     @property
     def host(self) -> HostReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,13 @@ from engine.images.documents import container_config, history_steps, indented
 from engine.images.oci import decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
 from engine.images.starter import STARTER_NAME, write_starter_layout
-from engine.operations import Progress, ProgressListener, ignore_progress
+from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.index import MergedTree
 from engine.snapshots.jobs import read_index
 from engine.snapshots.writable import remove_tree
 from engine.store.blobs import BlobStore
 from engine.store.container_records import ContainerRecords
+from engine.store.digests import is_digest
 from engine.store.image_records import ImageRecord, ImageRecords
 from engine.store.locks import LockFile, is_locked
 from engine.types import (
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
+    from engine.types import ChainId
 
 _SHORT_ID_DIGITS = 12
 
@@ -252,13 +255,29 @@ class ImageLibrary:
             if named is not None and is_forced and await self._users(image_id):
                 return await self._untag(image_id, names)
             await self._require_unused(image_id, reference, is_forced=is_forced)
-            untagged = await self._untag(image_id, names)
-            await self._records.delete(image_id)
-            deleted, freed_bytes = await self._collect()
-            await self._tell("delete", image_id, names[0] if names else "")
-            return RemovedImage(
-                untagged=untagged.untagged, deleted=(image_id, *deleted), freed_bytes=freed_bytes
-            )
+            return await carry_through(self._delete(image_id, names))
+
+    async def _delete(self, image_id: ImageId, names: tuple[str, ...]) -> RemovedImage:
+        untagged = await self._untag(image_id, names)
+        await self._records.delete(image_id)
+        deleted, freed_bytes = await self._collect()
+        await self._tell("delete", image_id, names[0] if names else "")
+        return RemovedImage(
+            untagged=untagged.untagged, deleted=(image_id, *deleted), freed_bytes=freed_bytes
+        )
+
+    async def sweep(self) -> None:
+        """Remove layers and documents that a killed load or removal left.
+
+        While somebody loads or removes images nothing is done: the next start does it.
+        """
+        lock = self._lock()
+        if not lock.try_acquire():
+            return
+        try:
+            await carry_through(self._collect())
+        finally:
+            lock.release()
 
     async def _untag(self, image_id: ImageId, names: tuple[str, ...]) -> RemovedImage:
         for name in names:
@@ -291,18 +310,35 @@ class ImageLibrary:
             )
 
     async def _collect(self) -> tuple[tuple[str, ...], int]:
-        """Delete the layers that nobody needs any more, and the documents of no image."""
+        """Delete the layers that nobody needs any more, and the documents of no image.
+
+        For the exclusive holder of the image lock: a load has layers in place before their records.
+        """
         layers = await self._records.delete_unused_layers()
-        for layer in layers:
+        known = await self._records.layer_chain_ids()
+        for directory in await asyncio.to_thread(self._unknown_layers, known):
             async with self._staging.claim("remove") as trash:
                 # Out of its name first: what is cut short is swept with the staging area.
                 with contextlib.suppress(FileNotFoundError):
-                    layer_directory(self._config, layer.chain_id).rename(trash / "layer")
+                    directory.rename(trash / "layer")
                     await remove_tree(self._runner, trash / "layer")
         needed = await self._records.blob_digests()
         freed_bytes = await asyncio.to_thread(self._remove_blobs, needed)
         freed_bytes += sum(layer.size_bytes for layer in layers)
         return tuple(layer.chain_id for layer in layers), freed_bytes
+
+    def _unknown_layers(self, known: frozenset[ChainId]) -> tuple[Path, ...]:
+        """Directories of layers without a record."""
+        with (
+            contextlib.suppress(FileNotFoundError),
+            os.scandir(self._config.layers_directory) as entries,
+        ):
+            return tuple(
+                self._config.layers_directory / entry.name
+                for entry in entries
+                if is_digest(f"sha256:{entry.name}") and f"sha256:{entry.name}" not in known
+            )
+        return ()
 
     def _remove_blobs(self, needed: frozenset[str]) -> int:
         unneeded = [digest for digest in self._blobs.digests() if digest not in needed]
@@ -313,12 +349,15 @@ class ImageLibrary:
     @contextlib.asynccontextmanager
     async def _locked(self, *, is_shared: bool) -> AsyncIterator[None]:
         """Hold the store's image lock: shared to count on layers, exclusive to delete some."""
-        lock = LockFile(self._config.root / "images.lock", what="removing an image")
+        lock = self._lock()
         await lock.acquire(is_shared=is_shared)
         try:
             yield
         finally:
             lock.release()
+
+    def _lock(self) -> LockFile:
+        return LockFile(self._config.root / "images.lock", what="Loading or removing images")
 
     async def _tell(self, action: str, image_id: ImageId, name: str) -> None:
         await asyncio.to_thread(append_image_event, self._config, action, image_id, name)
