@@ -90,7 +90,7 @@ async def test_a_refused_action_says_why_and_what_to_do(
         await pilot.press("3", "down", "p")
         await settled(pilot)
         messages = [notification.message for notification in app._notifications]
-    assert any("is not running\nStart it first" in message for message in messages)
+    assert any("is not running\n`lamella start job` starts it" in message for message in messages)
 
 
 async def test_removing_asks_first_and_only_y_removes(app: LamellaApp, engine: FakeEngine) -> None:
