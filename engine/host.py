@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
 import secrets
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ import msgspec
 
 from engine.errors import FeatureUnavailableError, SyscallError
 from engine.linux import overlay_trial
+from engine.linux.process import is_booted_with_systemd
 from engine.types import HostFeature
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _OLDEST_KERNEL = (5, 12)
 """mount_setattr; the youngest call that nothing stands in for."""
 _TRIAL_SECONDS = 10.0
+_LINGER_DIRECTORY = Path("/var/lib/systemd/linger")
+"""A file for each user whose processes stay when the last session ends (loginctl(1))."""
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CACHE_VERSION = 1
 
@@ -249,6 +253,26 @@ def _user_namespace_feature(problem: str) -> HostFeature:
         remedy = "Ask the administrator to allow user namespaces, or run Lamella as root"
     return HostFeature(
         name="user namespace", is_available=False, detail=problem, remedy=f"As root: {remedy}"
+    )
+
+
+def lingering_feature() -> HostFeature | None:
+    """Whether the user's containers live on after logging out; None where no systemd ends them."""
+    if not is_booted_with_systemd():
+        return None
+    try:
+        name = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        name = str(os.geteuid())
+    if (_LINGER_DIRECTORY / name).exists():
+        return HostFeature(
+            name="lingering", is_available=True, detail="containers live on after you log out"
+        )
+    return HostFeature(
+        name="lingering",
+        is_available=False,
+        detail="containers may end when you log out",
+        remedy="loginctl enable-linger",
     )
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from engine.linux.process import is_booted_with_systemd
+
 _GROUP_NAME = "lamella"
 SESSION_NAME = "lamella-session"
 """The leaf that takes the processes of a delegated group, which may have none of its own."""
-_DELEGATION_REMEDY = (
-    "`systemd-run --user --scope -p Delegate=yes lamella` gives it; `loginctl enable-linger` "
-    "keeps containers after you log out"
+_SYSTEMD_REMEDY = "`systemd-run --user --scope -p Delegate=yes lamella` gives it"
+_OTHER_REMEDY = (
+    "Run Lamella as root, or have root start it in a v2 group whose directory, cgroup.procs and "
+    "cgroup.subtree_control are yours"
 )
 
 
@@ -154,7 +157,9 @@ def _for_user(
     wanted = (directory, f"{directory}/cgroup.procs", f"{directory}/cgroup.subtree_control")
     if own == "/" or not all(os.access(path, os.W_OK) for path in wanted):
         return _nothing(
-            mode, "your session was not given a control group of its own", _DELEGATION_REMEDY
+            mode,
+            "your session was not given a control group of its own",
+            _SYSTEMD_REMEDY if is_booted_with_systemd() else _OTHER_REMEDY,
         )
     usable = (_with_parent(tree, f"{directory}/{group_name}"),)
     parent = f"{own.rstrip('/')}/{group_name}"

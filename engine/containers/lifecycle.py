@@ -24,6 +24,7 @@ from engine.errors import (
     ContainerNotFoundError,
     ContainerStateError,
     EngineError,
+    FeatureUnavailableError,
     MonitorLostError,
 )
 from engine.operations import carry_through
@@ -193,6 +194,11 @@ async def _freeze_or_thaw(
         # Somebody was quicker: say what the state is now.
         _check(operation, await current_state(services, record), record)
         raise
+    except FeatureUnavailableError:
+        # The monitor knows only its group; what to do about it is known of the host.
+        if (missing := services.cgroups.missing_pause) is None:
+            raise
+        raise FeatureUnavailableError("pausing", missing.reason, remedy=missing.remedy) from None
 
 
 async def end_now(services: ContainerServices, record: ContainerRecord) -> StateRecord:

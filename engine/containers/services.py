@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from engine.cgroups.host import MissingFeature
     from engine.config import EngineConfig
     from engine.containers.record import ContainerRecord
     from engine.containers.runtime_port import ContainerRuntime
@@ -115,12 +116,14 @@ class CgroupPlan:
         parent: The group that containers' groups are made in.
         directories: That group in every hierarchy that may be used.
         missing_limits: Why a limit (`memory`, `cpu`, `pids`) cannot be set here.
+        missing_pause: Why containers cannot be paused here; None if they can.
     """
 
     mode: str
     parent: str
     directories: tuple[str, ...] = ()
     missing_limits: Mapping[str, str] = field(default_factory=dict)
+    missing_pause: MissingFeature | None = None
 
 
 class ContainerServices:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from engine.cgroups.host import detect_cgroups
 from engine.containers.services import CgroupPlan
 from engine.errors import NoSpaceError, StoreError
-from engine.host import architecture, probe_host, require_proc
+from engine.host import architecture, lingering_feature, probe_host, require_proc
 from engine.runtime.id_mapping import find_mapping
 from engine.store.durability import make_directory
 from engine.types import HostFeature, HostReport
@@ -112,6 +112,8 @@ def _report(facts: HostFacts, mapping: IdMapping | None, cgroup_host: CgroupHost
             )
         )
     features += _cgroup_features(cgroup_host)
+    if mapping is not None and (lingering := lingering_feature()) is not None:
+        features.append(lingering)
     return HostReport(
         is_root=mapping is None,
         kernel_release=os.uname().release,
@@ -153,4 +155,5 @@ def _plan(host: CgroupHost) -> CgroupPlan:
         parent=host.parent,
         directories=tuple(tree.parent for tree in host.hierarchies),
         missing_limits=reasons,
+        missing_pause=next((feature for feature in host.missing if feature.name == "pause"), None),
     )

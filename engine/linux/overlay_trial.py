@@ -32,14 +32,20 @@ def try_overlay(directory: str, *, uses_user_xattrs: bool) -> int:
     os.makedirs(f"{directory}/low/folder", exist_ok=True)
     with open(f"{directory}/low/file", "wb"):
         pass
-    options: list[tuple[str, str | None]] = [
-        ("lowerdir", f"{directory}/middle:{directory}/low"),
-        ("upperdir", f"{directory}/upper"),
-        ("workdir", f"{directory}/work"),
-    ]
-    if uses_user_xattrs:
-        options.append(("userxattr", None))
-    return new_filesystem("overlay", options)
+    top = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Always short, and without colons: an option's text has room for 255 bytes.
+        base = f"/proc/self/fd/{top}"
+        options: list[tuple[str, str | None]] = [
+            ("lowerdir", f"{base}/middle:{base}/low"),
+            ("upperdir", f"{base}/upper"),
+            ("workdir", f"{base}/work"),
+        ]
+        if uses_user_xattrs:
+            options.append(("userxattr", None))
+        return new_filesystem("overlay", options)
+    finally:
+        os.close(top)
 
 
 def main(arguments: list[str]) -> None:

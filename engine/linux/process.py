@@ -175,3 +175,8 @@ _MFD_EXEC = 0x10
 _F_ADD_SEALS = 1033
 # seal, shrink, grow, write
 _ALL_SEALS = 0x1 | 0x2 | 0x4 | 0x8
+
+
+def is_booted_with_systemd() -> bool:
+    """Tell whether systemd runs this host and may give or end sessions (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")

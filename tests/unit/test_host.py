@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pwd
 import shutil
 
 import pytest
@@ -84,3 +85,21 @@ def test_the_user_namespace_s_remedy_names_the_switch_that_is_off(monkeypatch):
         feature = host._user_namespace_feature("EPERM")
         assert not feature.is_available
         assert switch in feature.remedy
+
+
+def test_lingering_is_asked_for_only_where_systemd_ends_sessions(monkeypatch, tmp_path):
+    monkeypatch.setattr(host, "_LINGER_DIRECTORY", tmp_path)
+    monkeypatch.setattr(host, "is_booted_with_systemd", lambda: False)
+    assert host.lingering_feature() is None
+    monkeypatch.setattr(host, "is_booted_with_systemd", lambda: True)
+    feature = host.lingering_feature()
+    assert (feature.is_available, feature.remedy) == (False, "loginctl enable-linger")
+    (tmp_path / pwd.getpwuid(os.geteuid()).pw_name).touch()
+    assert host.lingering_feature().is_available
+
+
+def test_overlay_is_found_below_a_path_of_any_length(store):
+    deep = store / "root" / ("x:" * 100) / ("y" * 200)
+    deep.mkdir(parents=True)
+    facts = probe_host(run=store / "run", scratch=deep)
+    assert facts.snapshotter == probe(store).snapshotter

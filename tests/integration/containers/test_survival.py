@@ -185,13 +185,15 @@ async def test_killing_the_application_loses_nothing(config):
 
 async def test_two_engines_see_each_other_s_changes(config):
     async with opened(config) as one, Engine.open(config) as two:
+        can_pause = all(part.is_available for part in one.host.features if part.name == "pause")
         with two.subscribe() as events:
             container_id = await start(one)
             await event_of(events, "start", container_id)
-            await one.pause_container("web")
-            await event_of(events, "pause", container_id)
-            assert (await summary_of(two)).status is ContainerStatus.PAUSED
-            await two.unpause_container("web")
+            if can_pause:
+                await one.pause_container("web")
+                await event_of(events, "pause", container_id)
+                assert (await summary_of(two)).status is ContainerStatus.PAUSED
+                await two.unpause_container("web")
             await two.stop_container("web")
             await one.remove_container("web")
             await event_of(events, "destroy", container_id)

@@ -1,5 +1,6 @@
 import pytest
 
+from engine.cgroups import host as cgroup_host
 from engine.cgroups.host import detect_cgroups, read_membership
 from engine.cgroups.stats import parse_block_v1, parse_block_v2, parse_network
 
@@ -63,11 +64,17 @@ def test_a_user_gets_the_group_that_his_session_was_given(host, tmp_path):
         assert [feature.name for feature in found.missing] == ["cpu"]
 
 
-def test_a_user_without_a_group_is_told_how_to_get_one(host, tmp_path):
+@pytest.mark.parametrize(
+    ("has_systemd", "remedy"), [(True, "Delegate=yes"), (False, "Run Lamella as root")]
+)
+def test_a_user_without_a_group_is_told_how_to_get_one(
+    host, tmp_path, monkeypatch, has_systemd, remedy
+):
     make_directories(tmp_path)
+    monkeypatch.setattr(cgroup_host, "is_booted_with_systemd", lambda: has_systemd)
     found = host(V2, "0::/\n", 1000)
     assert found.hierarchies == ()
-    assert "Delegate=yes" in found.missing[0].remedy
+    assert remedy in found.missing[0].remedy
 
 
 def test_membership_is_by_controller(tmp_path):
