@@ -126,3 +126,19 @@ def test_what_a_group_uses_is_counted(make):
         reader.close()
         group.kill_all()
         os.waitpid(child, 0)
+
+
+def test_a_process_that_wants_more_processor_than_its_limit_is_throttled(make):
+    group = make(cpu_quota_microseconds=5_000)
+    path = group.path_of("cpu")
+    if path is None:
+        pytest.skip("the host has no cpu controller")
+    child = spawn(group, "while :; do :; done")
+    throttled = 0
+    while not throttled:
+        counters = dict(line.split() for line in Path(f"{path}/cpu.stat").read_text().splitlines())
+        throttled = int(counters["nr_throttled"])
+        os.sched_yield()
+    assert int(counters["nr_periods"]) >= throttled
+    group.kill_all()
+    os.waitpid(child, 0)
