@@ -30,8 +30,8 @@ from engine.snapshots.jobs import (
     JobProgress,
     UnpackArguments,
     UnpackResult,
-    engine_error,
 )
+from engine.snapshots.removal import engine_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

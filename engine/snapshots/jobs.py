@@ -7,14 +7,14 @@ namespace; they are plain functions, so a test may simply call one. `JOBS` is th
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from engine.errors import DigestMismatchError, EngineError, NoSpaceError, SyscallError
+from engine.errors import DigestMismatchError
 from engine.linux.files import open_beneath, remove_tree
+from engine.snapshots import removal
 from engine.snapshots.apply import LayerApplier
 from engine.snapshots.index import (
     INDEX_NAME,
@@ -26,6 +26,7 @@ from engine.snapshots.index import (
 )
 from engine.snapshots.lowers import LowerLayers, copy_directory_look
 from engine.snapshots.merge import copy_merged_tree
+from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import measure_tree, scan_tree
 from engine.snapshots.streams import LayerSource
 from engine.snapshots.stubs import STUB_PATHS
@@ -109,12 +110,6 @@ class TreeSize(msgspec.Struct, frozen=True, kw_only=True):
 
     size_bytes: int
     entry_count: int
-
-
-class RemoveArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Remove one name. Descriptor: the directory that holds it."""
-
-    name: str
 
 
 class CopyArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,15 +197,6 @@ def _unpack(request: UnpackArguments, blob: int, directory: int, report: Reporte
     )
 
 
-def engine_error(error: OSError, what: str) -> EngineError:
-    """An operating system's error as the engine says it."""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return NoSpaceError(what)
-    name = error.filename
-    detail = os.fsdecode(name) if isinstance(name, str | bytes) else what
-    return SyscallError("file access", error.errno or errno.EIO, detail)
-
-
 def _write_file(directory: int, name: bytes, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(name, flags, 0o600, dir_fd=directory)
@@ -280,19 +266,6 @@ def measure_writable_layer(_arguments: bytes, descriptors: list[int], _report: R
     return msgspec.json.encode(TreeSize(size_bytes=size_bytes, entry_count=entry_count))
 
 
-def remove_named_tree(arguments: bytes, descriptors: list[int], _report: Reporter) -> bytes:
-    """Remove a tree; nothing there is no error."""
-    request = msgspec.json.decode(arguments, type=RemoveArguments)
-    name = os.fsencode(request.name)
-    if name in {b"", b".", b".."} or b"/" in name:
-        raise SyscallError("unlinkat", errno.EINVAL, request.name)
-    try:
-        remove_tree(descriptors[0], name)
-    except OSError as error:
-        raise engine_error(error, request.name) from error
-    return b"null"
-
-
 def copy_tree(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
     """Copy what a stack of layers looks like into an empty directory."""
     request = msgspec.json.decode(arguments, type=CopyArguments)
@@ -324,11 +297,11 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
 
 
 JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
+    **removal.JOBS,
     "unpack-layer": unpack_layer,
     "list-changes": list_changes,
     "list-writable-files": list_writable_files,
     "measure-writable-layer": measure_writable_layer,
-    "remove-tree": remove_named_tree,
     "copy-tree": copy_tree,
     "prepare-upper": prepare_upper,
 }

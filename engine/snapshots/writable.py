@@ -16,11 +16,10 @@ from engine.snapshots.jobs import (
     CompareArguments,
     CopyArguments,
     PrepareArguments,
-    RemoveArguments,
     TreeSize,
     decode_changes,
-    engine_error,
 )
+from engine.snapshots.removal import engine_error
 from engine.snapshots.stubs import make_stubs, stubs_path
 
 if TYPE_CHECKING:
@@ -52,8 +51,8 @@ async def remove_tree(runner: JobRunner, path: Path) -> None:
     if not path.parent.is_dir():
         return
     async with open_directory(path.parent) as parent:
-        arguments = msgspec.json.encode(RemoveArguments(name=path.name))
-        job = asyncio.ensure_future(runner.run_job("remove-tree", arguments, descriptors=(parent,)))
+        name = os.fsencode(path.name)
+        job = asyncio.ensure_future(runner.run_job("remove-tree", name, descriptors=(parent,)))
         try:
             await asyncio.shield(job)
         except asyncio.CancelledError:
