@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.config import EngineConfig
 from engine.containers.background import tend_containers
 from engine.containers.demo import start_demo_containers
-from engine.containers.image_finder import find_container_image
+from engine.containers.image_finder import hold_container_image
 from engine.containers.manager import ContainerManager
 from engine.containers.removal import hold_container, sweep_containers
 from engine.containers.rootfs import ContainerRootfs
@@ -195,7 +195,7 @@ class Engine:
             table=DatabaseContainerTable(ContainerRecords(database)),
             runtime=supervisor,
             rootfs=rootfs,
-            find_image=functools.partial(find_container_image, images),
+            hold_image=functools.partial(hold_container_image, images),
             staging=staging,
             remove_tree=remove,
             cgroups=surroundings.cgroups,

@@ -39,9 +39,9 @@ async def create_container(
         NameInUseError: Another container has the name.
     """
     check_request(request)
-    image = await services.find_image(request.image)
-    record = _new_record(services, request, image)
-    await carry_through(_create(services, record, has_drawn_name=not request.name))
+    async with services.hold_image(request.image) as image:
+        record = _new_record(services, request, image)
+        await carry_through(_create(services, record, has_drawn_name=not request.name))
     made = await services.table.get(record.container_id)
     return CreatedContainer(
         container_id=record.container_id,

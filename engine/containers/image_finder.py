@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Protocol
 
 from engine.containers.services import ContainerImage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+
     from engine.types import ImageDetails
 
 _SHORT_ID_DIGITS = 12
@@ -15,7 +19,10 @@ _ID_BEGINNING = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 
 
 class ImageInspector(Protocol):
-    """Looks images up."""
+    """Looks images up, and keeps them while they are needed."""
+
+    def keep_layers(self) -> AbstractAsyncContextManager[None]:
+        """Keep every image and layer that is found in the block until it ends."""
 
     async def inspect(self, reference: str) -> ImageDetails:
         """Find one by name, digest, id or the beginning of its id.
@@ -25,19 +32,23 @@ class ImageInspector(Protocol):
         """
 
 
-async def find_container_image(images: ImageInspector, reference: str) -> ContainerImage:
-    """Find the image that a container is to be made of.
+@contextlib.asynccontextmanager
+async def hold_container_image(
+    images: ImageInspector, reference: str
+) -> AsyncIterator[ContainerImage]:
+    """Find the image that a container is to be made of; its layers stay while the block lasts.
 
     Raises:
         ImageNotFoundError: There is none.
     """
-    details = await images.inspect(reference)
-    return ContainerImage(
-        image_id=details.summary.image_id,
-        name=_name_of(details, reference),
-        config=details.config,
-        layers=tuple(layer.chain_id for layer in details.layers if layer.chain_id is not None),
-    )
+    async with images.keep_layers():
+        details = await images.inspect(reference)
+        yield ContainerImage(
+            image_id=details.summary.image_id,
+            name=_name_of(details, reference),
+            config=details.config,
+            layers=tuple(layer.chain_id for layer in details.layers if layer.chain_id is not None),
+        )
 
 
 def _name_of(details: ImageDetails, reference: str) -> str:

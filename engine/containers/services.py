@@ -13,6 +13,7 @@ from engine.runtime.state_file import append_container_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from engine.cgroups.host import MissingFeature
@@ -43,11 +44,14 @@ class ContainerImage:
     layers: tuple[str, ...]
 
 
-class ImageFinder(Protocol):
-    """Finds the image that a container is made of."""
+class ImageHolder(Protocol):
+    """Finds the image that a container is made of, and keeps its layers meanwhile."""
 
-    async def __call__(self, reference: str, /) -> ContainerImage:
-        """Find it by name, digest, id or the beginning of its id.
+    def __call__(self, reference: str, /) -> AbstractAsyncContextManager[ContainerImage]:
+        """Find it by name, digest, id or the beginning of its id; for a block.
+
+        Its layers are not removed while the block lasts; from then on the container's record
+        keeps them.
 
         Raises:
             ImageNotFoundError: There is none.
@@ -136,7 +140,7 @@ class ContainerServices:
         table: ContainerTable,
         runtime: ContainerRuntime,
         rootfs: RootfsBuilder,
-        find_image: ImageFinder,
+        hold_image: ImageHolder,
         staging: StagingArea,
         remove_tree: TreeRemoval,
         cgroups: CgroupPlan,
@@ -148,7 +152,7 @@ class ContainerServices:
         self.table = table
         self.runtime = runtime
         self.rootfs = rootfs
-        self.find_image = find_image
+        self.hold_image = hold_image
         self.staging = staging
         self.remove_tree = remove_tree
         self.cgroups = cgroups

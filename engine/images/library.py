@@ -1,4 +1,7 @@
-"""The images of a store: list, inspect, load, make, tag, remove, and look into their layers."""
+"""The images of a store: list, inspect, load, make, tag, remove, and look into their layers.
+
+What makes images is loaded when one is made: most commands only look.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,10 @@ from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ImageInUseError, ImageNotFoundError
 from engine.errors import InvalidReferenceError as BadReferenceError
-from engine.images.archive import LoadResult, load_archive
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
-from engine.images.demo import DEMO_NAME, demo_requests, write_demo_layout
 from engine.images.documents import container_config, history_steps, indented
 from engine.images.oci import decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
-from engine.images.starter import STARTER_NAME, write_starter_layout
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.index import MergedTree
 from engine.snapshots.jobs import read_index
@@ -38,9 +38,11 @@ from engine.types import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from engine.config import EngineConfig
+    from engine.images.archive import LoadResult
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
@@ -188,9 +190,11 @@ class ImageLibrary:
             return (await self._load(archive, staging, progress)).images
 
     async def _load(self, archive: Path, staging: Path, progress: ProgressListener) -> LoadResult:
+        from engine.images.archive import load_archive
+
         unpacking = staging / "unpacking"
         unpacking.mkdir(mode=0o700)
-        async with self._locked(is_shared=True):
+        async with self.keep_layers():
             catalog = StoreCatalog(
                 config=self._config, records=self._records, blobs=self._blobs, staging=staging
             )
@@ -207,6 +211,8 @@ class ImageLibrary:
 
     async def make_starter(self, *, progress: ProgressListener = ignore_progress) -> LoadedImage:
         """As EngineApi.make_starter_image."""
+        from engine.images.starter import write_starter_layout
+
         progress(Progress(step="Collecting the host's programs"))
         async with self._staging.claim("starter") as staging:
             layout = staging / "layout"
@@ -217,6 +223,9 @@ class ImageLibrary:
         self, *, progress: ProgressListener = ignore_progress
     ) -> tuple[ContainerRequest, ...]:
         """Make the demo's image unless it is there; return the containers to start of it."""
+        from engine.images.demo import DEMO_NAME, demo_requests, write_demo_layout
+        from engine.images.starter import STARTER_NAME
+
         if await self._records.find_by_name(DEMO_NAME) is None:
             progress(Progress(step="Making the demo's layers"))
             async with self._staging.claim("demo") as staging:
@@ -345,6 +354,14 @@ class ImageLibrary:
         return sum(self._blobs.remove(digest) for digest in unneeded)
 
     # --- common -------------------------------------------------------------------------------
+
+    def keep_layers(self) -> AbstractAsyncContextManager[None]:
+        """Keep every image and layer that is found in the block until it ends.
+
+        For who makes something that needs them and is known only when it is made; waits for a
+        removal that is under way, and removals wait for the block.
+        """
+        return self._locked(is_shared=True)
 
     @contextlib.asynccontextmanager
     async def _locked(self, *, is_shared: bool) -> AsyncIterator[None]:

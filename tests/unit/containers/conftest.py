@@ -1,5 +1,6 @@
 """Container operations over real directories, locks and states, with monitors made of memory."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -176,7 +177,7 @@ class World:
             table=self.table,
             runtime=self.monitors,
             rootfs=PlainRootfs(),
-            find_image=self.find_image,
+            hold_image=self.hold_image,
             staging=StagingArea(self.config.staging_directory, remove_tree=self.remove_claim),
             remove_tree=self.remove_tree,
             cgroups=CgroupPlan(mode="none", parent="", missing_limits={"memory": "no controller"}),
@@ -185,8 +186,9 @@ class World:
             has_seccomp=False,
         )
 
-    async def find_image(self, reference):
-        return ContainerImage(
+    @contextlib.asynccontextmanager
+    async def hold_image(self, reference):
+        yield ContainerImage(
             image_id=ImageId("sha256:" + "1" * 64),
             name="web:latest",
             config=ImageConfig(command=("serve",)),
