@@ -76,6 +76,10 @@ async def picture(name: str, top: Path) -> None:
         drawing = app.export_screenshot(title="lamella", simplify=True)
     # Textual gives every picture's styles a number of their own: one less thing that differs.
     drawing = re.sub(r"terminal-\d+-", "terminal-", drawing)
+    # No font from elsewhere; and blanks at the beginning of a text stay in every renderer.
+    drawing = re.sub(r"@font-face \{.*?\}\s*", "", drawing, flags=re.DOTALL)
+    drawing = drawing.replace("Fira Code, monospace", "'Fira Code', 'DejaVu Sans Mono', monospace")
+    drawing = drawing.replace("<svg ", '<svg xml:space="preserve" ', 1)
     (DIRECTORY / f"{name}.svg").write_text(drawing.rstrip() + "\n")
 
 

@@ -144,7 +144,10 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
         attributes_width = 1 + 10 + 1 + 11 if has_attributes else 0
         name_width = max(8, width - 2 - 9 - 9 - attributes_width)
         indent = "  " * min(row.depth, max(0, (name_width - 12) // 2))
-        fold = ("v " if row.is_open or self._filter else "> ") if row.children else "  "
+        open_sign, closed_sign = ("v ", "> ") if self.app.has_class("-ascii") else ("▾ ", "▸ ")
+        fold = "  "
+        if row.children:
+            fold = open_sign if row.is_open or self._filter else closed_sign
         name = clean(row.name, limit=512)
         if row.is_directory:
             name += "/"

@@ -60,7 +60,7 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
         name_width = max(6, width - tag_width - 8 - 6 - 3)
         return [
             Cell(fit(repository, name_width) + " ", "" if row.name else "dim"),
-            Cell(fit(tag, tag_width) + " ", "accent" if row.name else "dim"),
+            Cell(fit(tag, tag_width) + " ", "" if row.name else "dim"),
             Cell(fit(size_text, 8, is_right_aligned=True) + " "),
             Cell(fit(age_text, 6, is_right_aligned=True), "dim"),
         ]

@@ -218,7 +218,7 @@ class StatsHistory:
         samples = tuple(self._samples)[-room:]
         processor = tuple(sample.cpu_percent or 0.0 for sample in samples)
         memory = tuple(float(sample.memory_bytes or 0) for sample in samples)
-        ceiling = max(100.0, *processor)
+        ceiling = max(10.0, *processor)
         limit = last.memory_limit_bytes
         of_limit = "" if limit is None else f" / {formatting.size(limit)}"
         top_memory = float(limit) if limit else max(1.0, *memory) * 1.25
