@@ -1,5 +1,6 @@
 """What is loaded when: sets of modules, asked of a fresh interpreter."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -62,20 +63,71 @@ def test_a_command_with_an_engine_imports_no_interface():
     assert not {"textual", "rich"} & loaded
 
 
-def test_the_launcher_loads_the_standard_library_and_its_own_parts_only():
+LAUNCHER = {
+    "engine",
+    "engine.cgroups",
+    "engine.cgroups.control_files",
+    "engine.cgroups.group",
+    "engine.cgroups.groups",
+    "engine.cgroups.host",
+    "engine.cgroups.limits",
+    "engine.errors",
+    "engine.linux",
+    "engine.linux.capabilities",
+    "engine.linux.files",
+    "engine.linux.libc",
+    "engine.linux.mounts",
+    "engine.linux.process",
+    "engine.linux.seccomp",
+    "engine.logs",
+    "engine.logs.writer",
+    "engine.runtime",
+    "engine.runtime.init",
+    "engine.runtime.isolation",
+    "engine.runtime.launcher",
+    "engine.runtime.monitor",
+    "engine.runtime.monitor_calls",
+    "engine.runtime.protocol",
+    "engine.runtime.records",
+    "engine.runtime.rootfs",
+    "engine.runtime.spec",
+    "engine.runtime.state_file",
+    "engine.runtime.worker",
+}
+# What a monitor or an init loads besides, in the moment that it is needed.
+LATER = {"engine.linux.device_filter", "engine.linux.inotify"}
+
+
+def test_the_launcher_loads_exactly_its_own_parts_and_the_standard_library():
     loaded = modules_after("import engine.runtime.launcher", "-I", "-S")
 
-    ours = {name for name in loaded if name.partition(".")[0] in ("engine", "tui")}
-    foreign = {
-        name.partition(".")[0]
-        for name in loaded
-        if name.partition(".")[0] not in sys.stdlib_module_names
+    outside = {name for name in loaded if name.partition(".")[0] not in sys.stdlib_module_names} - {
+        "__main__"
     }
-    assert foreign <= {"engine", "__main__"}
-    assert all(
-        name in ("engine", "engine.errors", "engine.logs", "engine.logs.writer")
-        or name.startswith(("engine.linux", "engine.cgroups", "engine.runtime"))
-        for name in ours
-    ), sorted(ours)
-    heavy = {"asyncio", "subprocess", "logging", "pathlib", "tempfile", "shutil", "msgspec"}
+    assert outside == LAUNCHER
+    heavy = {"asyncio", "subprocess", "logging", "pathlib", "tempfile", "shutil"}
     assert not heavy & loaded
+
+
+def imported_inside_functions(module: str) -> set[str]:
+    path = CHECKOUT / (module.replace(".", "/") + ".py")
+    if not path.exists():
+        path = CHECKOUT / module.replace(".", "/") / "__init__.py"
+    return {
+        node.module
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("engine.")
+    }
+
+
+def test_what_its_children_load_later_is_as_small():
+    later = set()
+    for module in LAUNCHER - {"engine"}:
+        later |= imported_inside_functions(module)
+    for module in tuple(later):
+        loaded = modules_after(f"import {module}", "-I", "-S")
+        later |= {name for name in loaded if name.startswith("engine.")}
+
+    assert later - LAUNCHER == LATER
