@@ -153,6 +153,9 @@ class Engine:
         surroundings = await asyncio.to_thread(prepare_surroundings, config)
         async with contextlib.AsyncExitStack() as stack:
             supervisor = await stack.enter_async_context(Supervisor.open(surroundings.mapping))
+            # It loads while the store is opened and looked through.
+            launcher = asyncio.create_task(_start_launcher(supervisor))
+            stack.push_async_callback(_cancel, launcher)
             database = await stack.enter_async_context(await Database.open(config.database_path))
             events = EventBus()
             stack.callback(events.close)
@@ -215,14 +218,12 @@ class Engine:
     async def _work_in_background(self) -> None:
         """Everything that the engine does without being asked; ends only by cancellation."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._warm_up())
+            tasks.create_task(self._sweep())
             tasks.create_task(tend_containers(self._services, self._events))
 
-    async def _warm_up(self) -> None:
-        """Start the launcher before it is needed, and remove what crashes left."""
-        # Whoever needs it gets the error; here nobody could be told.
+    async def _sweep(self) -> None:
+        """Remove what crashes left."""
         with contextlib.suppress(EngineError):
-            await self._supervisor.ensure_launcher()
             await self._services.staging.sweep()
             await self._images.sweep()
 
@@ -408,6 +409,12 @@ class Engine:
         return DiskUsage(
             layers_bytes=layers_bytes, containers_bytes=containers_bytes, blobs_bytes=blobs_bytes
         )
+
+
+async def _start_launcher(supervisor: Supervisor) -> None:
+    """Start the launcher before it is needed; whoever needs it gets the error."""
+    with contextlib.suppress(EngineError):
+        await supervisor.ensure_launcher()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
