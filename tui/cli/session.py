@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -54,6 +55,9 @@ def run_command(
     except BaseExceptionGroup as group:
         # A TaskGroup wraps what its tasks raise; the person wants the first cause.
         raise _first_cause(group) from group
+    finally:
+        # The process ends soon: the collector need not look through everything once more.
+        gc.freeze()
 
 
 async def for_each(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from typing import TYPE_CHECKING
 
@@ -119,5 +118,3 @@ async def test_the_command_line_is_seen_too(
             assert found.status is ContainerStatus.RUNNING
         finally:
             assert await process.wait() == 0
-    with contextlib.suppress(Exception):
-        process._transport.close()  # type: ignore[attr-defined]
