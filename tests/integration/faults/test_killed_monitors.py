@@ -1,0 +1,127 @@
+"""Monitors are killed at every moment of a container's life; nothing is lost or left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.api import Engine
+from engine.containers.states import read_container_state
+from engine.errors import MonitorLostError
+from engine.types import ContainerRequest, ContainerStatus
+from tests.integration.faults.conftest import children_of, groups_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.config import EngineConfig
+
+STARTS = 24
+
+
+async def ended(process_id: int) -> None:
+    """Wait for the end of a process that is not our child."""
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(process_id)
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pidfd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+
+async def kill_next_monitor(launcher: int, known: set[int], yields: int) -> None:
+    """Kill the process that the launcher forks next, some turns of the loop after its birth."""
+    # Nothing tells of a birth, and it must be caught early.
+    while not (fresh := children_of(launcher) - known):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    for _ in range(yields):
+        await asyncio.sleep(0)
+    for process_id in fresh:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGKILL)
+        await ended(process_id)
+
+
+@pytest.mark.root
+async def test_a_start_whose_monitor_is_killed_leaves_nothing_and_can_be_tried_again(
+    engine: Engine, config: EngineConfig, starter_image
+) -> None:
+    drawn = random.Random(7)
+    outcomes = set()
+    created = await engine.create_container(
+        ContainerRequest(image="starter", name="web", command=("sleep", "infinity"))
+    )
+    identity = created.container_id
+    await engine._supervisor.ensure_launcher()
+    launcher = engine._supervisor.launcher_process_id
+    for _ in range(STARTS):
+        known = children_of(launcher)
+        starting = asyncio.create_task(engine.start_container("web"))
+        await kill_next_monitor(launcher, known, drawn.randrange(120))
+        try:
+            await starting
+        except MonitorLostError:
+            assert groups_of(identity) == []
+            outcomes.add("lost")
+        else:
+            outcomes.add("ran")
+            assert (await engine.wait_container("web")).error == "monitor was killed"
+        summary = (await engine.inspect_container("web")).summary
+        assert summary.status in {ContainerStatus.CREATED, ContainerStatus.EXITED}
+        assert groups_of(identity) == []
+        assert list((config.root / "staging").glob("[!.]*")) == []
+    await engine.start_container("web")
+    assert (await engine.inspect_container("web")).summary.status is ContainerStatus.RUNNING
+    assert "lost" in outcomes
+
+
+@pytest.mark.root
+async def test_a_set_user_id_program_does_not_outlive_its_monitor(
+    engine: Engine, config: EngineConfig, setuid_archive: Path
+) -> None:
+    await engine.load_images(setuid_archive)
+    identity = await start_set_user_id(engine)
+    state = read_container_state(config, identity)
+    os.kill(state.monitor_process_id, signal.SIGKILL)
+    status = await engine.wait_container("web")
+    assert (status.exit_code, status.error) == (137, "monitor was killed")
+    await ended(state.process_id)
+    assert groups_of(identity) == []
+
+
+@pytest.mark.root
+async def test_one_whose_monitor_was_killed_while_nobody_looked_is_ended_by_the_next_engine(
+    config: EngineConfig, setuid_archive: Path
+) -> None:
+    async with Engine.open(config) as engine:
+        await engine.load_images(setuid_archive)
+        identity = await start_set_user_id(engine)
+    state = read_container_state(config, identity)
+    os.kill(state.monitor_process_id, signal.SIGKILL)
+    await ended(state.monitor_process_id)
+    # The kernel forgets whom to kill when a set-user-id program begins.
+    os.kill(state.process_id, 0)
+    async with Engine.open(config) as engine:
+        summary = (await engine.inspect_container("web")).summary
+        assert (summary.status, summary.error) == (ContainerStatus.EXITED, "monitor was killed")
+        await ended(state.process_id)
+        assert groups_of(identity) == []
+        await engine.remove_container("web")
+
+
+async def start_set_user_id(engine: Engine) -> str:
+    created = await engine.create_container(
+        ContainerRequest(image="setuid:1", name="web", command=("/bin/sleep", "1000"), user="1000")
+    )
+    await engine.start_container("web")
+    return created.container_id
