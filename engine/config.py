@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.errors import InvalidInputError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,6 +37,9 @@ class EngineConfig:
 
         With a root of one's own and no run directory, `<root>/run` is used, so that one setting
         is enough to keep a store apart. Touches nothing on disk.
+
+        Raises:
+            InvalidInputError: A path is relative, and the working directory was removed.
         """
         values = os.environ if environment is None else environment
         is_root = os.geteuid() == 0
@@ -98,4 +103,12 @@ def _user_runtime(values: Mapping[str, str]) -> Path:
 
 def _absolute(path: Path) -> Path:
     # A removed working directory must not matter to someone who gives absolute paths.
-    return path if path.is_absolute() else Path(os.path.abspath(path))
+    if path.is_absolute():
+        return path
+    try:
+        return Path(os.path.abspath(path))
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"cannot use {path}: the working directory was removed",
+            hint="`cd` to a directory that exists, or give an absolute path",
+        ) from None

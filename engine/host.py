@@ -243,6 +243,16 @@ def _seccomp_feature() -> HostFeature:
 def _user_namespace_feature(problem: str) -> HostFeature:
     if not problem:
         return HostFeature(name="user namespace", is_available=True, detail="made without root")
+    return HostFeature(
+        name="user namespace",
+        is_available=False,
+        detail=problem,
+        remedy=user_namespace_remedy(),
+    )
+
+
+def user_namespace_remedy() -> str:
+    """What makes an ordinary user's user namespaces possible, by the switch that is off."""
     if _read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
         remedy = "sysctl -w kernel.unprivileged_userns_clone=1"
     elif _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
@@ -250,10 +260,8 @@ def _user_namespace_feature(problem: str) -> HostFeature:
     elif _read("/proc/sys/user/max_user_namespaces") == "0":
         remedy = "sysctl -w user.max_user_namespaces=15000"
     else:
-        remedy = "Ask the administrator to allow user namespaces, or run Lamella as root"
-    return HostFeature(
-        name="user namespace", is_available=False, detail=problem, remedy=f"As root: {remedy}"
-    )
+        return "Ask the administrator to allow user namespaces, or run Lamella as root"
+    return f"As root: {remedy}"
 
 
 def lingering_feature() -> HostFeature | None:

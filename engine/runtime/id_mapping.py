@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 
 from engine.errors import FeatureUnavailableError
+from engine.host import user_namespace_remedy
 
 _RANGE_SIZE = 65536
 
@@ -127,6 +128,5 @@ def _write(process_id: int, name: str, text: str) -> None:
         raise FeatureUnavailableError(
             "a user namespace",
             f"writing {name}: {error.strerror}",
-            remedy="Ask for unprivileged user namespaces: "
-            "sysctl kernel.apparmor_restrict_unprivileged_userns=0, or run as root",
+            remedy=user_namespace_remedy(),
         ) from None

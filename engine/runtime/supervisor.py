@@ -18,10 +18,13 @@ from typing import TYPE_CHECKING
 import engine
 from engine.errors import (
     ContainerStateError,
+    FeatureUnavailableError,
     LauncherError,
     MonitorLostError,
     ProcessError,
+    SyscallError,
 )
+from engine.host import user_namespace_remedy
 from engine.runtime.id_mapping import IdMapping, map_ids
 from engine.runtime.protocol import (
     HEADER_BYTES,
@@ -155,7 +158,12 @@ class Supervisor:
             raise LauncherError("the launcher ended while it started", hint="See `lamella info`")
         length, kind = parse_header(header)
         if kind is FrameKind.ERROR:
-            raise read_error(await loop.sock_recv(channel, length))
+            refused = read_error(await loop.sock_recv(channel, length))
+            if isinstance(refused, SyscallError):
+                raise FeatureUnavailableError(
+                    "a user namespace", str(refused), remedy=user_namespace_remedy()
+                )
+            raise refused
         await map_ids(self._process_id, mapping)
         channel.setblocking(True)
         send_frame(channel, FrameKind.MAP_IDS, b"")

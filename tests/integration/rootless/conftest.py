@@ -1,0 +1,131 @@
+"""An ordinary user's command line: this run's own user, or one made for a run as root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.accounts import CHECKOUT
+from tests.conftest import remove_store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.accounts import OrdinaryUser
+
+MAPPINGS = ("range", "single")
+
+
+@dataclass(frozen=True)
+class Session:
+    """Commands of an ordinary user over a store of the test's own."""
+
+    user: OrdinaryUser | None
+    store: Path
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def lamella(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run one command and take its output."""
+        return self.python("-m", "tui", "--root", str(self.store), *words)
+
+    def done(self, *words: str) -> str:
+        """Run one command that must succeed, and return what it printed."""
+        ended = self.lamella(*words)
+        assert ended.returncode == 0, (words, ended.stdout, ended.stderr)
+        return ended.stdout.strip()
+
+    def inspect(self, name: str) -> dict[str, object]:
+        """What `lamella inspect` says of one container."""
+        (document,) = json.loads(self.done("inspect", name))
+        return document
+
+    def python(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the checkout's Python as the user."""
+        changed = [f"{name}={value}" for name, value in self.variables]
+        if self.user is not None:
+            return self.user.run("env", *changed, self.user.python, *words)
+        return subprocess.run(
+            ("env", f"PYTHONPATH={CHECKOUT}", *changed, sys.executable, *words),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def with_variables(self, **variables: str) -> Session:
+        """The same with other environment variables."""
+        return replace(self, variables=(*self.variables, *variables.items()))
+
+    @property
+    def user_id(self) -> int:
+        return os.getuid() if self.user is None else self.user.user_id
+
+    def monitors(self) -> set[int]:
+        """Process ids of the user's launchers and monitors."""
+        found = set()
+        for process in psutil.process_iter(("uids", "name", "status")):
+            facts = process.info
+            if (
+                facts["uids"] is not None
+                and facts["uids"].real == self.user_id
+                and facts["name"].startswith("lamella-")
+                and facts["status"] != psutil.STATUS_ZOMBIE
+            ):
+                found.add(process.pid)
+        return found
+
+
+@pytest.fixture
+def anyone(request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A session of an ordinary user; its containers and its store go at the end."""
+    if os.geteuid() == 0:
+        user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
+        session = Session(user, user.home / "store")
+    else:
+        session = Session(None, Path(tempfile.mkdtemp(prefix=f"/tmp/lamella-{os.getpid()}-")))
+    try:
+        yield session
+    finally:
+        for name in session.lamella("ps", "-aq").stdout.split():
+            session.lamella("rm", "-f", name)
+        if session.user is None:
+            remove_store(session.store)
+        else:
+            # Root may remove what belongs to the user's subordinate ids.
+            shutil.rmtree(session.store, ignore_errors=True)
+
+
+_MAKE_STARTER = """
+import asyncio, sys
+from pathlib import Path
+from engine.api import open_engine
+
+async def main():
+    async with open_engine(root=Path(sys.argv[1])) as engine:
+        await engine.make_starter_image()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=MAPPINGS)
+def session(request: pytest.FixtureRequest, anyone: Session) -> Session:
+    """A session with the starter image: with a range of ids, and with newuidmap out of reach."""
+    chosen = anyone if request.param == "range" else anyone.with_variables(PATH="/nonexistent")
+    found = json.loads(chosen.done("info", "--format", "json"))["user_namespace"]
+    if found != request.param:
+        pytest.skip("this user has no range of subordinate ids (newuidmap, /etc/subuid)")
+    made = chosen.python("-c", _MAKE_STARTER, str(chosen.store))
+    assert made.returncode == 0, made.stderr
+    return chosen
