@@ -20,14 +20,16 @@ from engine.linux.process import CLONE_NEWUSER, leave_namespaces
 from engine.runtime.monitor import run_monitor
 from engine.runtime.protocol import (
     FrameKind,
+    InitFailure,
     LaunchOptions,
+    MonitorCall,
     receive_frame,
     send_error,
     send_frame,
     silence_standard_streams,
 )
 from engine.runtime.records import decode_record, learn_record
-from engine.runtime.spec import ContainerSpec
+from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.worker import run_worker
 
 CHANNEL_DESCRIPTOR = 3
@@ -57,7 +59,8 @@ def main() -> NoReturn:
     except EngineError as error:
         send_error(channel, error)
         os._exit(1)
-    learn_record(ContainerSpec)
+    for kind in (ContainerSpec, StateRecord, MonitorCall, InitFailure):
+        learn_record(kind)
     # Pages that the collector does not touch stay shared with every monitor.
     gc.collect()
     gc.freeze()
