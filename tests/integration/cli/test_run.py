@@ -64,3 +64,33 @@ def test_a_name_in_use_is_refused_and_changes_nothing(lamella):
     assert refused.returncode == 125
     assert b'The container name "/one" is already in use' in refused.stderr
     assert b"Traceback" not in refused.stderr
+
+
+def test_one_that_is_removed_on_exit_shows_all_its_output_beside_another_application(
+    lamella,
+):
+    before = lamella("ps", "-aq").stdout
+    with lamella.popen("events") as other:
+        try:
+            for number in range(10):
+                done = lamella(
+                    "run", "--rm", "starter", "sh", "-c", f"echo {number}; exit {number}"
+                )
+                assert (done.returncode, done.stdout, done.stderr) == (
+                    number,
+                    b"%d\n" % number,
+                    b"",
+                )
+                assert lamella("ps", "-aq").stdout == before
+        finally:
+            other.terminate()
+            other.communicate(timeout=30)
+
+
+def test_a_long_output_comes_whole_and_in_order(lamella):
+    count = 100_000
+    script = f"n=0; while [ $n -lt {count} ]; do n=$((n+1)); echo $n; done; exit 5"
+    done = lamella("run", "--rm", "starter", "sh", "-c", script)
+
+    assert (done.returncode, done.stderr) == (5, b"")
+    assert done.stdout.split() == [b"%d" % number for number in range(1, count + 1)]
