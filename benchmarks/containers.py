@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
-from benchmarks.place import IMAGE, PeerMissingError, Place, run
+from benchmarks.place import IMAGE, LINES_BYTES, LINES_IMAGE, PeerMissingError, Place, run
 from engine.api import EngineApi, open_engine
 from engine.types import ContainerRequest
 
@@ -129,7 +129,8 @@ async def many(place: Place) -> Result:
         clock = Clock()
         await asyncio.gather(*(engine.start_container(one.container_id) for one in created))
         result.figures.append(Figure(f"{count} started at once", clock.seconds * 1000, "ms"))
-        sizes = [size for pid in _monitors() if (size := _proportional_bytes(pid))]
+        monitors = [await _monitor(engine, one.container_id) for one in created]
+        sizes = [size for pid in monitors if (size := _proportional_bytes(pid))]
         if sizes:
             mean = sum(sizes) / len(sizes) / 1e6
             result.figures.append(Figure(f"monitor's memory, {len(sizes)} of them", mean, "MB PSS"))
@@ -138,13 +139,11 @@ async def many(place: Place) -> Result:
     return result
 
 
-def _monitors() -> list[int]:
-    found: list[int] = []
-    for entry in os.listdir("/proc"):
-        with contextlib.suppress(OSError):
-            if entry.isdigit() and Path(f"/proc/{entry}/comm").read_text() == "lamella-monitor\n":
-                found.append(int(entry))
-    return found
+async def _monitor(engine: EngineApi, container_id: str) -> int:
+    """The process id of a container's monitor: the parent of its first process."""
+    process_id = (await engine.inspect_container(container_id)).process_id
+    stat = Path(f"/proc/{process_id}/stat").read_text()  # noqa: ASYNC240
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 def _proportional_bytes(pid: int) -> int:
@@ -158,11 +157,13 @@ def _proportional_bytes(pid: int) -> int:
 async def log_pump(place: Place) -> Result:
     """How fast output goes through the monitor to the log file."""
     result = Result()
-    megabytes = 200
-    line = "x" * 79
-    script = f"yes {line} | head -c {megabytes * 1_000_000}"
+    # Written from a file in the image: a program that makes the lines would be what is measured.
+    times = 40
+    megabytes = times * LINES_BYTES / 1e6
+    script = f"for i in $(seq {times}); do cat /lines; done"
     async with small_engine(place) as engine:
-        request = ContainerRequest(image=IMAGE, command=("sh", "-c", script))
+        await engine.load_images(place.lines_archive)
+        request = ContainerRequest(image=LINES_IMAGE, command=("sh", "-c", script))
 
         async def ours() -> float:
             created = await engine.create_container(request)
@@ -175,7 +176,8 @@ async def log_pump(place: Place) -> Result:
 
         sides: dict[str, Timed] = {"lamella": ours}
         try:
-            words, environment = await podman_with_image(place)
+            words, environment = place.podman
+            await run(*words, "load", "-q", "-i", place.lines_archive, environment=environment)
 
             async def podman() -> float:
                 clock = Clock()
@@ -186,7 +188,7 @@ async def log_pump(place: Place) -> Result:
                     "run",
                     "-d",
                     *options,
-                    IMAGE,
+                    LINES_IMAGE,
                     "sh",
                     "-c",
                     script,

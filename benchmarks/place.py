@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 BUSYBOX = Path("/bin/busybox")
 IMAGE = "localhost/bench:latest"
+LINES_IMAGE = "localhost/bench-lines:latest"
+LINES_BYTES = 10_000_000
 _LIMITS = '["nofile=20000:20000", "nproc=1000:1000"]'
 
 
@@ -78,16 +80,13 @@ class Place:
     @cached_property
     def small_archive(self) -> Path:
         """A docker-archive of busybox alone, one layer."""
-        if not BUSYBOX.exists():
-            raise PeerMissingError("needs busybox-static (make test-tools)")
-        layer = io.BytesIO()
-        with tarfile.open(fileobj=layer, mode="w") as tar:
-            tar.add(BUSYBOX, "bin/busybox")
-            for name in ("sh", "true", "sleep", "cat", "yes", "head", "dd", "seq"):
-                link = tarfile.TarInfo(f"bin/{name}")
-                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-                tar.addfile(link)
-        return _write_archive(self.top / "small.tar", layer.getvalue(), IMAGE)
+        return _write_archive(self.top / "small.tar", _busybox_layer(b""), IMAGE)
+
+    @cached_property
+    def lines_archive(self) -> Path:
+        """The same with a file `/lines`, of lines of 80 bytes."""
+        lines = (b"x" * 79 + b"\n") * (LINES_BYTES // 80)
+        return _write_archive(self.top / "lines.tar", _busybox_layer(lines), LINES_IMAGE)
 
     @cached_property
     def large_archive(self) -> Path:
@@ -139,6 +138,23 @@ class Place:
             config["process"].update(args=list(command), terminal=False, rlimits=[])
             (directory / "config.json").write_text(json.dumps(config))
         return directory
+
+
+def _busybox_layer(lines: bytes) -> bytes:
+    if not BUSYBOX.exists():
+        raise PeerMissingError("needs busybox-static (make test-tools)")
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        tar.add(BUSYBOX, "bin/busybox")
+        for name in ("sh", "true", "sleep", "cat", "seq"):
+            link = tarfile.TarInfo(f"bin/{name}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            tar.addfile(link)
+        if lines:
+            entry = tarfile.TarInfo("lines")
+            entry.size = len(lines)
+            tar.addfile(entry, io.BytesIO(lines))
+    return layer.getvalue()
 
 
 def _write_archive(path: Path, layer: bytes, name: str) -> Path:

@@ -22,8 +22,9 @@ from engine.types import ContainerRequest
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_IDLE_SECONDS = 10.0
+_IDLE_SECONDS = 20.0
 _QUIET_SECONDS = 0.5
+_SETTLED_SECONDS = 3.0
 
 
 @dataclass
@@ -37,8 +38,13 @@ class Screen:
     async def read(self, *, for_seconds: float) -> bytes:
         """Read what comes within a time; empty when nothing does."""
         loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(self.descriptor, lambda: readable.done() or readable.set_result(None))
+        readable: asyncio.Future[None] = loop.create_future()
+
+        def note() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        loop.add_reader(self.descriptor, note)
         try:
             async with asyncio.timeout(for_seconds):
                 await readable
@@ -110,6 +116,9 @@ async def idle(place: Place) -> Result:
             await engine.start_container(created.container_id)
         async with opened(place) as screen:
             await _until_painted(screen)
+            # The first figures of the containers come a moment later, and are drawn once.
+            while await screen.read(for_seconds=_SETTLED_SECONDS):
+                pass
             before, begun, count = screen.cpu_seconds(), time.monotonic(), 0
             while (left := begun + _IDLE_SECONDS - time.monotonic()) > 0:
                 count += len(await screen.read(for_seconds=left))
