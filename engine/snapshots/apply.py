@@ -1,9 +1,8 @@
 """From a layer's tar to its directory, as overlayfs wants it.
 
-Everything goes through descriptors: a parent is opened beneath the layer's root without
-following links, and acted in by one name. A link in the way is resolved by hand, as text, inside
-the merged view. So an entry can name anything, and another process can swap directories for links
-while this works: nothing is ever written outside.
+Everything goes through descriptors: a parent is opened beneath the layer's root without following
+links, and acted in by one name. A link in the way is resolved by hand, as text, inside the merged
+view. So whatever an entry names, and whoever swaps directories for links: nothing leaves the root.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError
+from engine.errors import EngineError, InvalidInputError
 from tui.cli import output, table
 from tui.cli.options import GLOBAL_OPTIONS, UsageError, parse
 
@@ -96,6 +96,11 @@ def _run(words: Sequence[str], opener: Opener | None) -> int:
 def _open_application(root: str | None, run_directory: str | None) -> int:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError("the application needs a terminal; commands do not")
+    if (terminal := os.environ.get("TERM")) in {"dumb", "unknown"}:
+        raise InvalidInputError(
+            f"the application needs a terminal that can place text, TERM is {terminal}",
+            hint="try TERM=xterm, or use commands, which need none (`lamella --help`)",
+        )
     from pathlib import Path
 
     from tui.app import run_application

@@ -49,6 +49,16 @@ def test_the_application_needs_a_terminal():
     assert "needs a terminal" in done.stderr
 
 
+def test_a_terminal_that_cannot_place_text_is_refused(monkeypatch, capfd):
+    for stream in (sys.stdin, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    assert main([]) == 125
+    error, hint = capfd.readouterr().err.splitlines()
+    assert error.endswith("TERM is dumb")
+    assert "TERM=xterm" in hint
+
+
 def test_an_unexpected_error_is_one_sentence_and_a_log(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     monkeypatch.delenv("LAMELLA_DEBUG", raising=False)
