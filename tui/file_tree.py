@@ -132,14 +132,13 @@ class FileTreeModel:
             else:
                 children.sort(key=lambda node: (not node.is_directory, node.name))
 
-    def toggle_sort(self) -> None:
-        """Sort by size, or by name with directories first."""
-        self.is_by_size = not self.is_by_size
-        self._sort()
-
-    def toggle_hidden(self, change: ChangeKind) -> None:
-        """Hide or show one kind of change."""
-        self.hidden ^= {change}
+    def show_as(self, *, is_by_size: bool, hidden: set[ChangeKind], filter_text: str) -> None:
+        """Sort by size, or by name with directories first; hide kinds of changes; filter."""
+        self.hidden = set(hidden)
+        self.filter = filter_text
+        if is_by_size != self.is_by_size:
+            self.is_by_size = is_by_size
+            self._sort()
 
     def fold_all(self) -> None:
         """Close every directory; when all are closed, open them all."""

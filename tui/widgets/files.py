@@ -31,6 +31,9 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
         super().__init__(id=id)
         self._model: FileTreeModel | None = None
         self._has_attributes = True
+        # How trees are shown holds from one layer to the next.
+        self._is_by_size = False
+        self._hidden: set[ChangeKind] = set()
 
     @property
     def model(self) -> FileTreeModel | None:
@@ -42,8 +45,6 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
         if model is self._model:
             return
         self._model = model
-        if model is not None:
-            model.filter = self._filter
         self._cursor = 0
         self.scroll_to(y=0, animate=False, force=True)
         self._reshow()
@@ -51,9 +52,7 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
     def set_filter(self, text: str) -> None:
         """Show only paths that contain `text`, with the directories that lead to them."""
         self._filter = text
-        if self._model is not None:
-            self._model.filter = text
-            self._reshow()
+        self._reshow()
 
     def _select_rows(self) -> Sequence[FileNode]:
         return () if self._model is None else self._model.visible()
@@ -64,6 +63,10 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
         return 0 if self._model is None else len(self._model.tree.entries)
 
     def _reshow(self) -> None:
+        if self._model is not None:
+            self._model.show_as(
+                is_by_size=self._is_by_size, hidden=self._hidden, filter_text=self._filter
+            )
         current = self.current
         self._strips.clear()
         self._show(self._select_rows())
@@ -111,15 +114,13 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
 
     def action_toggle_change(self, change: str) -> None:
         """Show or hide one kind of change."""
-        if self._model is not None:
-            self._model.toggle_hidden(ChangeKind(change))
-            self._reshow()
+        self._hidden ^= {ChangeKind(change)}
+        self._reshow()
 
     def action_toggle_sort(self) -> None:
         """Sort by size, or by name."""
-        if self._model is not None:
-            self._model.toggle_sort()
-            self._reshow()
+        self._is_by_size = not self._is_by_size
+        self._reshow()
 
     def action_toggle_attributes(self) -> None:
         """Show or hide mode and owner."""

@@ -99,7 +99,7 @@ def test_the_tree_sums_sizes_and_hides_what_is_not_wanted() -> None:
         "a", "a/new", "a/old", "b", "b/c", "b/c/d",
     ]  # fmt: skip
     assert {node.path: node.size_bytes for node in model.roots} == {"a": 5, "b": 7}
-    model.toggle_hidden(ChangeKind.REMOVED)
+    model.show_as(is_by_size=False, hidden={ChangeKind.REMOVED}, filter_text="")
     assert "a/old" not in [node.path for node in model.visible()]
 
 
