@@ -5,15 +5,37 @@ Read leniently, as every tool writes something of its own; what is used is check
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, DigestMismatchError, PlatformMismatchError
+from engine.images.oci import (
+    CONFIG_MEDIA_TYPES,
+    CONTAINERD_NAME_ANNOTATION,
+    INDEX_MEDIA_TYPES,
+    LAYER_COMPRESSION,
+    MANIFEST_MEDIA_TYPES,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    REFERENCE_ANNOTATION,
+    Descriptor,
+    Manifest,
+    Platform,
+    chain_ids,
+    choose_manifests,
+    decode_config,
+    decode_docker_manifest,
+    decode_index,
+    decode_layout_marker,
+    decode_manifest,
+    encode_document,
+    is_attestation,
+    platform_rank,
+)
+from engine.store.digests import digest_of, is_digest
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:
@@ -23,70 +45,7 @@ if TYPE_CHECKING:
 
 _DOCUMENT_BYTES = 8 << 20
 _NESTING_LIMIT = 4
-_LAYER_LIMIT = 500  # overlayfs takes no more
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json|\.tar)?$")
-
-_INDEX_TYPES = {
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-}
-_MANIFEST_TYPES = {
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-}
-_CONFIG_TYPES = {
-    "application/vnd.oci.image.config.v1+json",
-    "application/vnd.docker.container.image.v1+json",
-}
-_LAYER_TYPE = re.compile(
-    r"application/vnd\.(?:"
-    r"oci\.image\.layer\.(?:nondistributable\.)?v1\.tar(?:\+gzip|\+zstd)?"
-    r"|docker\.image\.rootfs\.(?:foreign\.)?diff\.tar(?:\.gzip|\.zstd)?)"
-)
-_ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "arm64/v8": "arm64"}
-_ATTESTATION = "vnd.docker.reference.type"
-
-
-class _Platform(msgspec.Struct, frozen=True):
-    architecture: str = ""
-    os: str = ""
-    variant: str | None = None
-
-
-class _Descriptor(msgspec.Struct, frozen=True, rename="camel"):
-    digest: str
-    size: int
-    media_type: str = ""
-    platform: _Platform | None = None
-    annotations: dict[str, str] | None = None
-
-
-class _Index(msgspec.Struct, frozen=True, rename="camel"):
-    manifests: list[_Descriptor] | None = None
-
-
-class _Manifest(msgspec.Struct, frozen=True, rename="camel"):
-    schema_version: int = 2
-    media_type: str = ""
-    config: _Descriptor | None = None
-    layers: list[_Descriptor] | None = None
-
-
-class _DockerImage(msgspec.Struct, frozen=True, rename="pascal"):
-    config: str
-    repo_tags: list[str] | None = None
-    layers: list[str] | None = None
-
-
-class _RootFilesystem(msgspec.Struct, frozen=True):
-    diff_ids: list[str] | None = None
-
-
-class _Config(msgspec.Struct, frozen=True):
-    architecture: str = ""
-    os: str = ""
-    rootfs: _RootFilesystem | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,9 +83,6 @@ class ArchiveImage:
     layers: tuple[ArchiveLayer, ...]
 
 
-_Document = TypeVar("_Document")
-
-
 def read_images(source: ArchiveSource, *, host_architecture: str) -> tuple[ArchiveImage, ...]:
     """Find every image of an archive that this host can run; blocking.
 
@@ -141,14 +97,10 @@ def read_images(source: ArchiveSource, *, host_architecture: str) -> tuple[Archi
     return _Reader(source, host_architecture).read()
 
 
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
 class _Reader:
     def __init__(self, source: ArchiveSource, host_architecture: str) -> None:
         self._source = source
-        self._host_architecture = host_architecture
+        self._host = Platform(os="linux", architecture=host_architecture)
 
     def _error(self, reason: str, *, hint: str = "") -> ArchiveError:
         return ArchiveError(self._source.label, reason, hint=hint)
@@ -190,22 +142,20 @@ class _Reader:
             done += len(piece)
         return b"".join(parts)
 
-    def _decode(self, content: bytes, kind: type[_Document], name: str) -> _Document:
-        try:
-            return msgspec.json.decode(content, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._error(f"{name} is not a valid JSON document: {error}") from None
+    def _path(self, name: str) -> str:
+        """A member as errors name it."""
+        return f"{self._source.label} ({name})"
 
     def _blob_name(self, digest: str) -> str:
-        if not _DIGEST.fullmatch(digest):
+        if not is_digest(digest):
             raise self._error(f"{digest[:80]!r} is not a sha256 digest")
         return f"blobs/sha256/{digest.removeprefix('sha256:')}"
 
-    def _blob(self, descriptor: _Descriptor) -> bytes:
+    def _blob(self, descriptor: Descriptor) -> bytes:
         name = self._blob_name(descriptor.digest)
         content = self._content(name)
         self._check_size(name, descriptor.size, len(content))
-        self._check_digest(name, descriptor.digest, _digest(content))
+        self._check_digest(name, descriptor.digest, digest_of(content))
         return content
 
     def _check_size(self, name: str, expected: int, actual: int) -> None:
@@ -214,9 +164,7 @@ class _Reader:
 
     def _check_digest(self, name: str, expected: str, actual: str) -> None:
         if expected != actual:
-            raise DigestMismatchError(
-                f"{self._source.label} ({name})", expected=expected, actual=actual
-            )
+            raise DigestMismatchError(self._path(name), expected=expected, actual=actual)
 
     # --- one image ----------------------------------------------------------------------------
 
@@ -228,62 +176,52 @@ class _Reader:
         blobs: Sequence[tuple[Member, str]],
     ) -> ArchiveImage:
         """Put an image together; `blobs` has each layer's member and digest, if it has one."""
-        config = self._decode(config_content, _Config, "the image's config")
-        self._check_platform(config.os, config.architecture)
-        diff_ids = (config.rootfs.diff_ids if config.rootfs else None) or []
+        config = decode_config(config_content, self._path("the image's config"))
+        self._check_platform(config.platform)
+        diff_ids = config.diff_ids
         if len(diff_ids) != len(blobs):
             raise self._error(f"its config names {len(diff_ids)} layers, its manifest {len(blobs)}")
-        if len(blobs) > _LAYER_LIMIT:
-            raise self._error(f"it has {len(blobs)} layers; {_LAYER_LIMIT} are possible")
-        layers = []
-        chain = ""
-        for diff_id, (member, digest) in zip(diff_ids, blobs, strict=True):
-            if not _DIGEST.fullmatch(diff_id):
-                raise self._error(f"{diff_id[:80]!r} is not a sha256 digest")
-            # OCI image-spec, config.md, "Layer ChainID".
-            chain = _digest(f"{chain} {diff_id}".encode()) if chain else diff_id
-            layers.append(
-                ArchiveLayer(
-                    member=member,
-                    blob_digest=digest,
-                    diff_id=DiffId(diff_id),
-                    chain_id=ChainId(chain),
-                )
+        layers = [
+            ArchiveLayer(member=member, blob_digest=digest, diff_id=diff_id, chain_id=chain_id)
+            for diff_id, chain_id, (member, digest) in zip(
+                diff_ids, chain_ids(diff_ids), blobs, strict=True
             )
+        ]
         if manifest is None:
             manifest = _make_manifest(config_content, layers)
         return ArchiveImage(
-            image_id=ImageId(_digest(config_content)),
-            manifest_digest=Digest(_digest(manifest)),
+            image_id=ImageId(digest_of(config_content)),
+            manifest_digest=digest_of(manifest),
             names=tuple(dict.fromkeys(names)),
             config=config_content,
             manifest=manifest,
             layers=tuple(layers),
         )
 
-    def _check_platform(self, system: str, architecture: str) -> None:
-        architecture = _ARCHITECTURES.get(architecture, architecture)
-        if (system or "linux") != "linux" or (
-            architecture and architecture != self._host_architecture
+    def _check_platform(self, platform: Platform) -> None:
+        # Very old images do not name an architecture.
+        if platform_rank(platform, self._host) is None and (
+            platform.architecture or platform.os != self._host.os
         ):
-            raise PlatformMismatchError(
-                self._source.label,
-                image_platform=f"{system or 'linux'}/{architecture or 'unknown'}",
-                host_platform=f"linux/{self._host_architecture}",
-            )
+            raise self._platform_error(str(platform))
+
+    def _platform_error(self, platforms: str) -> PlatformMismatchError:
+        return PlatformMismatchError(
+            self._source.label, image_platform=platforms, host_platform=str(self._host)
+        )
 
     # --- Docker -------------------------------------------------------------------------------
 
     def _read_docker(self) -> tuple[ArchiveImage, ...]:
-        items = self._decode(self._content("manifest.json"), list[_DockerImage], "manifest.json")
+        content = self._content("manifest.json")
         images = []
-        for item in items:
+        for item in decode_docker_manifest(content, self._path("manifest.json")):
             config = self._content(item.config)
             named = _HEX_NAME.search(item.config)
             if named:
-                self._check_digest(item.config, f"sha256:{named[1]}", _digest(config))
+                self._check_digest(item.config, f"sha256:{named[1]}", digest_of(config))
             blobs = []
-            for name in item.layers or []:
+            for name in item.layers or ():
                 # Only in blobs/ is the name the digest of what is there, compressed or not.
                 is_blob = name.startswith("blobs/sha256/") and _HEX_NAME.search(name)
                 digest = f"sha256:{name.removeprefix('blobs/sha256/')}" if is_blob else ""
@@ -294,13 +232,15 @@ class _Reader:
     # --- OCI ----------------------------------------------------------------------------------
 
     def _read_oci(self) -> tuple[ArchiveImage, ...]:
-        index = self._decode(self._content("index.json"), _Index, "index.json")
-        groups: dict[tuple[str, ...], list[_Descriptor]] = {}
-        for descriptor in index.manifests or []:
+        if self._source.find("oci-layout") is not None:
+            decode_layout_marker(self._content("oci-layout"), self._path("oci-layout"))
+        index = decode_index(self._content("index.json"), self._path("index.json"))
+        groups: dict[tuple[str, ...], list[Descriptor]] = {}
+        for descriptor in index.manifests or ():
             groups.setdefault(_names_of(descriptor), []).append(descriptor)
         images: dict[str, ArchiveImage] = {}
         for names, descriptors in groups.items():
-            chosen: Sequence[_Descriptor] = self._flatten(descriptors, 0)
+            chosen: Sequence[Descriptor] = self._flatten(descriptors, 0)
             if names or len(chosen) > 1:
                 chosen = self._choose(chosen, is_one=bool(names))
             for descriptor in chosen:
@@ -320,56 +260,42 @@ class _Reader:
                 full.append(f"{stem}:{name}")
         return tuple(full)
 
-    def _flatten(self, descriptors: Sequence[_Descriptor], depth: int) -> list[_Descriptor]:
+    def _flatten(self, descriptors: Sequence[Descriptor], depth: int) -> list[Descriptor]:
         """Manifests, also those in nested indexes; attestations are none."""
         if depth > _NESTING_LIMIT:
             raise self._error("its indexes are nested too deeply")
         found = []
         for descriptor in descriptors:
-            if _ATTESTATION in (descriptor.annotations or {}):
+            if is_attestation(descriptor):
                 continue
-            if descriptor.platform is not None and descriptor.platform.os == "unknown":
-                continue
-            if descriptor.media_type in _INDEX_TYPES:
-                nested = self._decode(self._blob(descriptor), _Index, "a nested index")
-                found += self._flatten(nested.manifests or [], depth + 1)
-            elif descriptor.media_type in _MANIFEST_TYPES or not descriptor.media_type:
+            if descriptor.media_type in INDEX_MEDIA_TYPES:
+                nested = decode_index(self._blob(descriptor), self._path("a nested index"))
+                found += self._flatten(nested.manifests or (), depth + 1)
+            elif descriptor.media_type in MANIFEST_MEDIA_TYPES or not descriptor.media_type:
                 found.append(descriptor)
             else:
                 raise self._error(_type_reason(descriptor.media_type))
         return found
 
-    def _choose(self, descriptors: Sequence[_Descriptor], *, is_one: bool) -> list[_Descriptor]:
+    def _choose(self, descriptors: Sequence[Descriptor], *, is_one: bool) -> list[Descriptor]:
         """Those for this host, the best first; a manifest that names no platform may be."""
-        ranked = []
-        for descriptor in descriptors:
-            rank = _platform_rank(descriptor.platform, self._host_architecture)
-            if rank is not None:
-                ranked.append((rank, descriptor))
-        if not ranked:
-            platforms = sorted({_platform_name(item.platform) for item in descriptors})
-            raise PlatformMismatchError(
-                self._source.label,
-                image_platform=", ".join(platforms) or "no platform",
-                host_platform=f"linux/{self._host_architecture}",
-            )
-        ranked.sort(key=_rank_of)
-        return [descriptor for _, descriptor in ranked][: 1 if is_one else None]
+        fitting = choose_manifests(descriptors, self._host)
+        if not fitting:
+            platforms = sorted({str(item.platform) for item in descriptors if item.platform})
+            raise self._platform_error(", ".join(platforms) or "no platform")
+        return list(fitting[:1] if is_one else fitting)
 
-    def _read_manifest(self, names: tuple[str, ...], descriptor: _Descriptor) -> ArchiveImage:
+    def _read_manifest(self, names: tuple[str, ...], descriptor: Descriptor) -> ArchiveImage:
         content = self._blob(descriptor)
-        manifest = self._decode(content, _Manifest, "its manifest")
-        if manifest.schema_version != 2:
-            raise self._error(_type_reason("manifest.v1"))
-        if manifest.media_type and manifest.media_type not in _MANIFEST_TYPES:
+        manifest = decode_manifest(content, self._path("its manifest"))
+        if manifest.media_type and manifest.media_type not in MANIFEST_MEDIA_TYPES:
             raise self._error(_type_reason(manifest.media_type))
-        if manifest.config is None:
-            raise self._error("its manifest names no config")
-        if manifest.config.media_type not in _CONFIG_TYPES:
+        assert manifest.config is not None  # decode_manifest has looked
+        if manifest.config.media_type not in CONFIG_MEDIA_TYPES:
             raise self._error(_type_reason(manifest.config.media_type))
         blobs = []
-        for layer in manifest.layers or []:
-            if not _LAYER_TYPE.fullmatch(layer.media_type):
+        for layer in manifest.layers or ():
+            if layer.media_type not in LAYER_COMPRESSION:
                 raise self._error(_type_reason(layer.media_type))
             name = self._blob_name(layer.digest)
             member = self._member(name)
@@ -378,65 +304,26 @@ class _Reader:
         return self._image(names, self._blob(manifest.config), content, blobs)
 
 
-def _names_of(descriptor: _Descriptor) -> tuple[str, ...]:
+def _names_of(descriptor: Descriptor) -> tuple[str, ...]:
     annotations = descriptor.annotations or {}
-    whole = annotations.get("io.containerd.image.name")
-    name = whole or annotations.get("org.opencontainers.image.ref.name")
+    name = annotations.get(CONTAINERD_NAME_ANNOTATION) or annotations.get(REFERENCE_ANNOTATION)
     return (name,) if name else ()
 
 
-def _rank_of(item: tuple[int, _Descriptor]) -> int:
-    return item[0]
-
-
-def _platform_rank(platform: _Platform | None, host_architecture: str) -> int | None:
-    """How well a platform fits, 0 best; None not at all.
-
-    amd64/v1 and arm64/v8 run on every processor of their family; what v2 to v4 need is not asked
-    for here, so the lowest is preferred.
-    """
-    if platform is None or not platform.architecture:
-        return 9
-    architecture = _ARCHITECTURES.get(platform.architecture, platform.architecture)
-    if (platform.os or "linux") != "linux" or architecture != host_architecture:
-        return None
-    variant = platform.variant or ""
-    if variant in {"", "v1" if architecture == "amd64" else "v8"}:
-        return 0
-    return int(variant[1:]) if variant[1:].isdigit() else 8
-
-
-def _platform_name(platform: _Platform | None) -> str:
-    if platform is None:
-        return "an unknown platform"
-    parts = (platform.os or "linux", platform.architecture, platform.variant or "")
-    return "/".join(part for part in parts if part)
-
-
 def _type_reason(media_type: str) -> str:
-    if "manifest.v1" in media_type:
-        return "it uses Docker's image format version 1, which nothing writes since 2016"
     return f"it holds something of the type {media_type[:120]!r}, which is no container image"
 
 
 def _make_manifest(config: bytes, layers: Sequence[ArchiveLayer]) -> bytes:
     """A manifest for an archive that has none, as it would be with its layers uncompressed."""
-    return msgspec.json.encode(
-        {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": _digest(config),
-                "size": len(config),
-            },
-            "layers": [
-                {
-                    "mediaType": "application/vnd.oci.image.layer.v1.tar",
-                    "digest": layer.diff_id,
-                    "size": layer.member.size,
-                }
+    return encode_document(
+        Manifest(
+            schema_version=2,
+            media_type=OCI_MANIFEST,
+            config=Descriptor(media_type=OCI_CONFIG, digest=digest_of(config), size=len(config)),
+            layers=tuple(
+                Descriptor(media_type=OCI_LAYER, digest=layer.diff_id, size=layer.member.size)
                 for layer in layers
-            ],
-        }
+            ),
+        )
     )

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.images.oci import (
+    CONTAINERD_NAME_ANNOTATION,
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
     ConfigSection,
     Descriptor,
     HistoryDocument,
@@ -30,11 +35,6 @@ if TYPE_CHECKING:
 
 MADE_AT = 1_767_225_600
 """The time in everything that is made here: making an image twice gives the same image."""
-
-_MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
-_CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
-_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar"
-_INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,7 @@ def write_layout(directory: Path, images: Sequence[MadeImage]) -> None:
     blobs = directory / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     descriptors = tuple(_write_image(blobs, image) for image in images)
-    index = Index(schema_version=2, media_type=_INDEX_TYPE, manifests=descriptors)
+    index = Index(schema_version=2, media_type=OCI_INDEX, manifests=descriptors)
     (directory / "index.json").write_bytes(encode_document(index))
     (directory / "oci-layout").write_bytes(encode_document(LayoutMarker()))
 
@@ -90,14 +90,14 @@ def _write_image(blobs: Path, image: MadeImage) -> Descriptor:
         ),
         history=tuple(history),
     )
-    config = _write_document(blobs, document, _CONFIG_TYPE)
-    manifest = Manifest(schema_version=2, media_type=_MANIFEST_TYPE, config=config, layers=layers)
-    written = _write_document(blobs, manifest, _MANIFEST_TYPE)
+    config = _write_document(blobs, document, OCI_CONFIG)
+    manifest = Manifest(schema_version=2, media_type=OCI_MANIFEST, config=config, layers=layers)
+    written = _write_document(blobs, manifest, OCI_MANIFEST)
     return Descriptor(
         media_type=written.media_type,
         digest=written.digest,
         size=written.size,
-        annotations={"io.containerd.image.name": image.name},
+        annotations={CONTAINERD_NAME_ANNOTATION: image.name},
         platform=Platform(architecture=platform.architecture, os=platform.os),
     )
 
@@ -120,4 +120,4 @@ def _write_layer(blobs: Path, layer: MadeLayer) -> Descriptor:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
     size = unnamed.stat().st_size
     unnamed.rename(blobs / digest)
-    return Descriptor(media_type=_LAYER_TYPE, digest=f"sha256:{digest}", size=size)
+    return Descriptor(media_type=OCI_LAYER, digest=f"sha256:{digest}", size=size)

@@ -39,6 +39,7 @@ _DOCKER_SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 
 INDEX_MEDIA_TYPES = frozenset({OCI_INDEX, DOCKER_INDEX})
 MANIFEST_MEDIA_TYPES = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+CONFIG_MEDIA_TYPES = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 LAYER_COMPRESSION = {
     # media type: compression as the name has it; a reader still looks at the first bytes.
     OCI_LAYER: "none",
@@ -303,6 +304,7 @@ _LATEST_SECONDS = 253_370_764_800  # the year 9999
 _ARCHITECTURES = {
     # uname: GOARCH
     "x86_64": "amd64",
+    "x86-64": "amd64",
     "amd64": "amd64",
     "aarch64": "arm64",
     "arm64": "arm64",
@@ -314,6 +316,8 @@ _ARCHITECTURES = {
     "armv7l": "arm",
     "armv6l": "arm",
 }
+_UNSAID_RANK = 1000
+_VARIANT_NUMBERS = tuple(str(number) for number in range(10))
 _COMPATIBLE = {
     # Host: what it runs, best first, as (architecture, variant); an empty variant is the base.
     "amd64": (("amd64", ""), ("amd64", "v1")),
@@ -330,28 +334,41 @@ def host_platform() -> Platform:
 def platform_rank(image: Platform, on: Platform) -> int | None:
     """How well a platform fits a host: 0 is best, None does not run there.
 
-    An amd64 image for v2 or v3 is taken when nothing plainer is there: whether the processor
-    has what it needs shows when it runs, as with Docker.
+    An amd64 image for v2 or v3 is taken when nothing plainer is there, the lowest first: whether
+    the processor has what it needs shows when it runs, as with Docker.
     """
-    if (image.os or "linux") != on.os or image.architecture != on.architecture:
+    # Some builders wrote `x86_64`, others `arm64/v8`.
+    architecture = image.architecture.partition("/")[0]
+    architecture = _ARCHITECTURES.get(architecture, architecture)
+    if (image.os or "linux") != on.os or architecture != on.architecture:
         return None
     known = _COMPATIBLE.get(on.architecture, ((on.architecture, ""),))
-    pair = (image.architecture, image.variant)
-    return known.index(pair) if pair in known else len(known)
+    pair = (architecture, image.variant)
+    if pair in known:
+        return known.index(pair)
+    number = image.variant.removeprefix("v")
+    return len(known) + (int(number) if number in _VARIANT_NUMBERS else len(_VARIANT_NUMBERS))
 
 
-def choose_manifests(index: Index, on: Platform) -> tuple[Descriptor, ...]:
-    """What an index has for a host, best first; attestations are left out.
+def is_attestation(descriptor: Descriptor) -> bool:
+    """Whether a manifest is about another one, as BuildKit writes them, and no image."""
+    return _ATTESTATION_ANNOTATION in (descriptor.annotations or {}) or (
+        descriptor.platform is not None and descriptor.platform.os == "unknown"
+    )
 
-    Descriptors without a platform (an index that only lists images, nested indexes) come last,
-    in their order: whoever follows them checks the config.
+
+def choose_manifests(descriptors: Iterable[Descriptor], on: Platform) -> tuple[Descriptor, ...]:
+    """Those of some manifests that are for a host, best first; attestations are left out.
+
+    Descriptors without a platform come last, in their order: whoever follows them checks the
+    config.
     """
     ranked: list[tuple[int, Descriptor]] = []
-    for descriptor in index.manifests or ():
-        if _ATTESTATION_ANNOTATION in (descriptor.annotations or {}):
+    for descriptor in descriptors:
+        if is_attestation(descriptor):
             continue
         if descriptor.platform is None or not descriptor.platform.architecture:
-            ranked.append((1000, descriptor))
+            ranked.append((_UNSAID_RANK, descriptor))
             continue
         rank = platform_rank(descriptor.platform, on)
         if rank is not None:
@@ -382,10 +399,8 @@ def _decode(content: bytes, shape: type[_Document], path: str, maximum_bytes: in
         raise ArchiveError(path, f"the document is larger than {maximum_bytes} bytes")
     try:
         return msgspec.json.decode(content, type=shape)
-    except msgspec.ValidationError as error:
-        raise ArchiveError(path, f"unexpected content: {error}") from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise ArchiveError(path, f"not valid JSON: {error}") from error
+        raise ArchiveError(path, f"not a valid JSON document: {error}") from error
 
 
 def _check_digest(digest: str, path: str) -> None:

@@ -9,7 +9,6 @@ from engine.images.oci import (
     ConfigSection,
     Descriptor,
     ImageDocument,
-    Index,
     Platform,
     RootFsDocument,
     chain_ids,
@@ -150,9 +149,14 @@ def test_the_best_manifest_for_the_host_comes_first_and_attestations_not_at_all(
     windows = descriptor("d", Platform(os="windows", architecture="arm64"))
     unsaid = descriptor("e")
     proof = descriptor("f", annotations={"vnd.docker.reference.type": "attestation-manifest"})
-    index = Index(manifests=(unsaid, newer, other, windows, proof, exact))
-    assert choose_manifests(index, HOST) == (exact, newer, unsaid)
+    listed = (unsaid, newer, other, windows, proof, exact)
+    assert choose_manifests(listed, HOST) == (exact, newer, unsaid)
     assert platform_rank(other.platform, HOST) is None
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "aarch64", "arm64/v8"])
+def test_an_architecture_is_known_by_each_of_its_names(architecture):
+    assert platform_rank(Platform(architecture=architecture), HOST) is not None
 
 
 @pytest.mark.parametrize(
