@@ -100,22 +100,25 @@ def monitor_lock(config: EngineConfig, container_id: str) -> Iterator[bool]:
 def open_monitor_lock(config: EngineConfig, container_id: str) -> LockFile:
     """The lock that a monitor holds for as long as it lives; not yet taken."""
     directory = config.container_run_directory(container_id)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return LockFile(directory / LOCK_FILE, what="the container's monitor")
+    return LockFile(
+        directory / LOCK_FILE, what="the container's monitor", is_removed_with_directory=True
+    )
 
 
 def operation_lock(config: EngineConfig, container_id: str, name: str) -> LockFile:
     """The lock of those who start, rename or remove a container; not yet taken."""
     directory = config.container_run_directory(container_id)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return LockFile(directory / OPERATION_LOCK_FILE, what=f"An operation on container {name}")
+    return LockFile(
+        directory / OPERATION_LOCK_FILE,
+        what=f"An operation on container {name}",
+        is_removed_with_directory=True,
+    )
 
 
 def hold_lock(config: EngineConfig, container_id: str) -> LockFile:
     """The lock of those who still need a container that has ended; not yet taken."""
     directory = config.container_run_directory(container_id)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return LockFile(directory / HOLD_LOCK_FILE)
+    return LockFile(directory / HOLD_LOCK_FILE, is_removed_with_directory=True)
 
 
 def remove_run_directory(directory: Path) -> None:

@@ -34,14 +34,19 @@ class LockFile:
     Not for several threads at once; every holder makes its own LockFile.
     """
 
-    def __init__(self, path: Path, *, what: str = "") -> None:
+    def __init__(
+        self, path: Path, *, what: str = "", is_removed_with_directory: bool = False
+    ) -> None:
         """Name a lock; touches nothing.
 
         Args:
             path: The file. Its directory must exist when the lock is taken.
             what: What the lock stands for, for OperationInProgressError: `Loading images`.
+            is_removed_with_directory: Whoever holds the lock may remove the whole directory. It
+                is made again by who takes the lock then, on a file that is there.
         """
         self._path = path
+        self._is_removed_with_directory = is_removed_with_directory
         self._what = what or f"Work under {path.name}"
         self._descriptor = -1
 
@@ -63,16 +68,17 @@ class LockFile:
         Raises:
             StoreError: The file cannot be opened.
         """
-        descriptor = self._open()
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(_lock_type(is_shared=is_shared)))
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
-            raise SyscallError("fcntl", error.errno or errno.EIO, str(self._path)) from error
-        self._descriptor = descriptor
-        return True
+        while True:
+            descriptor = self._open()
+            try:
+                fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(_lock_type(is_shared=is_shared)))
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    return False
+                raise SyscallError("fcntl", error.errno or errno.EIO, str(self._path)) from error
+            if self._keep(descriptor):
+                return True
 
     def acquire_now(self, *, is_shared: bool = False) -> None:
         """Take the lock or fail; does not wait.
@@ -90,18 +96,18 @@ class LockFile:
             StoreError: The file cannot be opened.
             SyscallError: The kernel refused to wait, as it does at a deadlock.
         """
-        if self.try_acquire(is_shared=is_shared):
-            return
-        wait = _LockWait(self._open(), is_shared=is_shared)
-        try:
-            await wait.done.wait()
-        except BaseException:
-            wait.abandon()
-            raise
-        if wait.error is not None:
-            wait.abandon()
-            raise SyscallError("fcntl", wait.error.errno or errno.EIO, str(self._path))
-        self._descriptor = wait.descriptor
+        while not self.try_acquire(is_shared=is_shared):
+            wait = _LockWait(self._open(), is_shared=is_shared)
+            try:
+                await wait.done.wait()
+            except BaseException:
+                wait.abandon()
+                raise
+            if wait.error is not None:
+                wait.abandon()
+                raise SyscallError("fcntl", wait.error.errno or errno.EIO, str(self._path))
+            if self._keep(wait.descriptor):
+                return
 
     def release(self) -> None:
         """Give the lock back; without effect when it is not held."""
@@ -121,12 +127,41 @@ class LockFile:
     ) -> None:
         self.release()
 
+    def _keep(self, descriptor: int) -> bool:
+        """Take a locked descriptor over; close it if its file was removed before it was locked."""
+        if self._is_removed_with_directory:
+            try:
+                is_in_place = os.path.samestat(os.stat(self._path), os.fstat(descriptor))
+            except FileNotFoundError:
+                is_in_place = False
+            if not is_in_place:
+                os.close(descriptor)
+                return False
+        self._descriptor = descriptor
+        return True
+
+    def _make_directory(self) -> None:
+        directory = self._path.parent
+        os.makedirs(directory.parent, mode=0o700, exist_ok=True)
+        try:
+            os.mkdir(directory, 0o700)
+        except FileExistsError:
+            # Somebody else was faster; anything but a directory in its place stays in the way.
+            if directory.is_symlink():
+                raise
+
     def _open(self) -> int:
         if self._descriptor >= 0:
             raise RuntimeError(f"lock {self._path} is already held by this object")
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            return os.open(self._path, flags, 0o600)
+            while True:
+                try:
+                    return os.open(self._path, flags, 0o600)
+                except FileNotFoundError:
+                    if not self._is_removed_with_directory:
+                        raise
+                    self._make_directory()
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise NoSpaceError(str(self._path)) from error

@@ -64,3 +64,25 @@ def test_a_link_in_place_of_a_lock_is_not_followed(tmp_path):
     with pytest.raises(StoreError):
         LockFile(tmp_path / "lock").try_acquire()
     assert not (tmp_path / "elsewhere").exists()
+
+
+async def test_a_lock_that_came_after_its_file_was_removed_is_taken_on_a_new_file(tmp_path):
+    path = tmp_path / "run" / "web" / "lock"
+    holder, waiter = (LockFile(path, is_removed_with_directory=True) for _ in range(2))
+    assert holder.try_acquire()
+    waiting = asyncio.create_task(waiter.acquire())
+    await asyncio.sleep(0)
+    path.unlink()
+    path.parent.rmdir()
+    holder.release()
+    await waiting
+    assert waiter.has_lock
+    assert is_locked(path)
+    waiter.release()
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    for path in (tmp_path / "run" / "lock", tmp_path / "run" / "web" / "lock"):
+        with pytest.raises(StoreError, match="cannot open lock"):
+            LockFile(path, is_removed_with_directory=True).try_acquire()
