@@ -1,7 +1,8 @@
 """Writing to a terminal or a pipe: tables, messages, raw bytes.
 
-Text from images and containers is made printable when it goes to a terminal, and passed on as it
-is otherwise. Tables are plain: no colour, so there is nothing for NO_COLOR to switch off.
+Text from images and containers is made printable in tables and messages, and when it goes to a
+terminal; otherwise it is passed on as it is. Tables are plain: no colour, so there is nothing for
+NO_COLOR to switch off.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write columns, three blanks apart, as wide as their widest cell."""
-    table = [tuple(heads), *(tuple(map(_one_line, row)) for row in rows)]
+    # A pipe ends on a terminal as well: of a pager, of `watch`, at the other end of ssh.
+    table = [tuple(heads), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(_cells(row[column]) for row in table) for column in range(len(heads))]
     lines: list[str] = []
     for row in table:
@@ -71,11 +73,6 @@ def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         ]
         lines.append("   ".join(padded).rstrip())
     write_all(1, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
-
-
-def _one_line(text: str) -> str:
-    # A line break in a name must not make a second row, in a pipe as little as on a terminal.
-    return printable(text) if sys.stdout.isatty() else text.replace("\n", " ").replace("\r", " ")
 
 
 def _cells(text: str) -> int:
