@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,9 @@ def main(words: list[str]) -> int:
                 continue
         together.figures += result.figures
         together.skipped += [f"{name}: {reason}" for reason in result.skipped]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    host = f"{os.cpu_count()} processors, Linux {os.uname().release}, load average {load}"
+    print(f"measured on: {host}", file=sys.stderr)
     if is_json:
         print(json.dumps([figure.as_record() for figure in together.figures], indent=2))
     else:
