@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from engine.errors import NoSpaceError, StoreError
 from engine.store.durability import make_directory
 from engine.store.migrations import SCHEMA_VERSION, migrate, schema_version
+from engine.store.reserve import give_up_reserve, is_full, keep_reserve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -111,7 +112,21 @@ class Database:
             return result
 
     def _connect(self) -> None:
-        make_directory(self._path.parent)
+        directory = self._path.parent
+        make_directory(directory)
+        try:
+            self._open()
+        except StoreError:
+            if not is_full(directory):
+                raise
+            self._disconnect()
+            # Whoever comes to make room must get in.
+            if not give_up_reserve(directory):
+                raise NoSpaceError(str(self._path)) from None
+            self._open()
+        keep_reserve(directory)
+
+    def _open(self) -> None:
         with _errors_translated(self._path):
             connection = sqlite3.connect(
                 self._path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None
