@@ -1,4 +1,7 @@
-"""The processes of a running container, as the host sees them. All of it blocks."""
+"""The processes of a running container, as the host sees them. All of it blocks.
+
+psutil is loaded when it is used: most commands never ask for processes.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import psutil
-
 from engine.types import ProcessInfo
 
 if TYPE_CHECKING:
+    import psutil
+
     from engine.runtime.spec import StateRecord
 
 _LONGEST_COMMAND = 4096
@@ -41,7 +44,8 @@ def _by_namespace(first: int) -> tuple[int, ...]:
     wanted = _pid_namespace(first)
     if not wanted:
         return ()
-    return tuple(pid for pid in psutil.pids() if _pid_namespace(pid) == wanted)
+    names = (name for name in os.listdir("/proc") if name.isdigit())
+    return tuple(sorted(int(name) for name in names if _pid_namespace(int(name)) == wanted))
 
 
 def _pid_namespace(process_id: int) -> str:
@@ -53,6 +57,8 @@ def _pid_namespace(process_id: int) -> str:
 
 def list_container_processes(state: StateRecord) -> tuple[ProcessInfo, ...]:
     """One record for each process; those that end meanwhile are left out."""
+    import psutil
+
     now = time.time()
     found = []
     for process_id in container_process_ids(state):
@@ -63,6 +69,8 @@ def list_container_processes(state: StateRecord) -> tuple[ProcessInfo, ...]:
 
 def total_processes(state: StateRecord) -> ProcessTotals:
     """Add up what the processes use: for hosts where control groups do not tell."""
+    import psutil
+
     cpu_seconds, resident_bytes, count = 0.0, 0, 0
     for process_id in container_process_ids(state):
         with contextlib.suppress(psutil.Error, OSError):
