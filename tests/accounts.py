@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from engine.api import EngineApi
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -115,3 +117,8 @@ def _runnable_python(name: str) -> tuple[str, str]:
 def current_user_is_root() -> bool:
     """Whether this run may do everything."""
     return os.geteuid() == 0
+
+
+def can_pause(engine: EngineApi) -> bool:
+    """Whether the host lets this user freeze processes; an ordinary user needs a group."""
+    return all(feature.is_available for feature in engine.host.features if feature.name == "pause")

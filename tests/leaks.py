@@ -42,7 +42,7 @@ def look(*, places: tuple[str, ...], is_deep: bool) -> Traces:
         is_deep: Look also for groups, and for processes that are no longer our descendants.
     """
     return Traces(
-        mounts=frozenset(_mounts()),
+        mounts=frozenset(_mounts(places)),
         cgroups=frozenset(_cgroups() if is_deep else ()),
         links=frozenset(name for _index, name in socket.if_nameindex()),
         processes=frozenset(_processes(places, is_deep=is_deep)),
@@ -76,9 +76,15 @@ def _reap_adopted() -> None:
         return
 
 
-def _mounts() -> Iterator[str]:
+_OTHERS_MOUNTS = ("/home/", "/media/", "/mnt/", "/run/", "/snap/", "/tmp/", "/var/")
+"""Where people and other programs mount while tests run."""
+
+
+def _mounts(places: tuple[str, ...]) -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         fields = line.split(" ")
+        if fields[4].startswith(_OTHERS_MOUNTS) and not fields[4].startswith(places):
+            continue
         yield f"{fields[4]} ({line.partition(' - ')[2]})"
 
 

@@ -14,6 +14,7 @@ from engine.errors import (
     NameInUseError,
 )
 from engine.types import ContainerRequest, ContainerStatus, ResourceLimits
+from tests.accounts import can_pause
 
 IMAGE = "starter:latest"
 # The first process of a pid namespace ignores signals that it does not handle.
@@ -34,11 +35,6 @@ def request(image, **fields):
 
 async def status(engine, reference="web"):
     return (await engine.inspect_container(reference)).summary.status
-
-
-def can_pause(engine):
-    """Whether the host lets this user freeze processes."""
-    return all(feature.is_available for feature in engine.host.features if feature.name == "pause")
 
 
 def skip_unless_it_can_pause(engine):

@@ -15,6 +15,7 @@ from engine.config import EngineConfig
 from engine.containers.states import read_container_state
 from engine.errors import ContainerNotFoundError
 from engine.types import ContainerRequest, ContainerStatus
+from tests.accounts import can_pause
 
 IMAGE = "starter:latest"
 COUNTS = "n=0; trap 'exit 3' TERM; while :; do n=$((n+1)); echo $n; sleep 0.02; done"
@@ -185,11 +186,10 @@ async def test_killing_the_application_loses_nothing(config):
 
 async def test_two_engines_see_each_other_s_changes(config):
     async with opened(config) as one, Engine.open(config) as two:
-        can_pause = all(part.is_available for part in one.host.features if part.name == "pause")
         with two.subscribe() as events:
             container_id = await start(one)
             await event_of(events, "start", container_id)
-            if can_pause:
+            if can_pause(one):
                 await one.pause_container("web")
                 await event_of(events, "pause", container_id)
                 assert (await summary_of(two)).status is ContainerStatus.PAUSED
