@@ -38,38 +38,43 @@ class MonitorWatch:
                 # A store that cannot be written now is tried again by whoever looks next.
                 with contextlib.suppress(EngineError):
                     await current_state(self._services, record)
-                # Meanwhile it may have been started again.
-                await self.follow(container_id)
+                # Meanwhile it may have been started again. One that cannot be watched is let be:
+                # whoever looks at the container next notices its end.
+                await self.follow(container_id, is_retry=True)
 
     async def follow_all(self) -> None:
         """Watch the monitor of every container that runs now."""
         for record in await self._services.table.list():
             await self.follow(record.container_id)
 
-    async def follow(self, container_id: str) -> None:
-        """Watch the monitor of a container, if it runs."""
+    async def follow(self, container_id: str, *, is_retry: bool = False) -> None:
+        """Watch the monitor of a container, if it runs.
+
+        One that cannot be watched is looked at again once: it may just have ended.
+        """
         if self._is_closed or container_id in self._pidfds:
             return
         state, is_lost = await self._services.in_thread(
             read_watched_state, self._services.config, container_id
         )
         is_live = status_of(state) in LIVE_STATUSES and not is_lost
-        if is_live and container_id not in self._pidfds:
-            self._open(container_id, state)
+        if not is_live or container_id in self._pidfds or self._is_closed:
+            return
+        if not self._open(container_id, state) and not is_retry:
+            self._ended.put_nowait(container_id)
 
-    def _open(self, container_id: str, state: StateRecord) -> None:
+    def _open(self, container_id: str, state: StateRecord) -> bool:
         try:
             pidfd = os.pidfd_open(state.monitor_process_id)
         except OSError:
-            self._ended.put_nowait(container_id)
-            return
+            return False
         # Asked after the descriptor was opened: from here on it is the same process.
-        if self._is_closed or start_ticks(state.monitor_process_id) != state.monitor_start_ticks:
+        if start_ticks(state.monitor_process_id) != state.monitor_start_ticks:
             os.close(pidfd)
-            self._ended.put_nowait(container_id)
-            return
+            return False
         self._pidfds[container_id] = pidfd
         asyncio.get_running_loop().add_reader(pidfd, self._note_end, container_id)
+        return True
 
     def _note_end(self, container_id: str) -> None:
         self._close_one(container_id)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,7 @@ from engine.errors import (
     SyscallError,
 )
 from engine.host import user_namespace_remedy
+from engine.operations import carry_through
 from engine.runtime.id_mapping import IdMapping, map_ids
 from engine.runtime.protocol import (
     HEADER_BYTES,
@@ -148,7 +150,17 @@ class Supervisor:
             ) from None
         finally:
             os.close(executable)
-        self._pidfd = os.pidfd_open(self._process_id)
+        try:
+            self._pidfd = os.pidfd_open(self._process_id)
+        except OSError as error:
+            # Nobody could wait for it: it must not stay.
+            os.kill(self._process_id, signal.SIGKILL)
+            os.waitpid(self._process_id, 0)
+            self._process_id = 0
+            raise LauncherError(
+                f"cannot watch the launcher: {error.strerror}",
+                hint="Raise the limit on open files (ulimit -n)",
+            ) from None
 
     async def _map_ids(self, channel: socket.socket, mapping: IdMapping) -> None:
         channel.setblocking(False)
@@ -270,8 +282,9 @@ class Supervisor:
                 f"the worker for {job} was killed", hint="Try again; memory may be short"
             ) from None
         except asyncio.CancelledError:
-            writer.write_eof()
-            await asyncio.shield(reader.read())
+            with contextlib.suppress(OSError):
+                writer.write_eof()
+                await carry_through(reader.read())
             raise
         finally:
             writer.close()

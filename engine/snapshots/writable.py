@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.operations import carry_through
 from engine.snapshots.base import UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
 from engine.snapshots.index import INDEX_NAME
 from engine.snapshots.jobs import (
@@ -52,12 +53,7 @@ async def remove_tree(runner: JobRunner, path: Path) -> None:
         return
     async with open_directory(path.parent) as parent:
         name = os.fsencode(path.name)
-        job = asyncio.ensure_future(runner.run_job("remove-tree", name, descriptors=(parent,)))
-        try:
-            await asyncio.shield(job)
-        except asyncio.CancelledError:
-            await asyncio.wait((job,))
-            raise
+        await carry_through(runner.run_job("remove-tree", name, descriptors=(parent,)))
 
 
 class _WritableLayers:

@@ -1,0 +1,39 @@
+import asyncio
+
+from engine.containers.watch import MonitorWatch
+from engine.runtime.spec import StateRecord
+
+
+class Services:
+    """Says of every container that it runs under a monitor that no process id of ours names."""
+
+    config = None
+
+    def __init__(self):
+        self.looks = 0
+
+    async def in_thread(self, _function, *_arguments):
+        self.looks += 1
+        await asyncio.sleep(0)
+        return StateRecord(status="running", monitor_process_id=1, monitor_start_ticks=1), False
+
+    @property
+    def table(self):
+        return self
+
+    async def get(self, container_id):
+        return type("Record", (), {"container_id": container_id, "name": "web"})()
+
+
+async def test_a_monitor_that_cannot_be_watched_is_looked_at_again_and_then_let_be():
+    services = Services()
+    watch = MonitorWatch(services)
+    running = asyncio.create_task(watch.run())
+    await watch.follow("a" * 64)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    # Once to follow, once for its state, once more to follow; then nobody is busy with it.
+    assert services.looks == 3
+    running.cancel()
+    await asyncio.wait((running,))
+    watch.close()
