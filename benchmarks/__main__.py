@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ def main(words: list[str]) -> int:
         print(f"Error: unknown row: {unknown[0]}", file=sys.stderr)
         print(f"hint: rows are {', '.join(ROWS)}", file=sys.stderr)
         return 2
+    # What was begun is taken away also when `timeout` or a person ends it.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     together = Result()
     for name in chosen:
         print(f"{name}: {(ROWS[name].__doc__ or '').strip()}", file=sys.stderr)
