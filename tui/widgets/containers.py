@@ -74,7 +74,8 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
     def row_cells(self, row: ContainerSummary, width: int) -> list[Cell]:
         """Draw sign, name, state, processor and memory."""
         style = formatting.status_style(row.status, row.exit_code)
-        figures_width = 8 + 8 if width >= 36 else 0
+        # Names come first: memory, then processor, give way to them.
+        figures_width = 8 + 8 if width >= 47 else 8 if width >= 36 else 0
         state_width = 15 if width < 60 else 20
         image_width = 22 if width >= 84 else 0
         name_width = max(6, width - 2 - state_width - 1 - figures_width - image_width)
@@ -92,5 +93,6 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         if figures_width:
             processor, memory = self._figures.get(row.container_id, ("", ""))
             cells.append(Cell(fit(processor if is_alive else "", 8, is_right_aligned=True)))
-            cells.append(Cell(fit(memory if is_alive else "", 8, is_right_aligned=True)))
+            if figures_width > 8:
+                cells.append(Cell(fit(memory if is_alive else "", 8, is_right_aligned=True)))
         return cells

@@ -124,14 +124,14 @@ class LogView(LineView, inherit_bindings=False):
 
     def _extend(self, lines: Iterable[BufferedLine]) -> None:
         prefix = _TIMESTAMP_CELLS if self.has_timestamps else 0
-        width = max(8, self.size.width - prefix)
+        width = max(8, self.size.width - 1 - prefix)  # the scrollbar may come and take one
         row = self._starts[-1]
         for line in self._passes(lines):
             self._shown.append(line)
             row += self._height(line, width) if self.is_wrapped else 1
             self._starts.append(row)
             self._widest = max(self._widest, line.width + prefix)
-        columns = self.size.width if self.is_wrapped else max(self.size.width, self._widest)
+        columns = self.size.width if self.is_wrapped else max(self.size.width, self._widest + 1)
         size = Size(columns, row)
         if size != self.virtual_size:
             self.virtual_size = size
@@ -241,12 +241,12 @@ class LogView(LineView, inherit_bindings=False):
         """Draw one visible row."""
         if not self._shown:
             return self.render_empty(y)
-        width = self.size.width
+        width = self.row_width
         row = y + self.scroll_offset.y
         index = bisect_right(self._starts, row) - 1
         if row < 0 or index >= len(self._shown):
             return Strip.blank(width, self.base_style())
-        strips = self._line_strips(self._shown[index], width)
+        strips = self._line_strips(self._shown[index], self.size.width - 1)
         part = row - self._starts[index]
         if part >= len(strips):
             return Strip.blank(width, self.base_style())

@@ -90,6 +90,11 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
         """Foreground and background of the widget."""
         return self.rich_style
 
+    @property
+    def row_width(self) -> int:
+        """Cells that a row has: the scrollbar, when there is one, takes from `size`."""
+        return self.scrollable_content_region.width
+
     def render_empty(self, y: int) -> Strip:
         """Draw one line of the text that stands here when there are no rows."""
         width, height = self.size
@@ -291,7 +296,7 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         if not self._rows:
             return self.render_empty(y)
         index = y + self.scroll_offset.y
-        width = self.size.width
+        width = self.row_width
         if index >= len(self._rows):
             return Strip.blank(width, self.base_style())
         row = self._rows[index]
