@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
         print(f"hint: rows are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     # What was begun is taken away also when `timeout` or a person ends it.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     together = Result()
     for name in chosen:
         print(f"{name}: {(ROWS[name].__doc__ or '').strip()}", file=sys.stderr)
