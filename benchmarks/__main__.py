@@ -36,7 +36,7 @@ def main(words: list[str]) -> int:
         print(f"hint: rows are {', '.join(ROWS)}", file=sys.stderr)
         return 2
     # What was begun is taken away also when `timeout` or a person ends it.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _end_in_order)
     together = Result()
     for name in chosen:
         print(f"{name}: {(ROWS[name].__doc__ or '').strip()}", file=sys.stderr)
@@ -58,6 +58,12 @@ def main(words: list[str]) -> int:
     for reason in together.skipped:
         print(f"not measured: {reason}", file=sys.stderr)
     return 0
+
+
+def _end_in_order(_number: int, _frame: object) -> None:
+    """Cancel the row; once, as `timeout` signals both the process and its group."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.raise_signal(signal.SIGINT)
 
 
 async def _row(name: str, place: Place) -> Result:
