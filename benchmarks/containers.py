@@ -27,8 +27,12 @@ async def small_engine(place: Place) -> AsyncIterator[EngineApi]:
         try:
             yield engine
         finally:
-            for summary in await engine.list_containers():
-                await engine.remove_container(summary.container_id, is_forced=True)
+            await carry_through(_remove_all(engine))
+
+
+async def _remove_all(engine: EngineApi) -> None:
+    for summary in await engine.list_containers():
+        await engine.remove_container(summary.container_id, is_forced=True)
 
 
 def _timed(
