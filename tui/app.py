@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 from collections import deque
 from typing import TYPE_CHECKING, ClassVar
 
@@ -61,6 +62,9 @@ def _command_provider() -> type[Provider]:
     from tui.commands import CommandProvider
 
     return CommandProvider
+
+
+_TERMINAL_CHECK_SECONDS = 5.0
 
 
 class LamellaApp(App[None], inherit_bindings=False):
@@ -171,8 +175,17 @@ class LamellaApp(App[None], inherit_bindings=False):
     def on_mount(self) -> None:
         """Open the engine behind the first paint."""
         self.call_after_refresh(self.bridge.start)
+        if not self.is_headless:
+            self.set_interval(_TERMINAL_CHECK_SECONDS, self._end_without_terminal)
         for problem in self.settings.problems:
             self.notify(clean(problem), title="Settings", severity="warning", markup=False)
+
+    def _end_without_terminal(self) -> None:
+        """Quit when the terminal has gone without a hang-up signal (su -c, setsid)."""
+        watch = select.poll()
+        watch.register(0, 0)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in watch.poll(0)):
+            self.exit()
 
     async def on_unmount(self) -> None:
         """Close the engine; containers run on."""

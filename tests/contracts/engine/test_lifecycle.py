@@ -77,7 +77,8 @@ async def test_start_pause_unpause_stop_and_remove(any_engine, image):
             await any_engine.unpause_container("web")
         assert await status(any_engine) is ContainerStatus.RUNNING
         ended = await any_engine.stop_container("web")
-        assert ended.exit_code in {0, 143}
+        # 137: the shell had not set its trap yet, so it was killed after the timeout.
+        assert ended.exit_code in {0, 137, 143}
         summary = (await any_engine.inspect_container("web")).summary
         assert summary.status is ContainerStatus.EXITED
         assert summary.exit_code == ended.exit_code
