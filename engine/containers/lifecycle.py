@@ -8,6 +8,7 @@ once.
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal as signal_numbers
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from engine.errors import (
     EngineError,
     FeatureUnavailableError,
     MonitorLostError,
+    NotFoundError,
 )
 from engine.operations import carry_through
 from engine.runtime.isolation import parse_signal
@@ -64,9 +66,15 @@ async def exclusively(
         ContainerNotFoundError: It was removed meanwhile.
     """
     lock = await services.in_thread(
-        operation_lock, services.config, record.container_id, record.name
+        functools.partial(operation_lock, is_of_record=True),
+        services.config,
+        record.container_id,
+        record.name,
     )
-    await lock.acquire()
+    try:
+        await lock.acquire()
+    except NotFoundError:
+        raise ContainerNotFoundError(record.name) from None
     try:
         fresh = await services.table.get(record.container_id)
         if fresh is None:

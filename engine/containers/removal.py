@@ -29,7 +29,12 @@ from engine.containers.states import (
     status_of,
     write_container_state,
 )
-from engine.errors import ContainerNotFoundError, ContainerStateError, EngineError
+from engine.errors import (
+    ContainerNotFoundError,
+    ContainerStateError,
+    EngineError,
+    NotFoundError,
+)
 from engine.operations import carry_through
 from engine.types import ContainerStatus
 
@@ -150,8 +155,11 @@ async def hold_container(
         ContainerNotFoundError: It was removed meanwhile.
     """
     lock = await services.in_thread(hold_lock, services.config, record.container_id)
-    # Waits for nothing but a removal that is under way.
-    await lock.acquire(is_shared=True)
+    try:
+        # Waits for nothing but a removal that is under way.
+        await lock.acquire(is_shared=True)
+    except NotFoundError:
+        raise ContainerNotFoundError(record.name) from None
     try:
         if await services.table.get(record.container_id) is None:
             await services.in_thread(

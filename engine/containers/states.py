@@ -105,20 +105,34 @@ def open_monitor_lock(config: EngineConfig, container_id: str) -> LockFile:
     )
 
 
-def operation_lock(config: EngineConfig, container_id: str, name: str) -> LockFile:
-    """The lock of those who start, rename or remove a container; not yet taken."""
+def operation_lock(
+    config: EngineConfig, container_id: str, name: str, *, is_of_record: bool = False
+) -> LockFile:
+    """The lock of those who start, rename or remove a container; not yet taken.
+
+    With `is_of_record` taking it raises NotFoundError once the container's directory has gone, so
+    that who waited for a removal leaves no trace of the container.
+    """
     directory = config.container_run_directory(container_id)
     return LockFile(
         directory / OPERATION_LOCK_FILE,
         what=f"An operation on container {name}",
         is_removed_with_directory=True,
+        owner=config.container_directory(container_id) if is_of_record else None,
     )
 
 
 def hold_lock(config: EngineConfig, container_id: str) -> LockFile:
-    """The lock of those who still need a container that has ended; not yet taken."""
-    directory = config.container_run_directory(container_id)
-    return LockFile(directory / HOLD_LOCK_FILE, is_removed_with_directory=True)
+    """The lock of those who still need a container that has ended; not yet taken.
+
+    Taking it raises NotFoundError once the container has gone.
+    """
+    return LockFile(
+        config.container_run_directory(container_id) / HOLD_LOCK_FILE,
+        what=f"Holding container {container_id[:12]}",
+        is_removed_with_directory=True,
+        owner=config.container_directory(container_id),
+    )
 
 
 def remove_run_directory(directory: Path) -> None:

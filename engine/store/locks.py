@@ -14,7 +14,13 @@ import struct
 import threading
 from typing import TYPE_CHECKING, Self
 
-from engine.errors import NoSpaceError, OperationInProgressError, StoreError, SyscallError
+from engine.errors import (
+    NoSpaceError,
+    NotFoundError,
+    OperationInProgressError,
+    StoreError,
+    SyscallError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +41,12 @@ class LockFile:
     """
 
     def __init__(
-        self, path: Path, *, what: str = "", is_removed_with_directory: bool = False
+        self,
+        path: Path,
+        *,
+        what: str = "",
+        is_removed_with_directory: bool = False,
+        owner: Path | None = None,
     ) -> None:
         """Name a lock; touches nothing.
 
@@ -44,9 +55,11 @@ class LockFile:
             what: What the lock stands for, for OperationInProgressError: `Loading images`.
             is_removed_with_directory: Whoever holds the lock may remove the whole directory. It
                 is made again by who takes the lock then, on a file that is there.
+            owner: The directory is made again only while this path exists: what the lock is for.
         """
         self._path = path
         self._is_removed_with_directory = is_removed_with_directory
+        self._owner = owner
         self._what = what or f"Work under {path.name}"
         self._descriptor = -1
 
@@ -93,6 +106,7 @@ class LockFile:
         """Wait for the lock, off the loop; cancelling gives up the wait.
 
         Raises:
+            NotFoundError: The owner has gone.
             StoreError: The file cannot be opened.
             SyscallError: The kernel refused to wait, as it does at a deadlock.
         """
@@ -141,6 +155,8 @@ class LockFile:
         return True
 
     def _make_directory(self) -> None:
+        if self._owner is not None and not self._owner.exists():
+            raise NotFoundError(f"{self._what}: it was removed")
         directory = self._path.parent
         os.makedirs(directory.parent, mode=0o700, exist_ok=True)
         try:
