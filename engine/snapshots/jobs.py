@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from engine.errors import DigestMismatchError
-from engine.linux.files import open_beneath, remove_tree
+from engine.linux.files import open_beneath
+from engine.linux.tree_removal import remove_tree
 from engine.snapshots import removal
 from engine.snapshots.apply import LayerApplier
 from engine.snapshots.index import (

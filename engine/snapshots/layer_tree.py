@@ -8,7 +8,8 @@ import stat
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, UnsafePathError
-from engine.linux.files import open_beneath, remove_tree
+from engine.linux.files import open_beneath
+from engine.linux.tree_removal import remove_tree
 from engine.snapshots.lowers import (
     COPIED_ONLY,
     LowerLayers,

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, NoSpaceError, SyscallError
-from engine.linux.files import remove_tree
+from engine.linux.tree_removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable

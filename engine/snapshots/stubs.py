@@ -10,7 +10,8 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from engine.linux.files import remove_tree, rename_exclusively
+from engine.linux.files import rename_exclusively
+from engine.linux.tree_removal import remove_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

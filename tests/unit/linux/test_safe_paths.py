@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.linux import files
+from engine.linux import files, tree_removal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,7 +97,7 @@ def test_a_tree_without_permissions_is_removed_and_links_are_not_followed(
     (tmp_path / "root/a/b/up").symlink_to(tmp_path)
     os.chmod(tmp_path / "root/a/b", 0)
     os.chmod(tmp_path / "root/a", 0)
-    files.remove_tree(root, b"a")
+    tree_removal.remove_tree(root, b"a")
     assert not (tmp_path / "root/a").exists()
     assert (tmp_path / "outside").exists()
 
@@ -111,7 +111,7 @@ def test_a_very_deep_tree_is_removed(root: int, tmp_path: Path) -> None:
         current = deeper
     os.close(current)
     removed: list[bytes] = []
-    files.remove_tree(root, b"d" * 20, on_removed=removed.append)
+    tree_removal.remove_tree(root, b"d" * 20, on_removed=removed.append)
     assert len(removed) == 1500
     assert sorted(os.listdir(root)) == ["a", "etc"]
 
