@@ -12,7 +12,11 @@ import functools
 import signal as signal_numbers
 from typing import TYPE_CHECKING
 
-from engine.containers.recovery import clean_after_lost_start, recover_container
+from engine.containers.recovery import (
+    clean_after_lost_start,
+    let_monitor_end,
+    recover_container,
+)
 from engine.containers.spec import build_spec
 from engine.containers.state_table import Operation, check
 from engine.containers.states import (
@@ -106,6 +110,7 @@ async def _start_exclusively(
     services: ContainerServices, record: ContainerRecord, operation: Operation
 ) -> None:
     _check(operation, await current_state(services, record), record)
+    await let_monitor_end(services, record)
     spec = await services.in_thread(
         build_spec,
         record,

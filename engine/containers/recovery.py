@@ -89,6 +89,17 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         return ended
 
 
+async def let_monitor_end(services: ContainerServices, record: ContainerRecord) -> None:
+    """Wait until the monitor of a container that has ended has let its lock go.
+
+    It writes the end down first, so who reads state.json may be there before it has gone. For the
+    holder of the operation lock: nobody else starts the container meanwhile.
+    """
+    lock = await services.in_thread(open_monitor_lock, services.config, record.container_id)
+    await lock.acquire()
+    lock.release()
+
+
 async def clean_after_lost_start(services: ContainerServices, record: ContainerRecord) -> None:
     """End what a monitor left that was killed while it started a container.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from engine.containers.lifecycle import current_state, end_now, exclusively
 from engine.containers.recovery import (
     group_paths,
+    let_monitor_end,
     recover_container,
     remove_group,
     remove_leftover_groups,
@@ -69,6 +70,7 @@ async def remove_container(
 
 async def _remove(services: ContainerServices, record: ContainerRecord, state: StateRecord) -> None:
     directory = services.config.container_directory(record.container_id)
+    await let_monitor_end(services, record)
     async with services.staging.claim("remove") as trash:
         doomed = trash / record.container_id
         try:

@@ -165,3 +165,13 @@ async def end_container(config, container_id):
     finally:
         asyncio.get_running_loop().remove_reader(monitor)
         os.close(monitor)
+
+
+async def test_what_has_ended_can_be_started_and_removed_at_once(engine, starter_image):
+    # A monitor writes the end down before it lets its lock go.
+    for _ in range(20):
+        created = await engine.create_container(ContainerRequest(image=IMAGE, command=("true",)))
+        for _ in range(2):
+            await engine.start_container(created.container_id)
+            await engine.wait_container(created.container_id)
+        await engine.remove_container(created.container_id)
