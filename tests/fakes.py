@@ -59,6 +59,7 @@ class FakeEngine(FakeContainers):
             user_namespace="host",
             features=(
                 HostFeature(name="overlay", is_available=True, detail="native"),
+                HostFeature(name="pause", is_available=True, detail="freezes"),
                 HostFeature(
                     name="limits", is_available=False, detail="no delegation", remedy="Use systemd"
                 ),
