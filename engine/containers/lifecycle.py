@@ -8,7 +8,6 @@ once.
 from __future__ import annotations
 
 import contextlib
-import functools
 import signal as signal_numbers
 from typing import TYPE_CHECKING
 
@@ -69,12 +68,7 @@ async def exclusively(
     Raises:
         ContainerNotFoundError: It was removed meanwhile.
     """
-    lock = await services.in_thread(
-        functools.partial(operation_lock, is_of_record=True),
-        services.config,
-        record.container_id,
-        record.name,
-    )
+    lock = operation_lock(services.config, record.container_id, record.name, is_of_record=True)
     try:
         await lock.acquire()
     except NotFoundError:
@@ -109,8 +103,10 @@ async def start_container(services: ContainerServices, record: ContainerRecord) 
 async def _start_exclusively(
     services: ContainerServices, record: ContainerRecord, operation: Operation
 ) -> None:
-    _check(operation, await current_state(services, record), record)
-    await let_monitor_end(services, record)
+    state = await current_state(services, record)
+    _check(operation, state, record)
+    if status_of(state) is ContainerStatus.EXITED:
+        await let_monitor_end(services, record)
     spec = await services.in_thread(
         build_spec,
         record,

@@ -64,6 +64,8 @@ def main() -> NoReturn:
     # Pages that the collector does not touch stay shared with every monitor.
     gc.collect()
     gc.freeze()
+    # A collection in the middle of a start would take its time and touch pages that are shared.
+    gc.disable()
     while (frame := receive_frame(channel)) is not None:
         _serve(channel, frame[0], frame[1], frame[2], options)
     os._exit(0)

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import gc
 import os
 import select
 import signal
@@ -91,6 +92,7 @@ def run_monitor(spec_document: bytes, channel: socket.socket) -> NoReturn:
             # The application may be gone already; the container runs all the same.
             send_frame(channel, FrameKind.RESULT, encode_record(monitor.state))
         channel.close()
+        gc.enable()
         monitor.watch()
     except BaseException as error:  # the last place that could tell of it
         with contextlib.suppress(BaseException):

@@ -7,6 +7,7 @@ loads none of them. The application's end of the channel closing is the cancella
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -63,6 +64,7 @@ def run_worker(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.chdir("/")
         os.umask(0o077)
+        gc.enable()
         frame = receive_frame(channel)
         if frame is None:
             os._exit(1)
