@@ -161,11 +161,15 @@ def sealed_copy(path: str) -> int:
         except OSError:
             # Before Linux 6.3 the flag is unknown and every memfd may be executed.
             copy = os.memfd_create("lamella-launcher", flags)
-        size = os.fstat(source).st_size
-        offset = 0
-        while offset < size:
-            offset += os.sendfile(copy, source, offset, size - offset)
-        fcntl.fcntl(copy, _F_ADD_SEALS, _ALL_SEALS)
+        try:
+            size = os.fstat(source).st_size
+            offset = 0
+            while offset < size:
+                offset += os.sendfile(copy, source, offset, size - offset)
+            fcntl.fcntl(copy, _F_ADD_SEALS, _ALL_SEALS)
+        except BaseException:
+            os.close(copy)
+            raise
     finally:
         os.close(source)
     return copy
