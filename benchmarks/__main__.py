@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--json] [ROW...]`: measure, print a table, leave nothing behind."""
+"""`python -m benchmarks [--json] [--cgroups v1|v2] [ROW...]`: measure, print a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from benchmarks import containers, images, screen
 from benchmarks.measure import Result, table
 from benchmarks.place import PeerMissingError, Place, temporary_place
+from benchmarks.views import VIEWS, enter_view
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,7 +30,15 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
 
 def main(words: list[str]) -> int:
     is_json = "--json" in words
-    chosen = [word for word in words if word != "--json"] or list(ROWS)
+    words = [word for word in words if word != "--json"]
+    if words[:1] == ["--cgroups"]:
+        if words[1:2] and words[1] in VIEWS:
+            enter_view(words[1])
+        else:
+            print(f"Error: --cgroups takes {' or '.join(VIEWS)}", file=sys.stderr)
+            return 2
+        words = words[2:]
+    chosen = words or list(ROWS)
     unknown = [word for word in chosen if word not in ROWS]
     if unknown:
         print(f"Error: unknown row: {unknown[0]}", file=sys.stderr)
@@ -71,4 +80,7 @@ async def _row(name: str, place: Place) -> Result:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except PeerMissingError as error:
+        sys.exit(f"not measured: {error}")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,49 +66,67 @@ async def podman_with_image(place: Place) -> tuple[tuple[str, ...], dict[str, st
     return words, environment
 
 
+def _runtimes(place: Place, result: Result) -> dict[str, Timed]:
+    """crun and runc over a bundle of busybox, with Podman's seccomp profile and without."""
+    sides: dict[str, Timed] = {}
+    for has_seccomp in (True, False):
+        try:
+            bundle = place.bundle("/bin/true", has_seccomp=has_seccomp)
+        except (PeerMissingError, FileNotFoundError) as error:
+            result.skipped.append(f"runtimes: {error}")
+            continue
+        name = f"bench-{os.getpid()}"
+        suffix = "" if has_seccomp else ", no seccomp"
+        for runtime, *options in (("crun",), ("crun", "--cgroup-manager=disabled"), ("runc",)):
+            if shutil.which(runtime):
+                what = " ".join([runtime, *options, "run"]) + suffix
+                sides[what] = _timed(runtime, *options, "run", name, cwd=bundle)
+    return sides
+
+
 async def start(place: Place) -> Result:
     """Start of a container, engine warm: request to exec, and all of it."""
     result = Result()
     async with small_engine(place) as engine:
         request = ContainerRequest(image=IMAGE, command=("true",))
         to_exec: list[float] = []
+        to_answer: list[float] = []
         to_end: list[float] = []
 
         async def ours() -> float:
             whole = Clock()
             created = await engine.create_container(request)
+            begun_ns = time.time_ns()
             clock = Clock()
             await engine.start_container(created.container_id)
-            to_exec.append(clock.seconds)
+            to_answer.append(clock.seconds)
             await engine.wait_container(created.container_id)
             to_end.append(clock.seconds)
+            details = await engine.inspect_container(created.container_id)
+            assert details.summary.started_at is not None
+            to_exec.append(details.summary.started_at - begun_ns / 1e9)
             await engine.remove_container(created.container_id)
             return whole.seconds
 
-        candidates: dict[str, Timed] = {}
-        if shutil.which("runc"):
-            bundle = place.bundle("/bin/true")
-            candidates["runc run"] = _timed("runc", "run", f"bench-{os.getpid()}", cwd=bundle)
-            if shutil.which("crun"):
-                candidates["crun run"] = _timed("crun", "run", f"bench-{os.getpid()}", cwd=bundle)
-                candidates["crun run, no cgroups"] = _timed(
-                    "crun", "--cgroup-manager=disabled", "run", f"bench-{os.getpid()}", cwd=bundle
-                )
+        podman: dict[str, Timed] = {}
         try:
             words, environment = await podman_with_image(place)
-            candidates["podman run"] = _timed(
+            podman["podman run"] = _timed(
                 *words, "run", "--rm", "--network", "none", IMAGE, "true", environment=environment
             )
         except PeerMissingError as error:
             result.skipped.append(f"podman: {error}")
-        peers = await _peers(result, candidates)
+        peers = await _peers(result, {**_runtimes(place, result), **podman})
         samples = await interleave({"lamella": ours, **peers}, rounds=20)
-        # A runtime is given a root filesystem and writes no log; podman does all that we do.
-        runtimes = {name: samples[name] for name in peers if not name.startswith("podman")}
-        others = {name: samples[name] for name in ("lamella", *peers) if name not in runtimes}
+        engines = {name: samples[name] for name in peers if name in podman}
+        runtimes = {name: samples[name] for name in peers if name not in podman}
         result.figures += compare("start: request to exec", {"lamella": to_exec[1:]})
+        result.figures += compare("start: request to answer", {"lamella": to_answer[1:], **engines})
+        # A runtime is given a root filesystem and writes no log; podman does all that we do.
         result.figures += compare("start to ended", {"lamella": to_end[1:], **runtimes})
-        result.figures += compare("create, start, wait, remove", others)
+        result.figures += compare(
+            "create, start, wait, remove", {"lamella": samples["lamella"], **engines}
+        )
     return result
 
 

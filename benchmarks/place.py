@@ -26,6 +26,11 @@ BUSYBOX = Path("/bin/busybox")
 IMAGE = "localhost/bench:latest"
 LINES_IMAGE = "localhost/bench-lines:latest"
 LINES_BYTES = 10_000_000
+_SECCOMP_PROFILE = Path("/usr/share/containers/seccomp.json")
+_SECCOMP_ARCHITECTURES = {
+    "amd64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
+    "arm64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
+}
 _LIMITS = '["nofile=20000:20000", "nproc=1000:1000"]'
 
 
@@ -122,9 +127,18 @@ class Place:
             words += ["--runtime", "runc"]
         return tuple(map(str, words)), {"CONTAINERS_CONF": str(settings)}
 
-    def bundle(self, *command: str) -> Path:
-        """An OCI bundle over busybox for crun and runc, with what our containers have too."""
-        directory = self.top / f"bundle-{hashlib.sha256(repr(command).encode()).hexdigest()[:8]}"
+    def bundle(self, *command: str, has_seccomp: bool) -> Path:
+        """An OCI bundle over busybox for crun and runc, as their own `spec` makes it.
+
+        Args:
+            command: What runs.
+            has_seccomp: Add the profile that Podman gives to every container, as we have ours.
+
+        Raises:
+            PeerMissingError: The profile is not installed.
+        """
+        name = hashlib.sha256(repr((command, has_seccomp)).encode()).hexdigest()[:8]
+        directory = self.top / f"bundle-{name}"
         if not directory.exists():
             binaries = directory / "rootfs" / "bin"
             binaries.mkdir(parents=True)
@@ -136,8 +150,33 @@ class Place:
             subprocess.run(["runc", "spec"], cwd=directory, check=True, capture_output=True)
             config = json.loads((directory / "config.json").read_text())
             config["process"].update(args=list(command), terminal=False, rlimits=[])
+            if has_seccomp:
+                config["linux"]["seccomp"] = _seccomp_of_podman()
             (directory / "config.json").write_text(json.dumps(config))
         return directory
+
+
+def _seccomp_of_podman() -> dict[str, object]:
+    """Podman's profile as it reaches the runtime of a container with default capabilities."""
+    if not _SECCOMP_PROFILE.exists():
+        raise PeerMissingError(f"{_SECCOMP_PROFILE} is not installed")
+    profile = json.loads(_SECCOMP_PROFILE.read_text())
+    architecture = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    rules = []
+    for rule in profile["syscalls"]:
+        included, excluded = rule.get("includes") or {}, rule.get("excludes") or {}
+        if included.get("caps") or architecture in excluded.get("arches", ()):
+            continue
+        if included.get("arches") and architecture not in included["arches"]:
+            continue
+        kept = ("names", "action", "args", "errnoRet")
+        rules.append({key: rule[key] for key in kept if rule.get(key) is not None})
+    return {
+        "defaultAction": profile["defaultAction"],
+        "defaultErrnoRet": profile.get("defaultErrnoRet", 1),
+        "architectures": _SECCOMP_ARCHITECTURES[architecture],
+        "syscalls": rules,
+    }
 
 
 def _busybox_layer(lines: bytes) -> bytes:

@@ -6,8 +6,12 @@ import contextlib
 import os
 import select
 import time
+from typing import TYPE_CHECKING
 
 from engine.errors import SyscallError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _RETRY_MILLISECONDS = 2
 
@@ -23,14 +27,21 @@ def read_text(path: str) -> str:
 
 def write_text(path: str, text: str) -> None:
     """One write(2), as these files want it."""
+    write_lines(path, (text,))
+
+
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """One write(2) a line."""
+    line = ""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            os.write(descriptor, text.encode())
+            for line in lines:
+                os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise SyscallError("write", error.errno or 0, f"{text!r} to {path}") from None
+        raise SyscallError("write", error.errno or 0, f"{line!r} to {path}") from None
 
 
 def read_value(path: str, key: str) -> int:

@@ -10,10 +10,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from engine.cgroups.control_files import open_directory, read_text, write_text
+from engine.cgroups.control_files import open_directory, read_text, write_lines, write_text
 from engine.cgroups.group import Cgroup as Cgroup
 from engine.cgroups.host import SESSION_NAME, CgroupHost, Hierarchy, read_hierarchies
 from engine.errors import SyscallError
+from engine.linux.device_filter import attach_device_filter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -211,21 +212,22 @@ def _limit_cpu(group: Cgroup, quota_microseconds: int) -> bool:
     return True
 
 
+def _device_line(rule: DeviceRule) -> str:
+    major = "*" if rule.major < 0 else rule.major
+    minor = "*" if rule.minor < 0 else rule.minor
+    return f"{rule.kind} {major}:{minor} {rule.access}"
+
+
 def _limit_devices(group: Cgroup, rules: Sequence[DeviceRule]) -> list[str]:
     path = group.path_of("devices")
     if path is not None:
         write_text(f"{path}/devices.deny", "a")
-        for rule in rules:
-            major = "*" if rule.major < 0 else rule.major
-            minor = "*" if rule.minor < 0 else rule.minor
-            write_text(f"{path}/devices.allow", f"{rule.kind} {major}:{minor} {rule.access}")
+        write_lines(f"{path}/devices.allow", [_device_line(rule) for rule in rules])
         return []
     unified = group.unified_path
     # An ordinary user may not load the program, and cannot make device nodes that work either.
     if unified is None or os.geteuid() != 0:
         return []
-    from engine.linux.device_filter import attach_device_filter
-
     descriptor = open_directory(unified)
     try:
         attach_device_filter(descriptor, rules)

@@ -103,12 +103,20 @@ async def start_container(services: ContainerServices, record: ContainerRecord) 
 async def _start_exclusively(
     services: ContainerServices, record: ContainerRecord, operation: Operation
 ) -> None:
-    state = await current_state(services, record)
+    (state, is_lost), spec = await services.in_thread(_look, services, record)
+    if is_lost:
+        state = await current_state(services, record)
     _check(operation, state, record)
     if status_of(state) is ContainerStatus.EXITED:
         await let_monitor_end(services, record)
-    spec = await services.in_thread(
-        build_spec,
+    await carry_through(_start(services, record, spec))
+
+
+def _look(
+    services: ContainerServices, record: ContainerRecord
+) -> tuple[tuple[StateRecord, bool], ContainerSpec]:
+    """All that is to be read before a start, in one go."""
+    spec = build_spec(
         record,
         config=services.config,
         rootfs=services.rootfs.describe(record),
@@ -117,7 +125,7 @@ async def _start_exclusively(
         is_rootless=services.is_rootless,
         has_seccomp=services.has_seccomp,
     )
-    await carry_through(_start(services, record, spec))
+    return read_watched_state(services.config, record.container_id), spec
 
 
 async def _start(services: ContainerServices, record: ContainerRecord, spec: ContainerSpec) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 from typing import TYPE_CHECKING
 
 from engine.containers.network_files import network_file_mounts
@@ -75,7 +76,6 @@ def build_spec(
 
 
 def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
-    program = compile_filter(DEFAULT_CAPABILITIES) if has_seccomp else b""
     return ProcessSpec(
         arguments=record.arguments,
         environment=record.environment,
@@ -84,8 +84,13 @@ def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
         capabilities=tuple(sorted(DEFAULT_CAPABILITIES)),
         has_no_new_privileges=False,
         umask=DEFAULT_UMASK,
-        seccomp_filter=base64.b64encode(program).decode("ascii"),
+        seccomp_filter=_default_filter() if has_seccomp else "",
     )
+
+
+@functools.cache
+def _default_filter() -> str:
+    return base64.b64encode(compile_filter(DEFAULT_CAPABILITIES)).decode("ascii")
 
 
 def _cgroup(record: ContainerRecord, *, mode: str, parent: str) -> CgroupSpec:

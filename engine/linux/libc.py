@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import c_long
+from ctypes import c_long, c_void_p
 
 from engine.errors import FeatureUnavailableError, SyscallError
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
 _syscall.restype = c_long
+# Words as the kernel takes them: with the types told once, no argument needs an object of its own.
+_MOST_ARGUMENTS = 6
+_syscall.argtypes = [c_long] + [c_void_p] * _MOST_ARGUMENTS
+_PADDING = tuple((0,) * (_MOST_ARGUMENTS - count) for count in range(_MOST_ARGUMENTS + 1))
 
 ARCHITECTURE = os.uname().machine
 """The kernel's name of it: `x86_64` or `aarch64`."""
@@ -83,8 +87,7 @@ def syscall(call: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | o
     Raises:
         SyscallError: The call returned -1; `detail` is empty.
     """
-    words = [c_long(word) if isinstance(word, int) else word for word in arguments]
-    result = int(_syscall(c_long(syscall_number(call)), *words))
+    result = int(_syscall(syscall_number(call), *arguments, *_PADDING[len(arguments)]))
     if result == -1:
         raise SyscallError(call, ctypes.get_errno())
     return result

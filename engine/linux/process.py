@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import struct
@@ -152,7 +153,21 @@ def sealed_copy(path: str) -> int:
     """Return a descriptor of a sealed, executable copy of a file in memory.
 
     What runs from it cannot be written through /proc/<pid>/exe (CVE-2019-5736).
+
+    Raises:
+        OSError: It cannot be made; EBUSY after several attempts.
     """
+    for _attempt in range(_SEAL_ATTEMPTS - 1):
+        try:
+            return _sealed_copy(path)
+        except OSError as error:
+            # The kernel refuses to seal while it still moves pages about; it has waited already.
+            if error.errno != errno.EBUSY:
+                raise
+    return _sealed_copy(path)
+
+
+def _sealed_copy(path: str) -> int:
     source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
@@ -175,6 +190,7 @@ def sealed_copy(path: str) -> int:
     return copy
 
 
+_SEAL_ATTEMPTS = 5
 _MFD_EXEC = 0x10
 _F_ADD_SEALS = 1033
 # seal, shrink, grow, write

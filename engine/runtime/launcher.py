@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import select
 import signal
 import socket
 from typing import NoReturn
@@ -17,7 +18,7 @@ from typing import NoReturn
 from engine.errors import EngineError, LauncherError
 from engine.linux.capabilities import set_dumpable
 from engine.linux.process import CLONE_NEWUSER, leave_namespaces
-from engine.runtime.monitor import run_monitor
+from engine.runtime.monitor_process import run_monitor
 from engine.runtime.protocol import (
     FrameKind,
     InitFailure,
@@ -29,10 +30,13 @@ from engine.runtime.protocol import (
     silence_standard_streams,
 )
 from engine.runtime.records import decode_record, learn_record
+from engine.runtime.spare import SpareMonitor
 from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.worker import run_worker
 
 CHANNEL_DESCRIPTOR = 3
+_QUIET_MILLISECONDS = 5
+"""How long nothing is asked for before the next spare monitor is made."""
 
 
 def main() -> NoReturn:
@@ -66,8 +70,7 @@ def main() -> NoReturn:
     gc.freeze()
     # A collection in the middle of a start would take its time and touch pages that are shared.
     gc.disable()
-    while (frame := receive_frame(channel)) is not None:
-        _serve(channel, frame[0], frame[1], frame[2], options)
+    Launcher(channel, options).serve()
     os._exit(0)
 
 
@@ -81,26 +84,73 @@ def _enter_user_namespace(channel: socket.socket) -> None:
     os.setresuid(0, 0, 0)
 
 
-def _serve(
-    channel: socket.socket,
-    kind: FrameKind,
-    payload: bytes,
-    descriptors: list[int],
-    options: LaunchOptions,
-) -> None:
-    if kind not in {FrameKind.START, FrameKind.JOB} or not descriptors:
-        raise LauncherError(f"unexpected {kind.name} message")
-    try:
-        process_id = os.fork()
-    except OSError as error:
-        with socket.socket(fileno=descriptors.pop(0)) as answer:
-            send_error(answer, LauncherError(f"cannot fork: {error.strerror}"))
-    else:
+class Launcher:
+    """Forks monitors and workers as the engine asks for them."""
+
+    def __init__(self, channel: socket.socket, options: LaunchOptions) -> None:
+        self._channel = channel
+        self._options = options
+        self._spare: SpareMonitor | None = None
+        self._starting: SpareMonitor | None = None
+        self._last_spec = b""
+        self._poll = select.poll()
+        self._poll.register(channel, select.POLLIN)
+
+    def serve(self) -> None:
+        """Serve requests until the engine goes away."""
+        while True:
+            # A container that has just started may end at once: let it have the processor.
+            events = self._poll.poll(_QUIET_MILLISECONDS)
+            if not events:
+                if self._spare is None and self._starting is None:
+                    self._spare = SpareMonitor.fork(self._channel, self._last_spec)
+                events = self._poll.poll()
+            for descriptor, _events in events:
+                if descriptor != self._channel.fileno():
+                    self._forget_started()
+                elif (frame := receive_frame(self._channel)) is not None:
+                    self._serve(*frame)
+                else:
+                    if self._spare is not None:
+                        self._spare.dismiss()
+                    return
+
+    def _serve(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
+        if kind not in {FrameKind.START, FrameKind.JOB} or not descriptors:
+            raise LauncherError(f"unexpected {kind.name} message")
+        if not (kind is FrameKind.START and self._use_spare(payload, descriptors[0])):
+            self._fork(kind, payload, descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _use_spare(self, spec_document: bytes, answer: int) -> bool:
+        self._last_spec = spec_document
+        spare, self._spare = self._spare, None
+        if spare is None:
+            return False
+        if not spare.hand_over(spec_document, answer):
+            spare.channel.close()
+            return False
+        self._starting = spare
+        self._poll.register(spare.channel, select.POLLIN)
+        return True
+
+    def _forget_started(self) -> None:
+        if self._starting is not None:
+            self._poll.unregister(self._starting.channel)
+            self._starting.channel.close()
+            self._starting = None
+
+    def _fork(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
+        try:
+            process_id = os.fork()
+        except OSError as error:
+            with socket.socket(fileno=descriptors.pop(0)) as answer:
+                send_error(answer, LauncherError(f"cannot fork: {error.strerror}"))
+            return
         if process_id == 0:
-            channel.detach()
+            self._channel.detach()
             answer = socket.socket(fileno=descriptors[0])
             if kind is FrameKind.START:
                 run_monitor(payload, answer)
-            run_worker(payload, answer, descriptors[1:], options)
-    for descriptor in descriptors:
-        os.close(descriptor)
+            run_worker(payload, answer, descriptors[1:], self._options)

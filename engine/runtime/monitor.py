@@ -12,12 +12,10 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import gc
 import os
 import select
 import signal
 import time
-from typing import TYPE_CHECKING, NoReturn
 
 from engine.cgroups.groups import Cgroup, create_group
 from engine.cgroups.host import detect_cgroups
@@ -35,7 +33,6 @@ from engine.linux.process import (
     CLONE_NEWPID,
     CLONE_NEWUTS,
     clone_process,
-    close_other_descriptors,
     start_ticks,
     try_lock,
     unlock,
@@ -44,19 +41,12 @@ from engine.logs.writer import LogWriter
 from engine.runtime.init import InitDescriptors, run_init
 from engine.runtime.monitor_calls import CallServer, PendingStop
 from engine.runtime.protocol import (
-    FrameKind,
     InitFailure,
     MonitorCall,
-    send_error,
-    send_frame,
-    silence_standard_streams,
 )
-from engine.runtime.records import decode_record, encode_record
+from engine.runtime.records import decode_record
 from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.state_file import append_container_event, read_state, write_state
-
-if TYPE_CHECKING:
-    import socket
 
 LOCK_FILE = "lock"
 SOCKET_FILE = "attach.sock"
@@ -67,58 +57,15 @@ _NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_N
 _READ_BYTES = 1 << 16
 _PIPE_BYTES = 1 << 20
 _F_SETPIPE_SZ = 1031
-_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE)
 _DRAIN_SECONDS = 2.0
-
-
-def run_monitor(spec_document: bytes, channel: socket.socket) -> NoReturn:
-    """Start a container and watch it until its end; never returns.
-
-    Args:
-        spec_document: A ContainerSpec as JSON.
-        channel: Answers once: RESULT with the StateRecord, or ERROR.
-    """
-    try:
-        _become_monitor(channel)
-        spec = decode_record(ContainerSpec, spec_document)
-        monitor = Monitor(spec)
-        try:
-            monitor.start()
-        except (EngineError, OSError) as error:
-            failure = monitor.abandon(error)
-            send_error(channel, failure)
-            os._exit(1)
-        with contextlib.suppress(OSError):
-            # The application may be gone already; the container runs all the same.
-            send_frame(channel, FrameKind.RESULT, encode_record(monitor.state))
-        channel.close()
-        gc.enable()
-        monitor.watch()
-    except BaseException as error:  # the last place that could tell of it
-        with contextlib.suppress(BaseException):
-            send_error(channel, error)
-        os._exit(1)
-    os._exit(0)
-
-
-def _become_monitor(channel: socket.socket) -> None:
-    os.setsid()
-    for number in _IGNORED_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    silence_standard_streams()
-    close_other_descriptors({channel.fileno()})
-    os.chdir("/")
-    os.umask(0o077)
-    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
-        comm.write(b"lamella-monitor")
 
 
 class Monitor:
     """One container, from its start to its end."""
 
-    def __init__(self, spec: ContainerSpec) -> None:
+    def __init__(self, spec: ContainerSpec, spec_document: bytes) -> None:
         self.spec = spec
+        self._spec_document = spec_document
         self.name = spec.name
         self.state = StateRecord()
         self._group: Cgroup | None = None
@@ -150,20 +97,23 @@ class Monitor:
             raise OperationInProgressError(f"starting container {spec.name}")
         self._lock = lock
         self.state = read_state(spec.container_directory)
-        _write_config(spec)
+        _write_config(spec.container_directory, self._spec_document)
+        self._spec_document = b""
         self._group = create_group(detect_cgroups(), spec.cgroup)
         self._log = LogWriter(
             spec.log.path, file_bytes=spec.log.file_bytes, file_count=spec.log.file_count
         )
-        process_id = self._start_init()
-        self.state = dataclasses.replace(
+        process_id, report = self._start_init()
+        # While init sets the container up, this process makes ready for what comes after.
+        self._out_of_memory = self._group.out_of_memory_watch()
+        self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._poll)
+        running = dataclasses.replace(
             self.state,
             status="running",
             process_id=process_id,
             process_start_ticks=start_ticks(process_id),
             monitor_process_id=os.getpid(),
             monitor_start_ticks=start_ticks(os.getpid()),
-            started_at_ns=time.time_ns(),
             finished_at_ns=0,
             exit_code=-1,
             is_out_of_memory_killed=False,
@@ -171,12 +121,12 @@ class Monitor:
             cgroup_paths=self._group.paths,
             warnings=self._group.warnings,
         )
-        self._out_of_memory = self._group.out_of_memory_watch()
-        self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._poll)
+        _wait_for_exec(report)
+        self.state = dataclasses.replace(running, started_at_ns=time.time_ns())
         write_state(spec.container_directory, self.state, is_durable=False)
-        self._tell("start")
 
-    def _start_init(self) -> int:
+    def _start_init(self) -> tuple[int, int]:
+        """Clone init; returns its process id, and the pipe on which it reports."""
         assert self._group is not None
         report, report_end = os.pipe2(os.O_CLOEXEC)
         output, output_end = os.pipe2(os.O_CLOEXEC)
@@ -204,18 +154,13 @@ class Monitor:
         ):
             os.close(descriptor)
         self._streams = {output: "stdout", errors: "stderr"}
-        failure = _read_all(report)
-        os.close(report)
-        if failure:
-            told = decode_record(InitFailure, failure)
-            raise StartError(told.message, exit_code=told.exit_code, step=told.step)
         for descriptor in self._streams:
             os.set_blocking(descriptor, False)
             with contextlib.suppress(OSError):
                 _set_pipe_size(descriptor)
             self._poll.register(descriptor, select.POLLIN)
         self._poll.register(pidfd, select.POLLIN)
-        return process_id
+        return process_id, report
 
     def abandon(self, error: EngineError | OSError) -> EngineError:
         """Undo a start that failed, write down why, and return the error to answer with.
@@ -342,7 +287,7 @@ class Monitor:
             signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return
-        self._tell("kill", signal=str(int(number)))
+        self.tell("kill", signal=str(int(number)))
         if number in {signal.SIGKILL, self.spec.stop_signal}:
             # A frozen process does not see the signal; on v1 not even SIGKILL.
             self._thaw_if_paused()
@@ -358,7 +303,7 @@ class Monitor:
             )
         self._group.freeze()
         self._change(status="paused")
-        self._tell("pause")
+        self.tell("pause")
 
     def _unpause(self) -> None:
         assert self._group is not None
@@ -371,7 +316,7 @@ class Monitor:
             )
         self._group.thaw()
         self._change(status="running")
-        self._tell("unpause")
+        self.tell("unpause")
 
     def _thaw_if_paused(self) -> None:
         if self.state.status == "paused":
@@ -422,10 +367,10 @@ class Monitor:
         unlock(self._lock)
         lasted = (self.state.finished_at_ns - self.state.started_at_ns) // 10**9
         if is_out_of_memory:
-            self._tell("oom")
-        self._tell("die", exitCode=str(exit_code), execDuration=str(lasted))
+            self.tell("oom")
+        self.tell("die", exitCode=str(exit_code), execDuration=str(lasted))
         if self._stop is not None:
-            self._tell("stop")
+            self.tell("stop")
         self._calls.end(self.state)
 
     def _drain(self) -> None:
@@ -456,7 +401,8 @@ class Monitor:
             else:
                 return
 
-    def _tell(self, action: str, **attributes: str) -> None:
+    def tell(self, action: str, **attributes: str) -> None:
+        """Append an event about the container to the store's log."""
         append_container_event(
             self.spec.events_path,
             action,
@@ -466,18 +412,26 @@ class Monitor:
         )
 
 
-def _write_config(spec: ContainerSpec) -> None:
-    path = f"{spec.container_directory}/{CONFIG_FILE}"
-    with open(f"{path}.tmp", "wb") as document:
-        document.write(encode_record(spec))
+def _write_config(directory: str, document: bytes) -> None:
+    path = f"{directory}/{CONFIG_FILE}"
+    with open(f"{path}.tmp", "wb") as config:
+        config.write(document)
     os.rename(f"{path}.tmp", path)
 
 
-def _read_all(descriptor: int) -> bytes:
-    received = b""
-    while chunk := os.read(descriptor, 65536):
-        received += chunk
-    return received
+def _wait_for_exec(report: int) -> None:
+    """Return when init's report has ended, which its exec does.
+
+    Raises:
+        StartError: Init reported that the program cannot be started.
+    """
+    failure = b""
+    while chunk := os.read(report, 65536):
+        failure += chunk
+    os.close(report)
+    if failure:
+        told = decode_record(InitFailure, failure)
+        raise StartError(told.message, exit_code=told.exit_code, step=told.step)
 
 
 def _set_pipe_size(descriptor: int) -> None:

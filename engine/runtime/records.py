@@ -11,12 +11,28 @@ from __future__ import annotations
 import json
 import types
 import typing
-from dataclasses import MISSING, fields, is_dataclass
-from typing import TypeVar
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 RecordT = TypeVar("RecordT")
+_Reader: TypeAlias = "Callable[[object], object]"
 
-_hints: dict[type, dict[str, object]] = {}
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """How one field of a record is read."""
+
+    name: str
+    read: _Reader
+    is_required: bool
+
+
+_fields_of: dict[type, tuple[_Field, ...]] = {}
+_names_of: dict[type, tuple[str, ...]] = {}
 
 
 def encode_record(record: object) -> bytes:
@@ -30,59 +46,91 @@ def decode_record(kind: type[RecordT], document: bytes) -> RecordT:
     Raises:
         ValueError: It is not JSON, or does not fit the class.
     """
-    return typing.cast("RecordT", _built(kind, json.loads(document)))
+    return typing.cast("RecordT", _read_record(kind, json.loads(document)))
 
 
-def learn_record(kind: object) -> None:
-    """Look up the field types of a class and of those inside it, ahead of the first document.
+def learn_record(kind: type) -> None:
+    """Look up how a class, and those inside it, are read, ahead of the first document.
 
     What is learnt before a fork costs the children nothing.
     """
-    for inner in typing.get_args(kind):
-        learn_record(inner)
-    if isinstance(kind, type) and is_dataclass(kind) and kind not in _hints:
-        _hints[kind] = typing.get_type_hints(kind)
-        for inner in _hints[kind].values():
-            learn_record(inner)
+    if kind in _fields_of:
+        return
+    hints = typing.get_type_hints(kind)
+    _names_of[kind] = tuple(field.name for field in fields(kind))
+    _fields_of[kind] = tuple(
+        _Field(
+            field.name,
+            _reader(hints[field.name]),
+            field.default is MISSING and field.default_factory is MISSING,
+        )
+        for field in fields(kind)
+    )
 
 
 def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return [_plain(item) for item in typing.cast("Iterable[object]", value)]
+    names = _names_of.get(kind)
+    if names is None:
+        if not is_dataclass(kind):
+            return value
+        learn_record(kind)
+        names = _names_of[kind]
+    return {name: _plain(getattr(value, name)) for name in names}
 
 
-def _built(kind: object, value: object) -> object:
-    origin = typing.get_origin(kind)
+def _reader(hint: object) -> _Reader:
+    """The function that reads what a type hint stands for."""
+    origin = typing.get_origin(hint)
     if origin in {typing.Union, types.UnionType}:
-        choices = [choice for choice in typing.get_args(kind) if choice is not type(None)]
-        return None if value is None else _built(choices[0], value)
+        (choice,) = (inner for inner in typing.get_args(hint) if inner is not type(None))
+        read = _reader(choice)
+        return lambda value: None if value is None else read(value)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"expected a list, found {type(value).__name__}")
-        items = typing.get_args(kind)
+        items = typing.get_args(hint)
         if len(items) == 2 and items[1] is Ellipsis:
-            return tuple(_built(items[0], item) for item in value)
-        return tuple(_built(item, part) for item, part in zip(items, value, strict=True))
-    if isinstance(kind, type) and is_dataclass(kind):
-        return _built_record(kind, value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(kind, type) or type(value) is not kind:
-        raise ValueError(f"expected {kind}, found {type(value).__name__}")
+            return partial(_read_items, _reader(items[0]))
+        return partial(_read_tuple, tuple(_reader(item) for item in items))
+    if not isinstance(hint, type):
+        raise TypeError(f"a record cannot have a field of type {hint}")
+    if is_dataclass(hint):
+        learn_record(hint)
+        return partial(_read_record, hint)
+    return partial(_read_plain, hint)
+
+
+def _read_items(read: _Reader, value: object) -> object:
+    return tuple([read(item) for item in _as_list(value)])
+
+
+def _read_tuple(readers: tuple[_Reader, ...], value: object) -> object:
+    return tuple(read(item) for read, item in zip(readers, _as_list(value), strict=True))
+
+
+def _as_list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, found {type(value).__name__}")
     return value
 
 
-def _built_record(kind: type, value: object) -> object:
+def _read_plain(kind: type, value: object) -> object:
+    if type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    raise ValueError(f"expected {kind.__name__}, found {type(value).__name__}")
+
+
+def _read_record(kind: type, value: object) -> object:
     if not isinstance(value, dict):
         raise ValueError(f"expected an object for {kind.__name__}")
     learn_record(kind)
     arguments: dict[str, object] = {}
-    for field in fields(kind):
+    for field in _fields_of[kind]:
         if field.name in value:
-            arguments[field.name] = _built(_hints[kind][field.name], value[field.name])
-        elif field.default is MISSING and field.default_factory is MISSING:
+            arguments[field.name] = field.read(value[field.name])
+        elif field.is_required:
             raise ValueError(f"{kind.__name__} without {field.name}")
     return kind(**arguments)

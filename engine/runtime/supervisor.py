@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 import engine
 from engine.errors import (
     ContainerStateError,
@@ -308,19 +310,19 @@ class Supervisor:
                 raise MonitorLostError(spec.container_id) from None
 
     async def _start(self, spec: ContainerSpec) -> StateRecord:
-        channel, launcher = await self._request(FrameKind.START, encode_record(spec))
-        reader, writer = await asyncio.open_connection(sock=channel)
-        try:
-            kind, payload = await _read_frame(reader)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            if _is_at_end(launcher):
-                raise _RequestLostError("the launcher was killed") from None
-            raise MonitorLostError(spec.container_id) from None
-        finally:
-            writer.close()
+        channel, launcher = await self._request(FrameKind.START, msgspec.json.encode(spec))
+        with channel:
+            channel.setblocking(False)
+            try:
+                length, kind = parse_header(await _receive(channel, HEADER_BYTES))
+                payload = await _receive(channel, length)
+            except (EOFError, ConnectionError):
+                if _is_at_end(launcher):
+                    raise _RequestLostError("the launcher was killed") from None
+                raise MonitorLostError(spec.container_id) from None
         if kind is FrameKind.ERROR:
             raise read_error(payload)
-        return decode_record(StateRecord, payload)
+        return msgspec.json.decode(payload, type=StateRecord)
 
     async def call(self, run_directory: Path, container_id: str, call: MonitorCall) -> StateRecord:
         """Ask a container's monitor for something and return the state that it answers with.
@@ -385,6 +387,17 @@ def _not_running(container_id: str) -> ContainerStateError:
         status="exited",
         operation="call",
     )
+
+
+async def _receive(channel: socket.socket, length: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    received = b""
+    while len(received) < length:
+        part = await loop.sock_recv(channel, length - len(received))
+        if not part:
+            raise EOFError
+        received += part
+    return received
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> tuple[FrameKind, bytes]:

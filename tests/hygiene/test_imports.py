@@ -74,6 +74,7 @@ LAUNCHER = {
     "engine.errors",
     "engine.linux",
     "engine.linux.capabilities",
+    "engine.linux.device_filter",
     "engine.linux.files",
     "engine.linux.libc",
     "engine.linux.mounts",
@@ -87,15 +88,17 @@ LAUNCHER = {
     "engine.runtime.launcher",
     "engine.runtime.monitor",
     "engine.runtime.monitor_calls",
+    "engine.runtime.monitor_process",
     "engine.runtime.protocol",
     "engine.runtime.records",
     "engine.runtime.rootfs",
+    "engine.runtime.spare",
     "engine.runtime.spec",
     "engine.runtime.state_file",
     "engine.runtime.worker",
 }
 # What a monitor or an init loads besides, in the moment that it is needed.
-LATER = {"engine.linux.device_filter", "engine.linux.inotify"}
+LATER = {"engine.linux.inotify"}
 
 
 def test_the_launcher_loads_exactly_its_own_parts_and_the_standard_library():

@@ -7,6 +7,7 @@ import contextlib
 import os
 import random
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,9 +19,8 @@ from engine.types import ContainerRequest, ContainerStatus
 from tests.integration.faults.conftest import children_of, groups_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.config import EngineConfig
+    from engine.types import LoadedImage
 
 STARTS = 24
 
@@ -39,10 +39,20 @@ async def ended(process_id: int) -> None:
             os.close(pidfd)
 
 
+def monitors_of(launcher: int) -> set[int]:
+    """The launcher's children that have their container, unlike the spare one."""
+    found = set()
+    for process_id in children_of(launcher):
+        with contextlib.suppress(OSError):
+            name = Path(f"/proc/{process_id}/comm").read_text().strip()
+            found |= {process_id} if name == "lamella-monitor" else set()
+    return found
+
+
 async def kill_next_monitor(launcher: int, known: set[int], yields: int) -> None:
-    """Kill the process that the launcher forks next, some turns of the loop after its birth."""
-    # Nothing tells of a birth, and it must be caught early.
-    while not (fresh := children_of(launcher) - known):  # noqa: ASYNC110
+    """Kill the monitor that starts a container next, some turns of the loop after it has begun."""
+    # Nothing tells of it, and it must be caught early.
+    while not (fresh := monitors_of(launcher) - known):  # noqa: ASYNC110
         await asyncio.sleep(0)
     for _ in range(yields):
         await asyncio.sleep(0)
@@ -65,7 +75,7 @@ async def test_a_start_whose_monitor_is_killed_leaves_nothing_and_can_be_tried_a
     await engine._supervisor.ensure_launcher()
     launcher = engine._supervisor.launcher_process_id
     for _ in range(STARTS):
-        known = children_of(launcher)
+        known = monitors_of(launcher)
         starting = asyncio.create_task(engine.start_container("web"))
         await kill_next_monitor(launcher, known, drawn.randrange(120))
         try:
@@ -83,6 +93,36 @@ async def test_a_start_whose_monitor_is_killed_leaves_nothing_and_can_be_tried_a
     await engine.start_container("web")
     assert (await engine.inspect_container("web")).summary.status is ContainerStatus.RUNNING
     assert "lost" in outcomes
+
+
+async def test_a_spare_monitor_that_is_killed_is_not_missed(
+    engine: Engine, starter_image: LoadedImage
+) -> None:
+    request = ContainerRequest(image="starter", command=("true",))
+    for _ in range(3):
+        await engine.start_container((await engine.create_container(request)).container_id)
+        launcher = engine._supervisor.launcher_process_id
+        while not (spares := children_of(launcher) - monitors_of(launcher)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        for process_id in spares:
+            os.kill(process_id, signal.SIGKILL)
+            await ended(process_id)
+    created = await engine.create_container(request)
+    await engine.start_container(created.container_id)
+    assert (await engine.wait_container(created.container_id)).exit_code == 0
+
+
+async def test_a_spare_monitor_goes_with_the_engine(
+    config: EngineConfig, starter_image: LoadedImage
+) -> None:
+    async with Engine.open(config) as engine:
+        await engine._supervisor.ensure_launcher()
+        launcher = engine._supervisor.launcher_process_id
+        while not (spares := children_of(launcher)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    for process_id in spares:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process_id, 0)
 
 
 @pytest.mark.root
