@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from engine.errors import FeatureUnavailableError
 from engine.host import user_namespace_remedy
+from engine.operations import carry_through
 
 _RANGE_SIZE = 65536
 
@@ -104,20 +105,27 @@ async def map_ids(process_id: int, mapping: IdMapping) -> None:
         ("newuidmap", own_user, mapping.users),
         ("newgidmap", own_group, mapping.groups),
     ):
-        process = await asyncio.create_subprocess_exec(
-            program,
-            *(str(word) for word in (process_id, 0, own, 1, 1, ids.first, ids.count)),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        _, told = await process.communicate()
-        if process.returncode:
+        words = (str(word) for word in (process_id, 0, own, 1, 1, ids.first, ids.count))
+        # To its end, a few milliseconds: one that is cut short would be waited for twice.
+        code, told = await carry_through(_run(program, *words))
+        if code:
             raise FeatureUnavailableError(
                 "a range of user ids",
                 told.decode(errors="replace").strip() or f"{program} failed",
                 remedy="Check that newuidmap and newgidmap are setuid root (apt install uidmap)",
             )
+
+
+async def _run(*words: str) -> tuple[int, bytes]:
+    """Run a program; returns its exit code and what it wrote to stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *words,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, told = await process.communicate()
+    return process.returncode or 0, told
 
 
 def _write(process_id: int, name: str, text: str) -> None:

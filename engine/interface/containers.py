@@ -1,25 +1,13 @@
-"""The engine's face: what the application and the command line call.
-
-`engine.api.Engine` is the real one; `tests/fakes.py` has one that answers from memory. Every
-coroutine may raise `engine.errors.EngineError`. Where a docstring says nothing else, cancelling
-a call leaves either the old state or the new one, never something between.
-
-A `reference` is what a person types: a container's name, id or the beginning of its id; an
-image's name with or without tag, its digest, its id or the beginning of its id.
-"""
+"""What can be asked about containers."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from engine.operations import ProgressListener, ignore_progress
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
-    from pathlib import Path
+    from contextlib import AbstractAsyncContextManager
 
-    from engine.events import EventSubscription
     from engine.types import (
         ContainerDetails,
         ContainerId,
@@ -27,77 +15,17 @@ if TYPE_CHECKING:
         ContainerStats,
         ContainerSummary,
         CreatedContainer,
-        DiskUsage,
         ExitStatus,
         FileTree,
-        HostReport,
-        ImageDetails,
-        ImageSummary,
         LayerChange,
-        LoadedImage,
         LogLine,
         ProcessInfo,
-        RemovedImage,
         WritableLayer,
     )
 
 
-class EngineApi(Protocol):
-    """Everything that can be asked of an engine."""
-
-    @property
-    def host(self) -> HostReport:
-        """What the host gives, found out once at start."""
-
-    def subscribe(self) -> AbstractContextManager[EventSubscription]:
-        """Subscribe to the events of this store, also those that other processes make."""
-
-    # --- images -------------------------------------------------------------------------------
-
-    async def list_images(self) -> tuple[ImageSummary, ...]:
-        """Every image, newest first."""
-
-    async def inspect_image(self, reference: str) -> ImageDetails:
-        """One image with its config and its layers."""
-
-    async def load_images(
-        self,
-        archive: Path,
-        *,
-        progress: ProgressListener = ignore_progress,
-    ) -> tuple[LoadedImage, ...]:
-        """Load every image of a docker-archive, an OCI archive or an OCI layout directory.
-
-        All of the archive or nothing. `archive` may also be a pipe (`/dev/stdin`).
-        """
-
-    async def make_starter_image(
-        self, *, progress: ProgressListener = ignore_progress
-    ) -> LoadedImage:
-        """Make the starter image `starter:latest` from the host's own programs."""
-
-    async def make_demo(
-        self, *, progress: ProgressListener = ignore_progress
-    ) -> tuple[ContainerSummary, ...]:
-        """Make the starter image, three layers on top (`demo:latest`), and start three containers.
-
-        Doing it again gives the same: what is already there is kept or started again.
-        """
-
-    async def tag_image(self, source: str, target: str) -> None:
-        """Give an image another name; the name moves if it was another image's."""
-
-    async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
-        """Take a name away, and delete the image with its last name.
-
-        By id: deletes the image if it has at most one name, or if forced. An image that a
-        container needs is not deleted, forced or not, as long as a container is running.
-        """
-
-    async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
-        """The files of one history step, marked against the layers below it."""
-
-    # --- containers ---------------------------------------------------------------------------
+class ContainerApi(Protocol):
+    """What can be asked about containers."""
 
     async def list_containers(self) -> tuple[ContainerSummary, ...]:
         """Every container, newest first, also those that do not run."""
@@ -187,6 +115,3 @@ class EngineApi(Protocol):
 
     async def measure_writable_layer(self, reference: str) -> WritableLayer:
         """Size and number of entries of the writable layer now."""
-
-    async def disk_usage(self) -> DiskUsage:
-        """What the store occupies."""

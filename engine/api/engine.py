@@ -1,0 +1,160 @@
+"""How an engine is opened, and what it does without being asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from typing import TYPE_CHECKING
+
+from engine.config import EngineConfig
+from engine.containers.background import tend_containers
+from engine.containers.image_finder import hold_container_image
+from engine.containers.removal import sweep_containers
+from engine.containers.rootfs import ContainerRootfs
+from engine.containers.services import ContainerServices
+from engine.containers.surroundings import Surroundings, prepare_surroundings
+from engine.containers.table import DatabaseContainerTable
+from engine.errors import EngineError
+from engine.events import EventBus
+from engine.images.library import ImageLibrary
+from engine.runtime.supervisor import Supervisor
+from engine.snapshots.writable import remove_tree
+from engine.store.container_records import ContainerRecords
+from engine.store.database import Database
+from engine.store.event_log import EventTail, trim_event_log
+from engine.store.staging import StagingArea
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from engine.interface import EngineApi
+
+
+from engine.api.containers import ContainerCalls
+from engine.api.images import ImageCalls
+from engine.api.system import SystemCalls
+
+
+def open_engine(
+    *, root: Path | None = None, run: Path | None = None
+) -> AbstractAsyncContextManager[Engine]:
+    """Open an engine over the store that arguments, environment or defaults name.
+
+    Raises:
+        StoreError: The store cannot be used; the hint says what to do.
+        FeatureUnavailableError: The host lacks what nothing works without.
+    """
+    return Engine.open(EngineConfig.load(root=root, run=run))
+
+
+class Engine(ImageCalls, ContainerCalls, SystemCalls):
+    """The real `EngineApi`."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, config: EngineConfig) -> AsyncIterator[Engine]:
+        """Hold an engine. Leaving the block, in whatever way, leaves its containers running.
+
+        Raises:
+            StoreError: The store cannot be used.
+            FeatureUnavailableError: The host lacks what nothing works without.
+        """
+        surroundings = await asyncio.to_thread(prepare_surroundings, config)
+        async with contextlib.AsyncExitStack() as stack:
+            supervisor = await stack.enter_async_context(Supervisor.open(surroundings.mapping))
+            # It loads while the store is opened and looked through.
+            launcher = asyncio.create_task(_start_launcher(supervisor))
+            stack.push_async_callback(_cancel, launcher)
+            database = await stack.enter_async_context(await Database.open(config.database_path))
+            events = EventBus()
+            stack.callback(events.close)
+            engine = cls._assemble(config, surroundings, supervisor, database, events)
+            stack.callback(engine._services.close)
+            stack.callback(engine._stats.close)
+            stack.callback(engine._images.close)
+            await asyncio.to_thread(trim_event_log, config.events_path)
+            await stack.enter_async_context(EventTail(config.events_path, events))
+            await sweep_containers(engine._services)
+            background = asyncio.create_task(engine._work_in_background())
+            stack.push_async_callback(_cancel, background)
+            yield engine
+
+    @classmethod
+    def _assemble(
+        cls,
+        config: EngineConfig,
+        surroundings: Surroundings,
+        supervisor: Supervisor,
+        database: Database,
+        events: EventBus,
+    ) -> Engine:
+        is_rootless = surroundings.mapping is not None
+
+        async def remove(path: Path) -> None:
+            await remove_tree(supervisor, path)
+
+        staging = StagingArea(config.staging_directory, remove_tree=remove)
+        images = ImageLibrary(
+            config=config,
+            database=database,
+            staging=staging,
+            runner=supervisor,
+            is_rootless=is_rootless,
+        )
+        rootfs = ContainerRootfs(config=config, runner=supervisor, is_rootless=is_rootless)
+        services = ContainerServices(
+            config=config,
+            table=DatabaseContainerTable(ContainerRecords(database)),
+            runtime=supervisor,
+            rootfs=rootfs,
+            hold_image=functools.partial(hold_container_image, images),
+            staging=staging,
+            remove_tree=remove,
+            cgroups=surroundings.cgroups,
+            snapshotter=surroundings.report.snapshotter,
+            is_rootless=is_rootless,
+            has_seccomp=surroundings.has_seccomp,
+        )
+        return cls(
+            report=surroundings.report,
+            supervisor=supervisor,
+            services=services,
+            rootfs=rootfs,
+            images=images,
+            events=events,
+        )
+
+    async def _work_in_background(self) -> None:
+        """Everything that the engine does without being asked; ends only by cancellation."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep())
+            tasks.create_task(tend_containers(self._services, self._events))
+
+    async def _sweep(self) -> None:
+        """Remove what crashes left."""
+        with contextlib.suppress(EngineError):
+            await self._services.staging.sweep()
+            await self._images.sweep()
+
+
+async def _start_launcher(supervisor: Supervisor) -> None:
+    """Start the launcher before it is needed; whoever needs it gets the error."""
+    with contextlib.suppress(EngineError):
+        await supervisor.ensure_launcher()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """End a task and wait for its end."""
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+if TYPE_CHECKING:
+
+    def _engine_is_an_engine_api(engine: Engine) -> EngineApi:
+        return engine

@@ -1,0 +1,65 @@
+"""Calls about images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.containers.demo import start_demo_containers
+from engine.operations import ProgressListener, ignore_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.types import (
+        ContainerSummary,
+        FileTree,
+        ImageDetails,
+        ImageSummary,
+        LoadedImage,
+        RemovedImage,
+    )
+
+from engine.api.parts import EngineParts
+
+
+class ImageCalls(EngineParts):
+    """`ImageApi` over the image library."""
+
+    async def list_images(self) -> tuple[ImageSummary, ...]:
+        """As EngineApi."""
+        return await self._images.list_images()
+
+    async def inspect_image(self, reference: str) -> ImageDetails:
+        """As EngineApi."""
+        return await self._images.inspect(reference)
+
+    async def load_images(
+        self, archive: Path, *, progress: ProgressListener = ignore_progress
+    ) -> tuple[LoadedImage, ...]:
+        """As EngineApi."""
+        return await self._images.load(archive, progress=progress)
+
+    async def make_starter_image(
+        self, *, progress: ProgressListener = ignore_progress
+    ) -> LoadedImage:
+        """As EngineApi."""
+        return await self._images.make_starter(progress=progress)
+
+    async def make_demo(
+        self, *, progress: ProgressListener = ignore_progress
+    ) -> tuple[ContainerSummary, ...]:
+        """As EngineApi."""
+        requests = await self._images.make_demo(progress=progress)
+        return await start_demo_containers(self._containers, requests, progress=progress)
+
+    async def tag_image(self, source: str, target: str) -> None:
+        """As EngineApi."""
+        await self._images.tag(source, target)
+
+    async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
+        """As EngineApi."""
+        return await self._images.remove(reference, is_forced=is_forced)
+
+    async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
+        """As EngineApi."""
+        return await self._images.list_layer_files(image_reference, position)

@@ -1,0 +1,87 @@
+"""What the calls of an engine share: its parts, each behind one attribute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from engine.containers.manager import ContainerManager
+from engine.containers.stats import StatsSampler
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.containers.rootfs import ContainerRootfs
+    from engine.containers.services import ContainerServices
+    from engine.events import EventBus
+    from engine.operations import ProgressListener
+    from engine.runtime.supervisor import Supervisor
+    from engine.types import (
+        ContainerRequest,
+        FileTree,
+        HostReport,
+        ImageDetails,
+        ImageSummary,
+        LoadedImage,
+        RemovedImage,
+    )
+
+
+class ImageOperations(Protocol):
+    """What the engine needs of images; `EngineApi` says what each call does."""
+
+    async def list_images(self) -> tuple[ImageSummary, ...]:
+        """Every image, newest first."""
+
+    async def inspect(self, reference: str) -> ImageDetails:
+        """One image with its config and its layers."""
+
+    async def load(self, archive: Path, *, progress: ProgressListener) -> tuple[LoadedImage, ...]:
+        """Load every image of an archive, or none."""
+
+    async def make_starter(self, *, progress: ProgressListener) -> LoadedImage:
+        """Make the starter image unless it is there."""
+
+    async def make_demo(self, *, progress: ProgressListener) -> tuple[ContainerRequest, ...]:
+        """Make the demo's image unless it is there; return the containers to start of it."""
+
+    async def tag(self, source: str, target: str) -> None:
+        """Give an image another name."""
+
+    async def remove(self, reference: str, *, is_forced: bool) -> RemovedImage:
+        """Take a name away, and delete the image with its last name."""
+
+    async def list_layer_files(self, reference: str, position: int) -> FileTree:
+        """The files of one history step, marked against the layers below it."""
+
+    async def usage(self) -> tuple[int, int]:
+        """Bytes of all layers and of all blobs."""
+
+    async def sweep(self) -> None:
+        """Remove what killed processes left."""
+
+    def close(self) -> None:
+        """Let go of threads."""
+
+
+class EngineParts:
+    """The parts of an open engine."""
+
+    def __init__(
+        self,
+        *,
+        report: HostReport,
+        supervisor: Supervisor,
+        services: ContainerServices,
+        rootfs: ContainerRootfs,
+        images: ImageOperations,
+        events: EventBus,
+    ) -> None:
+        """For `Engine.open` only."""
+        self._report = report
+        self._supervisor = supervisor
+        self._services = services
+        self._rootfs = rootfs
+        self._images = images
+        self._events = events
+        self._containers = ContainerManager(services, events)
+        self._stats = StatsSampler(services)

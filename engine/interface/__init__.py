@@ -1,0 +1,23 @@
+"""The engine's face: what the application and the command line call.
+
+`engine.api.Engine` is the real one; `tests/fakes.py` has one that answers from memory. Every
+coroutine may raise `engine.errors.EngineError`. Where a docstring says nothing else, cancelling
+a call leaves either the old state or the new one, never something between.
+
+A `reference` is what a person types: a container's name, id or the beginning of its id; an
+image's name with or without tag, its digest, its id or the beginning of its id.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.interface.containers import ContainerApi
+from engine.interface.images import ImageApi
+from engine.interface.system import SystemApi
+
+__all__ = ["ContainerApi", "EngineApi", "ImageApi", "SystemApi"]
+
+
+class EngineApi(ImageApi, ContainerApi, SystemApi, Protocol):
+    """Everything that can be asked of an engine."""

@@ -1,0 +1,78 @@
+"""Records that cross the engine's boundary: frozen, and free of behaviour beyond small look-ups.
+
+Texts in these records come from images and containers and may hold anything; whoever draws them
+sanitises them first. Paths inside an image are `str` decoded with `surrogateescape`, without a
+leading slash. Sizes are bytes, times are seconds since the epoch (UTC) unless the name says more.
+"""
+
+from __future__ import annotations
+
+from engine.types.containers import (
+    ContainerDetails,
+    ContainerRequest,
+    ContainerStats,
+    ContainerSummary,
+    CreatedContainer,
+    ExitStatus,
+    LogLine,
+    ProcessInfo,
+    ResourceLimits,
+)
+from engine.types.files import FileEntry, FileTree, LayerChange, WritableLayer
+from engine.types.host import HostFeature, HostReport
+from engine.types.identity import (
+    ChainId,
+    ChangeKind,
+    ContainerId,
+    ContainerStatus,
+    DiffId,
+    Digest,
+    FileKind,
+    ImageId,
+    OutputStream,
+)
+from engine.types.images import (
+    HealthCheck,
+    ImageConfig,
+    ImageDetails,
+    ImageSummary,
+    LayerSummary,
+    LoadedImage,
+    RemovedImage,
+)
+from engine.types.system import DiskUsage
+
+__all__ = [
+    "ChainId",
+    "ChangeKind",
+    "ContainerDetails",
+    "ContainerId",
+    "ContainerRequest",
+    "ContainerStats",
+    "ContainerStatus",
+    "ContainerSummary",
+    "CreatedContainer",
+    "DiffId",
+    "Digest",
+    "DiskUsage",
+    "ExitStatus",
+    "FileEntry",
+    "FileKind",
+    "FileTree",
+    "HealthCheck",
+    "HostFeature",
+    "HostReport",
+    "ImageConfig",
+    "ImageDetails",
+    "ImageId",
+    "ImageSummary",
+    "LayerChange",
+    "LayerSummary",
+    "LoadedImage",
+    "LogLine",
+    "OutputStream",
+    "ProcessInfo",
+    "RemovedImage",
+    "ResourceLimits",
+    "WritableLayer",
+]

@@ -1,0 +1,163 @@
+"""Containers: what is asked for, what there is, what they do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream  # noqa: TC001 - msgspec reads them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceLimits:
+    """Limits of one container; None is no limit."""
+
+    memory_bytes: int | None = None
+    cpu_count: float | None = None
+    """Share of processor time in whole processors: 1.5 is one and a half."""
+    pids: int | None = None
+    """Most processes at once; in a request None is the default of 2048, and 0 or -1 no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerRequest:
+    """What a person asks for with `run` or `create`; None means: as the image says.
+
+    `command` replaces the image's command; `entrypoint` its entrypoint (and clears the command).
+    """
+
+    image: str
+    name: str | None = None
+    """None draws a name such as `brave_lamport`."""
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    environment: tuple[str, ...] = ()
+    """`NAME=value`; added to the image's, the last one wins."""
+    working_directory: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    limits: ResourceLimits = ResourceLimits()
+    is_read_only: bool = False
+    is_removed_on_exit: bool = False
+    stop_signal: str | None = None
+    stop_timeout_seconds: float | None = None
+    """None is 10 seconds; -1 waits for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSummary:
+    """One row of the container list."""
+
+    container_id: ContainerId
+    name: str
+    image: str
+    """The name that it was made from, or a short image id when that name is gone."""
+    image_id: ImageId
+    command: str
+    created_at: float
+    status: ContainerStatus
+    started_at: float | None
+    finished_at: float | None
+    exit_code: int | None
+    """None until it has ended once."""
+    error: str
+    """Why it ended or did not start, when that was not its own doing."""
+    is_out_of_memory_killed: bool
+    is_removed_on_exit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerDetails:
+    """Everything about one container."""
+
+    summary: ContainerSummary
+    process_id: int | None
+    """Of its first process, as the host counts; None when it does not run."""
+    arguments: tuple[str, ...]
+    """The whole command: entrypoint and command."""
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    hostname: str
+    labels: tuple[tuple[str, str], ...]
+    limits: ResourceLimits
+    is_read_only: bool
+    stop_signal: str
+    stop_timeout_seconds: float
+    snapshotter: str
+    chain_id: ChainId
+    """Of the image's topmost layer."""
+    cgroup: str
+    """Path below the cgroup mount, empty when it has none."""
+    log_path: str
+    writable_layer_path: str
+    warnings: tuple[str, ...]
+    """What the host did not give, one sentence each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedContainer:
+    """A new container, with what the host could not give it."""
+
+    container_id: ContainerId
+    name: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitStatus:
+    """How a container ended."""
+
+    exit_code: int
+    """0-255; 128 and the signal's number after a signal."""
+    is_out_of_memory_killed: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerStats:
+    """One sample of what a running container uses; None is what the host does not tell."""
+
+    container_id: ContainerId
+    sampled_at: float
+    cpu_percent: float | None
+    """Of one processor: 200 is two whole ones. 0 in the first sample."""
+    memory_bytes: int | None
+    """Without the page cache that can be dropped, as Docker counts."""
+    memory_limit_bytes: int | None
+    """None is no limit."""
+    process_count: int | None
+    network_received_bytes: int
+    network_sent_bytes: int
+    block_read_bytes: int | None
+    block_written_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessInfo:
+    """One process of a container, for `top`."""
+
+    process_id: int
+    """As the host counts."""
+    parent_process_id: int
+    user: str
+    """User id; name where the host knows it."""
+    cpu_percent: float
+    started_at: float
+    cpu_seconds: float
+    resident_bytes: int
+    state: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of a container's log, without its newline."""
+
+    stream: OutputStream
+    timestamp_ns: int
+    text: bytes
+    """Raw, as the container wrote it, at most 16 KiB a piece."""
+    is_partial: bool
+    """The line goes on in the next record of the same stream (it was longer than 16 KiB, or
+    the container has not ended it yet)."""

@@ -1,0 +1,104 @@
+"""Images and their layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.types.identity import ChainId, DiffId, Digest, ImageId  # noqa: TC001 - msgspec reads them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSummary:
+    """One row of the image list; an image with two names is one record."""
+
+    image_id: ImageId
+    names: tuple[str, ...]
+    """Familiar names with tag, such as `web:latest`; empty for a dangling image."""
+    created_at: float | None
+    size_bytes: int
+    """Sum of its layers, unpacked."""
+    layer_count: int
+    container_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerSummary:
+    """One step of an image's history, oldest first; not every step made a layer."""
+
+    position: int
+    """0 is the bottom. Counts history steps, also the empty ones."""
+    created_by: str
+    created_at: float | None
+    comment: str
+    is_empty: bool
+    """The step changed only the config; the fields below are None or 0."""
+    diff_id: DiffId | None
+    chain_id: ChainId | None
+    size_bytes: int
+    entry_count: int
+    shared_image_count: int
+    """How many images here have this layer (by chain id), this one included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """An image's HEALTHCHECK, as the config has it."""
+
+    command: tuple[str, ...]
+    interval_seconds: float
+    timeout_seconds: float
+    start_period_seconds: float
+    retries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageConfig:
+    """What an image says about the containers made of it (OCI image-spec, config.md)."""
+
+    user: str = ""
+    environment: tuple[str, ...] = ()
+    """`NAME=value`, in order."""
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    working_directory: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+    health_check: HealthCheck | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDetails:
+    """Everything about one image."""
+
+    summary: ImageSummary
+    digest: Digest
+    """Of the manifest."""
+    operating_system: str
+    architecture: str
+    author: str
+    config: ImageConfig
+    layers: tuple[LayerSummary, ...]
+    """Oldest first, empty steps included."""
+    config_json: str
+    """The config document, indented for people."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedImage:
+    """One image that an archive held."""
+
+    image_id: ImageId
+    names: tuple[str, ...]
+    was_present: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedImage:
+    """What removing an image did."""
+
+    untagged: tuple[str, ...]
+    deleted: tuple[str, ...]
+    """Image id and chain ids that are gone."""
+    freed_bytes: int
