@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -114,6 +116,11 @@ class Database:
     def _connect(self) -> None:
         directory = self._path.parent
         make_directory(directory)
+        # One at a time: SQLite does not wait for who turns a new file's journal into a log.
+        with _held(directory):
+            self._open_with_room(directory)
+
+    def _open_with_room(self, directory: Path) -> None:
         try:
             self._open()
         except StoreError:
@@ -150,6 +157,17 @@ class Database:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory itself (flock(2)); waits for who has it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

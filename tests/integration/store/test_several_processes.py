@@ -1,3 +1,4 @@
+import asyncio
 import contextlib
 import json
 import shutil
@@ -114,3 +115,11 @@ def test_a_full_disk_is_said_and_leaves_the_store_whole(tmp_path):
     assert found["kept"] == "old"
     assert found["lost"] == 0
     assert found["check"] == "ok"
+
+
+async def test_all_that_open_a_new_store_at_once_get_in(tmp_path):
+    for number in range(40):
+        path = tmp_path / str(number) / "lamella.db"
+        opened = await asyncio.gather(*(Database.open(path) for _ in range(6)))
+        for database in opened:
+            await database.close()
