@@ -7,7 +7,14 @@ from dataclasses import dataclass
 import msgspec
 
 from engine.errors import StoreError
-from engine.types import ContainerId, ImageId  # noqa: TC001  (msgspec reads the annotations)
+from engine.types import (
+    ContainerId,
+    HealthCheck,
+    ImageId,
+    MountRequest,
+    ProcessOptions,
+    RestartPolicy,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +49,13 @@ class ContainerRecord:
     stop_timeout_seconds: float
     snapshotter: str
     warnings: tuple[str, ...] = ()
+    has_terminal: bool = False
+    is_stdin_open: bool = False
+    has_init: bool = False
+    restart_policy: RestartPolicy = RestartPolicy()
+    health: HealthCheck | None = None
+    mounts: tuple[MountRequest, ...] = ()
+    options: ProcessOptions = ProcessOptions()
 
 
 def encode_container(record: ContainerRecord) -> str:

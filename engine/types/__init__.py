@@ -40,7 +40,11 @@ from engine.types.images import (
     LoadedImage,
     RemovedImage,
 )
+from engine.types.lifecycle import RestartPolicy
+from engine.types.options import ProcessOptions
+from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
 from engine.types.system import DiskUsage
+from engine.types.volumes import MountRequest
 
 __all__ = [
     "ChainId",
@@ -55,6 +59,7 @@ __all__ = [
     "DiffId",
     "Digest",
     "DiskUsage",
+    "ExecRequest",
     "ExitStatus",
     "FileEntry",
     "FileKind",
@@ -70,9 +75,14 @@ __all__ = [
     "LayerSummary",
     "LoadedImage",
     "LogLine",
+    "MountRequest",
     "OutputStream",
     "ProcessInfo",
+    "ProcessOptions",
     "RemovedImage",
     "ResourceLimits",
+    "RestartPolicy",
+    "SessionOutput",
+    "TerminalSize",
     "WritableLayer",
 ]

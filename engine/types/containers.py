@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream  # noqa: TC001 - msgspec reads them
+from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
+from engine.types.images import HealthCheck
+from engine.types.lifecycle import RestartPolicy
+from engine.types.options import ProcessOptions
+from engine.types.volumes import MountRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,15 @@ class ContainerRequest:
     stop_signal: str | None = None
     stop_timeout_seconds: float | None = None
     """None is 10 seconds; -1 waits for ever."""
+    has_terminal: bool = False
+    is_stdin_open: bool = False
+    has_init: bool = False
+    """Put a small init before the program that reaps and passes signals on."""
+    restart_policy: RestartPolicy = RestartPolicy()
+    health: HealthCheck | None = None
+    """What differs from the image's health check; None takes that one."""
+    mounts: tuple[MountRequest, ...] = ()
+    options: ProcessOptions = ProcessOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.types.identity import ChangeKind, ContainerId, FileKind  # noqa: TC001 - msgspec reads them
+from engine.types.identity import ChangeKind, ContainerId, FileKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.types.identity import ChainId, DiffId, Digest, ImageId  # noqa: TC001 - msgspec reads them
+from engine.types.identity import ChainId, DiffId, Digest, ImageId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
