@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.cgroups.control_files import open_directory, read_text, write_lines, write_text
 from engine.cgroups.group import Cgroup as Cgroup
 from engine.cgroups.host import SESSION_NAME, CgroupHost, Hierarchy, read_hierarchies
+from engine.cgroups.limit_files import write_limits
 from engine.errors import SyscallError
 from engine.linux.device_filter import attach_device_filter
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from engine.cgroups.limits import CgroupSpec, DeviceRule
 
-_PERIOD_MICROSECONDS = 100_000
 _ATTEMPTS = 20
 _WANTED_ON_V2 = ("memory", "cpu", "pids", "io", "cpuset")
 
@@ -49,7 +49,9 @@ def create_group(host: CgroupHost, spec: CgroupSpec) -> Cgroup:
     try:
         for tree, path in group.directories:
             _make(tree, path, group)
-        warnings = _write_limits(group, spec)
+        warnings = write_limits(group, spec)
+        if spec.device_rules:
+            warnings += _limit_devices(group, spec.device_rules)
     except BaseException:
         with contextlib.suppress(SyscallError):
             group.destroy(timeout_seconds=0)
@@ -160,55 +162,6 @@ def _vacate(directory: str) -> bool:
             write_text(f"{leaf}/cgroup.procs", word)
     except (OSError, SyscallError):
         return False
-    return True
-
-
-def _write_limits(group: Cgroup, spec: CgroupSpec) -> list[str]:
-    warnings: list[str] = []
-    if spec.memory_bytes and not _limit_memory(group, spec.memory_bytes):
-        warnings.append(_discarded("memory"))
-    if spec.cpu_quota_microseconds and not _limit_cpu(group, spec.cpu_quota_microseconds):
-        warnings.append(_discarded("cpu"))
-    if spec.pids:
-        path = group.path_of("pids")
-        if path is None:
-            warnings.append(_discarded("pids"))
-        else:
-            write_text(f"{path}/pids.max", str(spec.pids))
-    if spec.device_rules:
-        warnings.extend(_limit_devices(group, spec.device_rules))
-    return warnings
-
-
-def _discarded(controller: str) -> str:
-    return f"the host gives no {controller} controller: the {controller} limit is discarded"
-
-
-def _limit_memory(group: Cgroup, memory_bytes: int) -> bool:
-    path = group.path_of("memory")
-    if path is None:
-        return False
-    if path == group.unified_path:
-        write_text(f"{path}/memory.max", str(memory_bytes))
-        if os.path.exists(f"{path}/memory.swap.max"):
-            write_text(f"{path}/memory.swap.max", "0")
-        return True
-    write_text(f"{path}/memory.limit_in_bytes", str(memory_bytes))
-    # Memory and swap together: the same value is no swap. Absent with swapaccount=0.
-    if os.path.exists(f"{path}/memory.memsw.limit_in_bytes"):
-        write_text(f"{path}/memory.memsw.limit_in_bytes", str(memory_bytes))
-    return True
-
-
-def _limit_cpu(group: Cgroup, quota_microseconds: int) -> bool:
-    path = group.path_of("cpu")
-    if path is None:
-        return False
-    if path == group.unified_path:
-        write_text(f"{path}/cpu.max", f"{quota_microseconds} {_PERIOD_MICROSECONDS}")
-    else:
-        write_text(f"{path}/cpu.cfs_period_us", str(_PERIOD_MICROSECONDS))
-        write_text(f"{path}/cpu.cfs_quota_us", str(quota_microseconds))
     return True
 
 

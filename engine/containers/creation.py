@@ -7,10 +7,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.containers.limits import check_cpusets, effective_limits, limit_warnings
 from engine.containers.names import draw_container_id, draw_container_name
 from engine.containers.network_files import write_network_files
 from engine.containers.record import ContainerRecord
-from engine.containers.request import check_request, effective_limits, merge_process
+from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
 from engine.errors import NameInUseError
 from engine.operations import carry_through
@@ -39,6 +40,8 @@ async def create_container(
         NameInUseError: Another container has the name.
     """
     check_request(request)
+    if request.limits.cpuset_cpus or request.limits.cpuset_memory_nodes:
+        await services.in_thread(check_cpusets, request.limits)
     async with services.hold_image(request.image) as image:
         record = _new_record(services, request, image)
         await carry_through(_create(services, record, has_drawn_name=not request.name))
@@ -98,7 +101,6 @@ def _new_record(
 ) -> ContainerRecord:
     container_id = ContainerId(draw_container_id())
     process = merge_process(image.config, request, container_id=container_id)
-    limits = effective_limits(request.limits)
     labels = dict(image.config.labels) | dict(request.labels)
     return ContainerRecord(
         container_id=container_id,
@@ -113,39 +115,22 @@ def _new_record(
         user=process.user,
         hostname=process.hostname,
         labels=tuple(labels.items()),
-        memory_bytes=limits.memory_bytes,
-        cpu_count=limits.cpu_count,
-        pids=_pids(services, request.limits, limits),
+        limits=_limits(services, request.limits),
         is_read_only=request.is_read_only,
         is_removed_on_exit=request.is_removed_on_exit,
         stop_signal=process.stop_signal,
         stop_timeout_seconds=process.stop_timeout_seconds,
         snapshotter=services.snapshotter,
-        warnings=_warnings(services, request.limits),
+        warnings=limit_warnings(request.limits, services.cgroups.missing_limits),
     )
 
 
-def _pids(
-    services: ContainerServices, asked: ResourceLimits, effective: ResourceLimits
-) -> int | None:
-    # A default that the host cannot give is not worth a warning at each start.
-    is_missing_default = asked.pids is None and "pids" in services.cgroups.missing_limits
-    return None if is_missing_default else effective.pids
-
-
-def _warnings(services: ContainerServices, limits: ResourceLimits) -> tuple[str, ...]:
-    """What was asked for that this host does not give; defaults that it lacks are not worth it."""
-    missing = services.cgroups.missing_limits
-    asked = (
-        ("memory", "--memory", limits.memory_bytes),
-        ("cpu", "--cpus", limits.cpu_count),
-        ("pids", "--pids-limit", limits.pids),
-    )
-    return tuple(
-        f"{option} has no effect: {missing[controller]}"
-        for controller, option, value in asked
-        if value and value > 0 and controller in missing
-    )
+def _limits(services: ContainerServices, asked: ResourceLimits) -> ResourceLimits:
+    limits = effective_limits(asked)
+    if asked.pids is None and "pids" in services.cgroups.missing_limits:
+        # A default that the host cannot give is not worth a warning at each start.
+        return replace(limits, pids=None)
+    return limits
 
 
 def _write_files(record: ContainerRecord, directory: Path) -> None:

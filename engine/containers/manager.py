@@ -29,7 +29,6 @@ from engine.types import (
     ContainerStatus,
     ContainerSummary,
     ExitStatus,
-    ResourceLimits,
 )
 
 if TYPE_CHECKING:
@@ -218,9 +217,7 @@ class ContainerManager:
             user=record.user,
             hostname=record.hostname,
             labels=record.labels,
-            limits=ResourceLimits(
-                memory_bytes=record.memory_bytes, cpu_count=record.cpu_count, pids=record.pids
-            ),
+            limits=record.limits,
             is_read_only=record.is_read_only,
             stop_signal=record.stop_signal,
             stop_timeout_seconds=record.stop_timeout_seconds,

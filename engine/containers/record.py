@@ -13,6 +13,7 @@ from engine.types import (
     ImageId,
     MountRequest,
     ProcessOptions,
+    ResourceLimits,
     RestartPolicy,
 )
 
@@ -40,9 +41,7 @@ class ContainerRecord:
     user: str
     hostname: str
     labels: tuple[tuple[str, str], ...]
-    memory_bytes: int | None
-    cpu_count: float | None
-    pids: int | None
+    limits: ResourceLimits
     is_read_only: bool
     is_removed_on_exit: bool
     stop_signal: str

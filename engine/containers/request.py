@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.containers.limits import check_limits
 from engine.containers.names import check_container_name
 from engine.errors import InvalidInputError, LimitError
 from engine.runtime.isolation import (
-    DEFAULT_PIDS_LIMIT,
     DEFAULT_STOP_TIMEOUT_SECONDS,
     default_environment,
     parse_signal,
@@ -20,11 +19,8 @@ from engine.runtime.isolation import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from engine.types import ContainerRequest, ImageConfig, ResourceLimits
+    from engine.types import ContainerRequest, ImageConfig
 
-SMALLEST_MEMORY_BYTES = 6 << 20
-"""Docker's; below it a program can hardly be started."""
-SMALLEST_CPU_COUNT = 0.01
 DEFAULT_STOP_SIGNAL = "SIGTERM"
 _LONGEST_HOSTNAME = 63
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?")
@@ -58,7 +54,7 @@ def check_request(request: ContainerRequest) -> None:
     """
     if request.name is not None:
         check_container_name(request.name)
-    _check_limits(request.limits)
+    check_limits(request.limits)
     for entry in request.environment:
         _check_environment_entry(entry)
     for what, texts in (
@@ -81,21 +77,6 @@ def check_request(request: ContainerRequest) -> None:
     for key, _value in request.labels:
         if not key:
             raise InvalidInputError("invalid label: the key is empty", hint="Write KEY=VALUE")
-
-
-def effective_limits(limits: ResourceLimits) -> ResourceLimits:
-    """Put defaults in: without a word about processes there is a limit all the same.
-
-    In a request 0 and -1 stand for no limit, as Docker's options have it.
-    """
-    memory = limits.memory_bytes if limits.memory_bytes and limits.memory_bytes > 0 else None
-    pids = DEFAULT_PIDS_LIMIT if limits.pids is None else limits.pids
-    return replace(
-        limits,
-        memory_bytes=memory,
-        cpu_count=limits.cpu_count or None,
-        pids=pids if pids > 0 else None,
-    )
 
 
 def merge_process(
@@ -151,22 +132,6 @@ def _merge_arguments(config: ImageConfig, request: ContainerRequest) -> tuple[st
             "no command specified", hint="The image names none: write one behind the image's name"
         )
     return arguments
-
-
-def _check_limits(limits: ResourceLimits) -> None:
-    memory = limits.memory_bytes
-    if memory is not None and memory not in {0, -1} and memory < SMALLEST_MEMORY_BYTES:
-        raise LimitError("--memory", f"{memory} bytes", "at least 6 MB (6m)")
-    processors = os.cpu_count() or 1
-    cpus = limits.cpu_count
-    if cpus and not SMALLEST_CPU_COUNT <= cpus <= processors:
-        raise LimitError(
-            "--cpus",
-            f"{cpus:g}",
-            f"0.01 to {processors}.00, as there are only {processors} CPUs available",
-        )
-    if limits.pids is not None and limits.pids < -1:
-        raise LimitError("--pids-limit", str(limits.pids), "a number of processes, or -1")
 
 
 def _check_environment_entry(entry: str) -> None:

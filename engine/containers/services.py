@@ -119,7 +119,7 @@ class CgroupPlan:
         mode: `v2`, `v1`, `hybrid` or `none`.
         parent: The group that containers' groups are made in.
         directories: That group in every hierarchy that may be used.
-        missing_limits: Why a limit (`memory`, `cpu`, `pids`) cannot be set here.
+        missing_limits: Why a limit cannot be set here, by the v1 name of its controller.
         missing_pause: Why containers cannot be paused here; None if they can.
     """
 

@@ -6,13 +6,13 @@ import base64
 import functools
 from typing import TYPE_CHECKING
 
+from engine.containers.limits import cgroup_spec
 from engine.containers.network_files import network_file_mounts
 from engine.linux.seccomp_compiler import compile_filter
 from engine.runtime.isolation import (
     DEFAULT_CAPABILITIES,
     DEFAULT_SHARED_MEMORY_BYTES,
     DEFAULT_UMASK,
-    DEVICE_RULES,
     READ_ONLY_PATHS,
     default_sysctls,
     masked_paths,
@@ -20,7 +20,6 @@ from engine.runtime.isolation import (
 )
 from engine.runtime.spec import (
     SPEC_VERSION,
-    CgroupSpec,
     ContainerSpec,
     LogSpec,
     ProcessSpec,
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 LOG_FILE = "log"
 LOG_FILE_BYTES = 64 << 20
 LOG_FILE_COUNT = 5
-_CPU_PERIOD_MICROSECONDS = 100_000
 
 
 def build_spec(
@@ -61,7 +59,9 @@ def build_spec(
         is_rootless=is_rootless,
         rootfs=rootfs,
         process=_process(record, has_seccomp=has_seccomp),
-        cgroup=_cgroup(record, mode=cgroup_mode, parent=cgroup_parent),
+        cgroup=cgroup_spec(
+            record.limits, name=record.container_id, mode=cgroup_mode, parent=cgroup_parent
+        ),
         log=LogSpec(
             path=str(directory / LOG_FILE), file_bytes=LOG_FILE_BYTES, file_count=LOG_FILE_COUNT
         ),
@@ -91,18 +91,3 @@ def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
 @functools.cache
 def _default_filter() -> str:
     return base64.b64encode(compile_filter(DEFAULT_CAPABILITIES)).decode("ascii")
-
-
-def _cgroup(record: ContainerRecord, *, mode: str, parent: str) -> CgroupSpec:
-    quota = None
-    if record.cpu_count is not None:
-        quota = max(1000, round(record.cpu_count * _CPU_PERIOD_MICROSECONDS))
-    return CgroupSpec(
-        name=record.container_id,
-        mode=mode,
-        parent=parent,
-        memory_bytes=record.memory_bytes,
-        cpu_quota_microseconds=quota,
-        pids=record.pids,
-        device_rules=DEVICE_RULES,
-    )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.runtime.id_mapping import IdMapping
 
 _LIMITS = ("memory", "cpu", "pids")
+_CONTROLLERS = (*_LIMITS, "cpuset", "blkio")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -148,8 +149,12 @@ def _cgroup_features(host: CgroupHost) -> list[HostFeature]:
 def _plan(host: CgroupHost) -> CgroupPlan:
     reasons: dict[str, str] = {}
     for feature in host.missing:
-        for name in _LIMITS if feature.name == "limits" else (feature.name,):
+        for name in _CONTROLLERS if feature.name == "limits" else (feature.name,):
             reasons[name] = feature.reason
+    # What few ask for is no feature of its own in the report.
+    for name, name_on_v2 in (("cpuset", "cpuset"), ("blkio", "io")):
+        if not host.controllers & {name, name_on_v2}:
+            reasons.setdefault(name, f"the {name} controller is not there")
     return CgroupPlan(
         mode=host.mode,
         parent=host.parent,

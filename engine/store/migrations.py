@@ -57,6 +57,18 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX containers_by_image ON containers (image_id);
     """,
+    # 2: limits of a container are a record of their own.
+    """
+    UPDATE containers SET config = json_set(
+        json_remove(config, '$.memory_bytes', '$.cpu_count', '$.pids'),
+        '$.limits',
+        json_object(
+            'memory_bytes', json_extract(config, '$.memory_bytes'),
+            'cpu_count', json_extract(config, '$.cpu_count'),
+            'pids', json_extract(config, '$.pids')
+        )
+    ) WHERE json_extract(config, '$.limits') IS NULL
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -16,8 +16,25 @@ class ResourceLimits:
     """Limits of one container; None is no limit."""
 
     memory_bytes: int | None = None
+    memory_swap_bytes: int | None = None
+    """Memory and swap together; -1 is no limit, None twice the memory."""
+    memory_reservation_bytes: int | None = None
+    """What it is left with when the host runs short of memory."""
+    memory_swappiness: int | None = None
+    """0 to 100: how readily the kernel swaps it out; cgroup v1 only."""
     cpu_count: float | None = None
     """Share of processor time in whole processors: 1.5 is one and a half."""
+    cpu_period_microseconds: int | None = None
+    cpu_quota_microseconds: int | None = None
+    """Processor time in each period; `cpu_count` in other words, and not beside it."""
+    cpu_shares: int | None = None
+    """Weight against others when all want to run; 1024 is the usual one."""
+    cpuset_cpus: str = ""
+    """Processors that it may use, such as `0-2,4`; empty is every one."""
+    cpuset_memory_nodes: str = ""
+    """As above, of memory nodes."""
+    block_weight: int | None = None
+    """10 to 1000: share of the disks against others."""
     pids: int | None = None
     """Most processes at once; in a request None is the default of 2048, and 0 or -1 no limit."""
 

@@ -70,6 +70,7 @@ LAUNCHER = {
     "engine.cgroups.group",
     "engine.cgroups.groups",
     "engine.cgroups.host",
+    "engine.cgroups.limit_files",
     "engine.cgroups.limits",
     "engine.errors",
     "engine.linux",

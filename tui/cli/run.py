@@ -7,10 +7,11 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, NotFoundError
-from engine.types import ContainerRequest, ResourceLimits
+from engine.types import ContainerRequest
 from tui.cli import output, values
 from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
+from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
 from tui.cli.options import Option, UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +27,12 @@ _OPTIONS = (
     Option("workdir", "w", "DIRECTORY", "Working directory inside the container"),
     Option("user", "u", "USER[:GROUP]", "Run as this user, by name or number"),
     Option("entrypoint", "", "PROGRAM", "Replace the image's entrypoint"),
-    Option("memory", "m", "SIZE", "Memory limit, such as 512m; at least 6m"),
-    Option("cpus", "", "NUMBER", "Processor limit, such as 1.5"),
-    Option("pids-limit", "", "NUMBER", "Most processes at once; -1 is no limit"),
     Option("hostname", "h", "NAME", "Host name inside the container"),
     Option("read-only", "", "", "Make the root filesystem read-only"),
     Option("stop-signal", "", "SIGNAL", "What `stop` sends; SIGTERM without it"),
     Option("stop-timeout", "", "SECONDS", "How long `stop` waits before it kills; -1 is for ever"),
     Option("label", "l", "NAME=VALUE", "Label the container", True),
+    *LIMIT_OPTIONS,
 )
 _DETACH = Option("detach", "d", "", "Run in the background and print the container's id")
 
@@ -55,11 +54,7 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         user=arguments.text("user"),
         hostname=arguments.text("hostname"),
         labels=values.labels(arguments.texts("label")),
-        limits=ResourceLimits(
-            memory_bytes=values.memory_bytes(arguments.text("memory")),
-            cpu_count=values.cpu_count(arguments.text("cpus")),
-            pids=values.pids(arguments.text("pids-limit")),
-        ),
+        limits=read_limits(arguments),
         is_read_only=arguments.is_on("read-only"),
         is_removed_on_exit=arguments.is_on("rm"),
         stop_signal=arguments.text("stop-signal"),

@@ -14,18 +14,29 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 
 def memory_bytes(text: str | None) -> int | None:
-    """Read `512m`, `1.5g`, `1024k`, `6291456`; None and 0 are no limit."""
-    if text is None:
-        return None
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise LimitError("--memory", text, "a number with b, k, m or g, such as 512m")
-    size = int(float(match[1]) * _FACTORS[match[2].lower()])
-    if size == 0:
+    """Read `512m`, `1.5g`, `1024k`, `6291456`; None, 0 and -1 are no limit."""
+    size = size_bytes("--memory", text)
+    if not size or size == -1:
         return None
     if size < 6 << 20:
-        raise LimitError("--memory", text, "at least 6 MB (6m)")
+        raise LimitError("--memory", text or "", "at least 6 MB (6m)")
     return size
+
+
+def size_bytes(option: str, text: str | None) -> int | None:
+    """Read a size as `memory_bytes` does, 0 included; -1 stays what it is.
+
+    Raises:
+        LimitError: It is no size.
+    """
+    if text is None:
+        return None
+    if text.strip() == "-1":
+        return -1
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise LimitError(option, text, "a number with b, k, m or g, such as 512m")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
 
 
 def cpu_count(text: str | None) -> float | None:
@@ -60,6 +71,11 @@ def whole_number(option: str, text: str, *, smallest: int = 0) -> int:
     if number < smallest:
         raise LimitError(option, text, f"a whole number, at least {smallest}")
     return number
+
+
+def optional_number(option: str, text: str | None, *, smallest: int = 0) -> int | None:
+    """Read a whole number as `whole_number` does; None when there is none."""
+    return None if text is None else whole_number(option, text, smallest=smallest)
 
 
 def timeout_seconds(option: str, text: str | None) -> float | None:

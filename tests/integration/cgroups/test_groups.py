@@ -6,6 +6,7 @@ import pytest
 
 from engine.cgroups.groups import create_group, find_leftovers, join_self, open_group
 from engine.cgroups.host import detect_cgroups
+from engine.cgroups.limit_files import write_limits
 from engine.cgroups.limits import CgroupSpec, DeviceRule
 from engine.cgroups.stats import StatsReader, cpu_percent
 
@@ -142,3 +143,12 @@ def test_a_process_that_wants_more_processor_than_its_limit_is_throttled(make):
     assert int(counters["nr_periods"]) >= throttled
     group.kill_all()
     os.waitpid(child, 0)
+
+
+def test_limits_of_a_group_that_runs_can_be_raised_and_lowered(make):
+    group = make(memory_bytes=32 << 20, memory_swap_bytes=32 << 20)
+    for size in (64 << 20, 16 << 20):
+        write_limits(group, CgroupSpec(name="c", memory_bytes=size, memory_swap_bytes=size))
+        path = group.path_of("memory")
+        name = "memory.max" if path == group.unified_path else "memory.limit_in_bytes"
+        assert Path(f"{path}/{name}").read_text().strip() == str(size)

@@ -7,6 +7,7 @@ import pytest
 
 from engine.cgroups.groups import create_group
 from engine.cgroups.host import CgroupHost, Hierarchy
+from engine.cgroups.limit_files import cpu_weight
 from engine.cgroups.limits import CgroupSpec, DeviceRule
 from engine.cgroups.stats import StatsReader
 from engine.errors import SyscallError
@@ -74,9 +75,9 @@ def test_limits_on_v2(tree, tmp_path):
     }
     assert written == {
         "memory.max": str(64 << 20),
-        "memory.swap.max": "0ax",  # A plain file keeps what is longer than what is written.
+        "memory.swap.max": str(64 << 20),
         "cpu.max": "150000 100000",
-        "pids.max": "50x",
+        "pids.max": "50x",  # A plain file keeps what is longer than what is written.
     }
     assert group.warnings == ()
     assert group.join_descriptors == ()
@@ -104,7 +105,7 @@ def test_limits_on_v1(tree, tmp_path):
     )
     directory = tmp_path / "lamella/c"
     assert (directory / "memory.limit_in_bytes").read_text().startswith(str(10**19))
-    assert (directory / "memory.memsw.limit_in_bytes").read_text().startswith(str(10**19))
+    assert (directory / "memory.memsw.limit_in_bytes").read_text().startswith(str(2 * 10**19))
     assert (directory / "cpu.cfs_period_us").read_text().startswith("100000")
     assert (directory / "cpu.cfs_quota_us").read_text().startswith("50000")
     assert (directory / "pids.max").read_text() == "max\n"
@@ -113,6 +114,71 @@ def test_limits_on_v1(tree, tmp_path):
     assert (directory / "cpuset.cpus").read_text() == "0-3"
     assert len(group.join_descriptors) == 1
     group.close()
+
+
+def test_weights_sets_and_swap_in_the_words_of_v2(tree, tmp_path):
+    names = ("cpuset.cpus", "cpuset.mems", "cpu.weight", "io.weight", "memory.low")
+    files = {**V2_FILES, **dict.fromkeys(names, "")}
+    spec = CgroupSpec(
+        name="c",
+        memory_bytes=64 << 20,
+        memory_swap_bytes=64 << 20,
+        memory_reservation_bytes=32 << 20,
+        memory_swappiness=10,
+        cpu_shares=1024,
+        cpuset_cpus="0-2",
+        cpuset_memory_nodes="1",
+        block_weight=1000,
+    )
+    group = create_group(tree(2, ALL, files), spec)
+    directory = tmp_path / "lamella/c"
+    assert [(directory / name).read_text() for name in names] == [
+        "0-2",
+        "1",
+        "100",
+        "10000",
+        str(32 << 20),
+    ]
+    assert (directory / "memory.swap.max").read_text().startswith("0")
+    assert group.warnings == (
+        "cgroup v2 has no swappiness of a container: --memory-swappiness is discarded",
+    )
+
+
+def test_weights_and_sets_in_the_words_of_v1(tree, tmp_path):
+    names = ("memory.soft_limit_in_bytes", "memory.swappiness", "cpu.shares", "blkio.bfq.weight")
+    files = {**V1_FILES, **dict.fromkeys(names, "")}
+    host = tree(1, "memory cpu pids devices cpuset blkio", files)
+    (tmp_path / "cpuset.cpus").write_text("0-3\n")
+    (tmp_path / "cpuset.mems").write_text("0\n")
+    spec = CgroupSpec(
+        name="c",
+        memory_reservation_bytes=32 << 20,
+        memory_swappiness=0,
+        cpu_shares=2,
+        cpuset_cpus="1",
+        block_weight=10,
+    )
+    group = create_group(host, spec)
+    directory = tmp_path / "lamella/c"
+    assert [(directory / name).read_text() for name in names] == [str(32 << 20), "0", "2", "10"]
+    assert (directory / "cpuset.cpus").read_text().startswith("1")
+    assert (directory / "cpuset.mems").read_text() == "0"
+    assert group.warnings == ()
+    group.close()
+
+
+def test_a_kernel_without_weights_for_disks_says_so(tree):
+    group = create_group(tree(2, ALL, V2_FILES), CgroupSpec(name="c", block_weight=500))
+    assert len(group.warnings) == 1
+    assert group.warnings[0].endswith("Weight discarded.")
+
+
+@pytest.mark.parametrize(
+    ("shares", "weight"), [(2, 1), (1024, 100), (262_144, 10_000), (10**9, 10_000), (1, 1)]
+)
+def test_shares_of_v1_become_weights_of_v2(shares, weight):
+    assert cpu_weight(shares) == weight
 
 
 def test_a_limit_whose_controller_is_missing_is_a_warning_and_no_failure(tree):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.containers.request import check_request, effective_limits, merge_process
+from engine.containers.request import check_request, merge_process
 from engine.errors import InvalidInputError, LimitError
 from engine.types import ContainerRequest, ImageConfig, ResourceLimits
 
@@ -144,14 +144,6 @@ def test_a_text_that_cannot_work_is_refused(wrong):
 )
 def test_what_can_work_is_let_through(right):
     check_request(ContainerRequest(image="web", **right))
-
-
-def test_without_a_word_about_processes_there_is_a_limit_all_the_same():
-    assert effective_limits(ResourceLimits()).pids == 2048
-    assert effective_limits(ResourceLimits(pids=-1)).pids is None
-    assert effective_limits(ResourceLimits(pids=0)).pids is None
-    assert effective_limits(ResourceLimits(pids=7)).pids == 7
-    assert effective_limits(ResourceLimits(memory_bytes=0)).memory_bytes is None
 
 
 @given(st.lists(st.text(alphabet="AB=x\0é ", max_size=6), max_size=8))

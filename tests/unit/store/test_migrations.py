@@ -1,3 +1,4 @@
+import json
 import sqlite3
 
 import pytest
@@ -50,3 +51,17 @@ def test_an_opening_that_was_overtaken_finds_nothing_to_do(connection, tmp_path)
 def test_every_step_can_be_told_apart_by_its_semicolons():
     for step in MIGRATIONS:
         assert all(sqlite3.complete_statement(f"{part};") for part in step.split(";"))
+
+
+def test_limits_of_older_containers_are_kept(connection):
+    migrate(connection, MIGRATIONS[:1])
+    connection.execute(
+        "INSERT INTO containers VALUES ('c', 'web', 'i', 'web', 'l', 0.0, 0, ?)",
+        ('{"name":"web","memory_bytes":33554432,"cpu_count":1.5,"pids":null}',),
+    )
+    migrate(connection, MIGRATIONS[:2])
+    (config,) = connection.execute("SELECT config FROM containers").fetchone()
+    assert json.loads(config) == {
+        "name": "web",
+        "limits": {"memory_bytes": 33554432, "cpu_count": 1.5, "pids": None},
+    }
