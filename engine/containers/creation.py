@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.containers.limits import check_cpusets, effective_limits, limit_warnings
 from engine.containers.names import draw_container_id, draw_container_name
 from engine.containers.network_files import write_network_files
+from engine.containers.policies import health_warnings, merge_health
 from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
@@ -121,7 +122,13 @@ def _new_record(
         stop_signal=process.stop_signal,
         stop_timeout_seconds=process.stop_timeout_seconds,
         snapshotter=services.snapshotter,
-        warnings=limit_warnings(request.limits, services.cgroups.missing_limits),
+        warnings=(
+            *limit_warnings(request.limits, services.cgroups.missing_limits),
+            *health_warnings(image.config, request),
+        ),
+        has_init=request.has_init,
+        restart_policy=request.restart_policy,
+        health=merge_health(image.config, request),
     )
 
 

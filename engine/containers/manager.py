@@ -26,15 +26,18 @@ from engine.events import EventsDropped
 from engine.types import (
     ChainId,
     ContainerDetails,
+    ContainerHealth,
     ContainerStatus,
     ContainerSummary,
     ExitStatus,
+    HealthProbe,
 )
 
 if TYPE_CHECKING:
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.events import EventBus
+    from engine.runtime.health import HealthRecord
     from engine.runtime.spec import StateRecord
     from engine.types import ContainerRequest, CreatedContainer, ProcessInfo
 
@@ -227,6 +230,11 @@ class ContainerManager:
             log_path=str(directory / LOG_FILE),
             writable_layer_path=str(directory / "upper"),
             warnings=tuple(dict.fromkeys((*record.warnings, *state.warnings))),
+            has_init=record.has_init,
+            restart_policy=record.restart_policy,
+            next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,
+            health_check=record.health,
+            health=_health(state.health),
         )
 
     def _cgroup(self, record: ContainerRecord, state: StateRecord) -> str:
@@ -249,4 +257,24 @@ def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
         error=state.error,
         is_out_of_memory_killed=state.is_out_of_memory_killed,
         is_removed_on_exit=record.is_removed_on_exit,
+        health=state.health.status if state.health else "",
+        restart_count=state.restart_count,
+    )
+
+
+def _health(record: HealthRecord | None) -> ContainerHealth | None:
+    if record is None:
+        return None
+    return ContainerHealth(
+        status=record.status,
+        failing_streak=record.failing_streak,
+        probes=tuple(
+            HealthProbe(
+                started_at=result.started_at_ns / 1e9,
+                finished_at=result.finished_at_ns / 1e9,
+                exit_code=result.exit_code,
+                output=result.output,
+            )
+            for result in record.results
+        ),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.containers.limits import check_limits
 from engine.containers.names import check_container_name
+from engine.containers.policies import check_policies
 from engine.errors import InvalidInputError, LimitError
 from engine.runtime.isolation import (
     DEFAULT_STOP_TIMEOUT_SECONDS,
@@ -55,6 +56,7 @@ def check_request(request: ContainerRequest) -> None:
     if request.name is not None:
         check_container_name(request.name)
     check_limits(request.limits)
+    check_policies(request)
     for entry in request.environment:
         _check_environment_entry(entry)
     for what, texts in (

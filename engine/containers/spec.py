@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.containers.limits import cgroup_spec
 from engine.containers.network_files import network_file_mounts
+from engine.containers.policies import health_spec, restart_spec
 from engine.linux.seccomp_compiler import compile_filter
 from engine.runtime.isolation import (
     DEFAULT_CAPABILITIES,
@@ -72,6 +73,8 @@ def build_spec(
         shared_memory_bytes=DEFAULT_SHARED_MEMORY_BYTES,
         stop_signal=parse_signal(record.stop_signal),
         stop_timeout_seconds=record.stop_timeout_seconds,
+        restart=restart_spec(record.restart_policy),
+        health=health_spec(record.health),
     )
 
 
@@ -85,6 +88,7 @@ def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
         has_no_new_privileges=False,
         umask=DEFAULT_UMASK,
         seccomp_filter=_default_filter() if has_seccomp else "",
+        has_init=record.has_init,
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _NANOSECONDS = 1_000_000_000
 _DEFAULT_HEALTH_SECONDS = 30.0
 _DEFAULT_HEALTH_RETRIES = 3
+_DEFAULT_START_INTERVAL_SECONDS = 5.0
 
 
 def container_config(document: ImageDocument) -> ImageConfig:
@@ -50,6 +51,9 @@ def _health_check(section: ConfigSection) -> HealthCheck | None:
         interval_seconds=check.interval / _NANOSECONDS or _DEFAULT_HEALTH_SECONDS,
         timeout_seconds=check.timeout / _NANOSECONDS or _DEFAULT_HEALTH_SECONDS,
         start_period_seconds=check.start_period / _NANOSECONDS,
+        start_interval_seconds=(
+            check.start_interval / _NANOSECONDS or _DEFAULT_START_INTERVAL_SECONDS
+        ),
         retries=check.retries or _DEFAULT_HEALTH_RETRIES,
     )
 

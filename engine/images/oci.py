@@ -135,6 +135,7 @@ class HealthCheckDocument(
     interval: int = 0
     timeout: int = 0
     start_period: int = 0
+    start_interval: int = 0
     retries: int = 0
 
 

@@ -7,10 +7,12 @@ monitor, which has only the standard library, with that module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.cgroups.limits import CgroupSpec as CgroupSpec  # noqa: TC001 - read at run time
 from engine.cgroups.limits import DeviceRule as DeviceRule
+from engine.runtime.health import HealthRecord, HealthSpec  # noqa: TC001 - read at run time
+from engine.runtime.restart import RestartSpec
 
 SPEC_VERSION = 1
 
@@ -61,6 +63,8 @@ class ProcessSpec:
         has_no_new_privileges: Set no_new_privs before exec.
         umask: Octal 0022 by default.
         seccomp_filter: Base64 of struct sock_filter[]; empty loads none.
+        has_init: Process 1 is a small init of ours (`engine.runtime.reaper`), its child the
+            program.
     """
 
     arguments: tuple[str, ...]
@@ -71,6 +75,7 @@ class ProcessSpec:
     has_no_new_privileges: bool
     umask: int
     seccomp_filter: str
+    has_init: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +117,8 @@ class ContainerSpec:
     shared_memory_bytes: int
     stop_signal: int
     stop_timeout_seconds: float
+    restart: RestartSpec = field(default_factory=RestartSpec)
+    health: HealthSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +134,17 @@ class StateRecord:
         started_at_ns: Nanoseconds since the epoch, 0 for never.
         finished_at_ns: As above.
         exit_code: Of the last run; -1 while there is none.
-        is_out_of_memory_killed: The kernel ended it for want of memory.
+        is_out_of_memory_killed: The kernel killed a process of this run for want of memory.
         error: Why it did not start, or ended otherwise than by itself.
         cgroup_paths: Absolute directories that hold its processes.
         warnings: What could not be had for this run.
+        boot_id: Of the kernel that ran when it was last started, or a start was tried.
+        restart_count: Starts by the restart policy since the last one by a person.
+        next_start_at_ns: When it is restarting: as above; else 0.
+        is_stopped_by_person: The last run was ended by stop or kill.
+        awaits_restart: It lost its monitor, and its restart policy wants a start that nobody
+            has made yet.
+        health: None without a health check.
     """
 
     version: int = SPEC_VERSION
@@ -146,3 +160,9 @@ class StateRecord:
     error: str = ""
     cgroup_paths: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    boot_id: str = ""
+    restart_count: int = 0
+    next_start_at_ns: int = 0
+    is_stopped_by_person: bool = False
+    awaits_restart: bool = False
+    health: HealthRecord | None = None

@@ -12,6 +12,7 @@ from engine.types.containers import (
     ContainerRequest,
     ContainerStats,
     ContainerSummary,
+    ContainerUpdate,
     CreatedContainer,
     ExitStatus,
     LogLine,
@@ -40,7 +41,7 @@ from engine.types.images import (
     LoadedImage,
     RemovedImage,
 )
-from engine.types.lifecycle import RestartPolicy
+from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
 from engine.types.options import ProcessOptions
 from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
 from engine.types.system import DiskUsage
@@ -50,11 +51,13 @@ __all__ = [
     "ChainId",
     "ChangeKind",
     "ContainerDetails",
+    "ContainerHealth",
     "ContainerId",
     "ContainerRequest",
     "ContainerStats",
     "ContainerStatus",
     "ContainerSummary",
+    "ContainerUpdate",
     "CreatedContainer",
     "DiffId",
     "Digest",
@@ -65,6 +68,7 @@ __all__ = [
     "FileKind",
     "FileTree",
     "HealthCheck",
+    "HealthProbe",
     "HostFeature",
     "HostReport",
     "ImageConfig",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
 from engine.types.images import HealthCheck
-from engine.types.lifecycle import RestartPolicy
+from engine.types.lifecycle import ContainerHealth, RestartPolicy
 from engine.types.options import ProcessOptions
 from engine.types.volumes import MountRequest
 
@@ -93,7 +93,12 @@ class ContainerSummary:
     error: str
     """Why it ended or did not start, when that was not its own doing."""
     is_out_of_memory_killed: bool
+    """The kernel has killed one of its processes for want of memory, in this run or the last."""
     is_removed_on_exit: bool
+    health: str = ""
+    """`starting`, `healthy` or `unhealthy`; empty without a health check."""
+    restart_count: int = 0
+    """How often its restart policy has started it since a person did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +128,24 @@ class ContainerDetails:
     writable_layer_path: str
     warnings: tuple[str, ...]
     """What the host did not give, one sentence each."""
+    has_init: bool = False
+    restart_policy: RestartPolicy = RestartPolicy()
+    next_start_at: float | None = None
+    """When the restart policy starts it again; None unless it is restarting."""
+    health_check: HealthCheck | None = None
+    """How its health is asked for: image and request together."""
+    health: ContainerHealth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUpdate:
+    """What is to change of a container that exists; None is left as it is.
+
+    In the limits 0 takes a limit away.
+    """
+
+    limits: ResourceLimits = ResourceLimits()
+    restart_policy: RestartPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What becomes of a container when it ends, and how its health is known."""
+"""What becomes of a container when it ends, how its health is known, and what can be changed."""
 
 from __future__ import annotations
 
@@ -16,3 +16,32 @@ class RestartPolicy:
 
     name: str = "no"
     maximum_retry_count: int = 0
+
+    def __str__(self) -> str:
+        """As `--restart` takes it."""
+        count = self.maximum_retry_count
+        return f"{self.name}:{count}" if count else self.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthProbe:
+    """One run of a health check's command."""
+
+    started_at: float
+    finished_at: float
+    exit_code: int
+    """0 is healthy; -1 took too long or could not be started."""
+    output: str
+    """The first 4096 bytes, as the command wrote them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerHealth:
+    """What is known of a container's health."""
+
+    status: str
+    """`starting`, `healthy` or `unhealthy`."""
+    failing_streak: int
+    """Failures in a row that counted."""
+    probes: tuple[HealthProbe, ...]
+    """The last five, the newest last."""

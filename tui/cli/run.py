@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, NotFoundError
-from engine.types import ContainerRequest
-from tui.cli import output, values
+from engine.types import ContainerRequest, RestartPolicy
+from tui.cli import lifecycle_options, output, values
 from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
@@ -33,6 +33,7 @@ _OPTIONS = (
     Option("stop-timeout", "", "SECONDS", "How long `stop` waits before it kills; -1 is for ever"),
     Option("label", "l", "NAME=VALUE", "Label the container", True),
     *LIMIT_OPTIONS,
+    *lifecycle_options.OPTIONS,
 )
 _DETACH = Option("detach", "d", "", "Run in the background and print the container's id")
 
@@ -61,6 +62,9 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         stop_timeout_seconds=values.timeout_seconds(
             "--stop-timeout", arguments.text("stop-timeout")
         ),
+        has_init=arguments.is_on("init"),
+        restart_policy=lifecycle_options.restart_policy(arguments) or RestartPolicy(),
+        health=lifecycle_options.health_check(arguments),
     )
 
 

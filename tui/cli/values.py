@@ -83,6 +83,21 @@ def timeout_seconds(option: str, text: str | None) -> float | None:
     return None if text is None else float(whole_number(option, text, smallest=-1))
 
 
+def duration_seconds(option: str, text: str) -> float:
+    """Read a length of time as Docker takes it: `30s`, `1m30s`, `500ms`; `0` is none.
+
+    Raises:
+        InvalidInputError: It is none, or negative.
+    """
+    if text == "0":
+        return 0.0
+    if text.startswith("-") and re.fullmatch(rf"(?:{_DURATION.pattern})+", text[1:]):
+        raise InvalidInputError(f"{option} cannot be negative")
+    if not re.fullmatch(rf"(?:{_DURATION.pattern})+", text):
+        raise LimitError(option, text, "a time such as 30s, 1m30s or 500ms")
+    return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
+
+
 def tail(text: str | None) -> int | None:
     """Read the number of lines of `--tail`; `all`, None and a negative number are all of them."""
     if text is None or text == "all":
