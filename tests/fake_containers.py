@@ -121,6 +121,8 @@ class FakeContainers(FakeImages):
             error="",
             is_out_of_memory_killed=False,
             is_removed_on_exit=request.is_removed_on_exit,
+            labels=request.labels,
+            mounts=request.mounts,
         )
         container = FakeContainer(summary=summary, request=request, process=process)
         self.containers[container_id] = container

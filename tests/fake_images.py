@@ -42,6 +42,7 @@ class FakeImages(FakeWorld):
         *,
         steps: tuple[tuple[str, int], ...] = (("COPY rootfs /", 117_000_000),),
         files: tuple[FileEntry, ...] = (),
+        labels: tuple[tuple[str, str], ...] = (),
     ) -> ImageId:
         """Add an image; `files` are those of its topmost layer."""
         image_id = ImageId(f"sha256:{self._new_hexadecimal()}")
@@ -67,6 +68,8 @@ class FakeImages(FakeWorld):
             size_bytes=sum(layer.size_bytes for layer in layers),
             layer_count=len(layers),
             container_count=0,
+            digest=Digest(image_id),
+            labels=labels,
         )
         self.images[image_id] = ImageDetails(
             summary=summary,
@@ -74,7 +77,7 @@ class FakeImages(FakeWorld):
             operating_system="linux",
             architecture="amd64",
             author="",
-            config=ImageConfig(command=("sh",)),
+            config=ImageConfig(command=("sh",), labels=labels),
             layers=layers,
             config_json='{\n  "os": "linux"\n}',
         )

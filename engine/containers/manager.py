@@ -257,6 +257,8 @@ def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
         error=state.error,
         is_out_of_memory_killed=state.is_out_of_memory_killed,
         is_removed_on_exit=record.is_removed_on_exit,
+        labels=record.labels,
+        mounts=record.mounts,
         health=state.health.status if state.health else "",
         restart_count=state.restart_count,
     )

@@ -102,4 +102,10 @@ def _describe(process: psutil.Process, now: float) -> ProcessInfo:
             state=process.status(),
             # A process without arguments is a zombie or a thread of the kernel.
             command=" ".join(words)[:_LONGEST_COMMAND] or f"[{process.name()}]",
+            user_id=process.uids().effective,
+            name=process.name(),
+            virtual_bytes=process.memory_info().vms,
+            terminal=(process.terminal() or "").removeprefix("/dev/"),
+            thread_count=process.num_threads(),
+            nice=process.nice(),
         )

@@ -189,6 +189,7 @@ class ContainerServices:
             container_id=record.container_id,
             name=record.name,
             attributes={"image": record.image, **attributes},
+            labels=record.labels,
         )
 
     def close(self) -> None:

@@ -75,6 +75,7 @@ def build_spec(
         stop_timeout_seconds=record.stop_timeout_seconds,
         restart=restart_spec(record.restart_policy),
         health=health_spec(record.health),
+        labels=record.labels,
     )
 
 

@@ -37,6 +37,21 @@ def container_config(document: ImageDocument) -> ImageConfig:
     )
 
 
+class _LabelsOfSection(msgspec.Struct, frozen=True):
+    labels: dict[str, str | None] | None = msgspec.field(default=None, name="Labels")
+
+
+class _LabelsOfConfig(msgspec.Struct, frozen=True):
+    config: _LabelsOfSection | None = None
+
+
+def config_labels(config: bytes) -> tuple[tuple[str, str], ...]:
+    """Only the labels of a config document, which costs a tenth of reading all of it."""
+    section = msgspec.json.decode(config, type=_LabelsOfConfig).config
+    labels = section.labels if section is not None else None
+    return tuple((name, value or "") for name, value in (labels or {}).items())
+
+
 def _words(command: tuple[str, ...] | str | None) -> tuple[str, ...]:
     # Very old builders wrote a text where a list belongs.
     return ("/bin/sh", "-c", command) if isinstance(command, str) else command or ()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import AmbiguousReferenceError, ImageInUseError, ImageNotFoundError
 from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
-from engine.images.documents import container_config, history_steps, indented
+from engine.images.documents import config_labels, container_config, history_steps, indented
 from engine.images.oci import decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
@@ -70,6 +70,8 @@ class ImageLibrary:
         self._staging = staging
         self._runner = runner
         self._is_rootless = is_rootless
+        self._labels: dict[ImageId, tuple[tuple[str, str], ...]] = {}
+        """Of images that were listed: a config never changes, so it is read once."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="layer-files")
 
     def close(self) -> None:
@@ -80,6 +82,10 @@ class ImageLibrary:
 
     async def list_images(self) -> tuple[ImageSummary, ...]:
         """As EngineApi."""
+        images = await self._records.list_images()
+        unread = tuple(image.image_id for image in images if image.image_id not in self._labels)
+        for image_id, config in (await self._records.configs_of(unread)).items():
+            self._labels[image_id] = config_labels(config)
         return tuple(
             ImageSummary(
                 image_id=image.image_id,
@@ -88,8 +94,10 @@ class ImageLibrary:
                 size_bytes=image.size_bytes,
                 layer_count=image.layer_count,
                 container_count=image.container_count,
+                digest=image.manifest_digest,
+                labels=self._labels.get(image.image_id, ()),
             )
-            for image in await self._records.list_images()
+            for image in images
         )
 
     async def inspect(self, reference: str) -> ImageDetails:
@@ -107,6 +115,8 @@ class ImageLibrary:
                 size_bytes=sum(part.layer.size_bytes for part in record.layers),
                 layer_count=len(record.layers),
                 container_count=len(await self._containers.of_image(record.image_id)),
+                digest=record.manifest_digest,
+                labels=container_config(document).labels,
             ),
             digest=record.manifest_digest,
             operating_system=record.operating_system,

@@ -409,6 +409,7 @@ class Monitor:
             container_id=self.spec.container_id,
             name=self.name,
             attributes={"image": self.spec.image, **attributes},
+            labels=self.spec.labels,
         )
 
 

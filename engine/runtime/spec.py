@@ -119,6 +119,8 @@ class ContainerSpec:
     stop_timeout_seconds: float
     restart: RestartSpec = field(default_factory=RestartSpec)
     health: HealthSpec | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    """For its events."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import time
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import StateRecord
 
+_MOST_EVENT_BYTES = 16 << 10
 STATE_FILE = "state.json"
 
 
@@ -58,23 +59,30 @@ def read_state(directory: str) -> StateRecord:
 
 
 def append_container_event(
-    path: str, action: str, *, container_id: str, name: str, attributes: dict[str, str]
+    path: str,
+    action: str,
+    *,
+    container_id: str,
+    name: str,
+    attributes: dict[str, str],
+    labels: tuple[tuple[str, str], ...] = (),
 ) -> None:
     """Append one event to events.jsonl with a single write(2), so that lines never mix.
 
-    A disk that is full loses the event, not the container.
+    The container's labels are attributes too, as Docker has them, unless they are so long that
+    readers would refuse the line. A disk that is full loses the event, not the container.
     """
-    line = json.dumps(
-        {
-            "time_ns": time.time_ns(),
-            "subject": "container",
-            "action": action,
-            "subject_id": container_id,
-            "name": name,
-            "attributes": attributes,
-        },
-        separators=(",", ":"),
-    )
+    record = {
+        "time_ns": time.time_ns(),
+        "subject": "container",
+        "action": action,
+        "subject_id": container_id,
+        "name": name,
+        "attributes": {**dict(labels), **attributes},
+    }
+    line = json.dumps(record, separators=(",", ":"))
+    if len(line) > _MOST_EVENT_BYTES:
+        line = json.dumps({**record, "attributes": attributes}, separators=(",", ":"))
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -101,6 +101,23 @@ class ImageRecords:
         """Every image, newest first."""
         return await self._database.read(_list_images)
 
+    async def configs_of(self, image_ids: tuple[ImageId, ...]) -> dict[ImageId, bytes]:
+        """The config documents of some images; those that are gone are left out."""
+        if not image_ids:
+            return {}
+
+        def read(connection: sqlite3.Connection) -> dict[ImageId, bytes]:
+            found: dict[ImageId, bytes] = {}
+            for image_id in image_ids:
+                row = connection.execute(
+                    "SELECT config FROM images WHERE image_id = ?", (image_id,)
+                ).fetchone()
+                if row is not None:
+                    found[image_id] = row[0]
+            return found
+
+        return await self._database.read(read)
+
     async def find(self, image_id: str) -> ImageRecord | None:
         """One image by its whole id."""
         return await self._database.read(lambda connection: _find(connection, image_id))

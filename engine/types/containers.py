@@ -99,6 +99,8 @@ class ContainerSummary:
     """`starting`, `healthy` or `unhealthy`; empty without a health check."""
     restart_count: int = 0
     """How often its restart policy has started it since a person did."""
+    labels: tuple[tuple[str, str], ...] = ()
+    mounts: tuple[MountRequest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +202,16 @@ class ProcessInfo:
     cpu_seconds: float
     resident_bytes: int
     state: str
+    """As psutil names it: `sleeping`, `running`, `zombie`."""
     command: str
+    user_id: int = 0
+    name: str = ""
+    """Of the program, at most 15 bytes, as the kernel has it."""
+    virtual_bytes: int = 0
+    terminal: str = ""
+    """`pts/0`; empty without one."""
+    thread_count: int = 1
+    nice: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

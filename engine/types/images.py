@@ -19,6 +19,9 @@ class ImageSummary:
     """Sum of its layers, unpacked."""
     layer_count: int
     container_count: int
+    digest: Digest | None = None
+    """Of the manifest."""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

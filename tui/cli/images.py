@@ -9,18 +9,31 @@ from typing import TYPE_CHECKING
 
 from engine.errors import InvalidInputError
 from tui import format as formats
-from tui.cli import output
+from tui.cli import docker_texts, output
 from tui.cli.command import Command
+from tui.cli.documents import document
+from tui.cli.filters import IMAGE_KEYS, Filters, image_filter, meant_names
 from tui.cli.options import Option, UsageError
 from tui.cli.progress import progress_line
+from tui.cli.rows import FORMAT, Row, Shape, row
 from tui.cli.session import for_each
+from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
     from engine.types import ImageSummary
     from tui.cli.options import Arguments
 
-_JSON = Option("format", "", "json", "Print JSON, one object a line")
+_HEADS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "Containers": "CONTAINERS",
+}
 NO_TRUNCATION = Option("no-trunc", "", "", "Do not shorten anything")
 QUIET = Option("quiet", "q", "", "Print ids only")
 
@@ -60,43 +73,68 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
 
 async def images(engine: EngineApi, arguments: Arguments) -> int:
     """List images, one line a name."""
+    filters = Filters(arguments.texts("filter"), known=IMAGE_KEYS, command="images")
+    shape = Shape(arguments.text("format"), heads=_HEADS)
     is_whole = arguments.is_on("no-trunc")
+    patterns = (*arguments.operands, *filters.values("reference"))
+    until_ns = moment_ns("--filter until", filters.newest("until"))
+    keeps = await image_filter(engine, filters, None if until_ns is None else until_ns / 1e9)
     found = [
-        image
+        (image, names)
         for image in await engine.list_images()
-        if not arguments.operands or _is_meant(image, arguments.operands[0])
+        if keeps(image) and ((names := meant_names(image, patterns)) or not patterns)
     ]
     if arguments.is_on("quiet"):
-        for image in found:
+        for image, _names in found:
             output.write_line(image.image_id if is_whole else output.short_id(image.image_id))
         return 0
-    if wants_json(arguments, "images"):
-        from tui.cli.documents import line
-
-        for image in found:
-            output.write_line(line(image))
-        return 0
     now = time.time()
+    has_digests = arguments.is_on("digests")
+    if not shape.is_own_table:
+        shape.write(
+            [
+                _row(image, name, now=now, is_whole=is_whole)
+                for image, names in found
+                for name in names or ("<none>:<none>",)
+            ]
+        )
+        return 0
     rows: list[tuple[str, ...]] = []
-    for image in found:
-        for name in image.names or ("<none>:<none>",):
+    for image, names in found:
+        for name in names or ("<none>:<none>",):
             repository, _, tag = name.rpartition(":")
             rows.append(
                 (
                     repository,
                     tag,
+                    *((image.digest or "<none>",) if has_digests else ()),
                     image.image_id if is_whole else output.short_id(image.image_id),
                     formats.age(image.created_at, now=now),
                     str(image.layer_count),
                     formats.size(image.size_bytes),
                 )
             )
-    output.write_table(("REPOSITORY", "TAG", "IMAGE ID", "AGE", "LAYERS", "SIZE"), rows)
+    digest = ("DIGEST",) if has_digests else ()
+    output.write_table(("REPOSITORY", "TAG", *digest, "IMAGE ID", "AGE", "LAYERS", "SIZE"), rows)
     return 0
 
 
-def _is_meant(image: ImageSummary, wanted: str) -> bool:
-    return any(wanted in (name, name.rpartition(":")[0]) for name in image.names)
+def _row(image: ImageSummary, name: str, *, now: float, is_whole: bool) -> Row:
+    repository, _, tag = name.rpartition(":")
+    return row(
+        {
+            "ID": image.image_id if is_whole else output.short_id(image.image_id),
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": image.digest or "<none>",
+            "CreatedSince": docker_texts.ago(image.created_at, now=now),
+            "CreatedAt": docker_texts.moment(image.created_at),
+            "Size": docker_texts.size(image.size_bytes),
+            "Containers": str(image.container_count),
+        },
+        document(image),
+        image.labels,
+    )
 
 
 async def history(engine: EngineApi, arguments: Arguments) -> int:
@@ -158,7 +196,13 @@ COMMANDS = (
         "[NAME]",
         "List images.",
         images,
-        (QUIET, NO_TRUNCATION, _JSON),
+        (
+            QUIET,
+            NO_TRUNCATION,
+            Option("digests", "", "", "Also the digest of each manifest"),
+            Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(IMAGE_KEYS)}", True),
+            FORMAT,
+        ),
         operand_counts=(0, 1),
     ),
     Command(

@@ -1,22 +1,27 @@
-"""Commands that list: ps, top, diff."""
+"""Commands that list: ps, diff."""
 
 from __future__ import annotations
 
 import time
 from typing import TYPE_CHECKING
 
+from engine.errors import NotFoundError
 from engine.types import ChangeKind, ContainerStatus
 from tui import format as formats
-from tui.cli import output
+from tui.cli import docker_texts, output
 from tui.cli.command import Command
-from tui.cli.images import NO_TRUNCATION, QUIET, wants_json
-from tui.cli.options import Option, UsageError
+from tui.cli.documents import document
+from tui.cli.filters import CONTAINER_KEYS, Filters, container_filter
+from tui.cli.images import NO_TRUNCATION, QUIET
+from tui.cli.options import Option
+from tui.cli.rows import FORMAT, Row, Shape, row
+from tui.cli.values import whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from engine.api import EngineApi
-    from engine.types import ContainerSummary
+    from engine.types import ContainerSummary, WritableLayer
     from tui.cli.options import Arguments
 
 _CHANGE_LETTERS = {
@@ -25,27 +30,81 @@ _CHANGE_LETTERS = {
     ChangeKind.REMOVED: "D",
 }
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
+_HEADS = {
+    "ID": "CONTAINER ID",
+    "Names": "NAMES",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "CreatedAt": "CREATED AT",
+    "RunningFor": "CREATED",
+    "State": "STATE",
+    "Status": "STATUS",
+    "Size": "SIZE",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Ports": "PORTS",
+    "Networks": "NETWORKS",
+}
 
 
 async def list_containers(engine: EngineApi, arguments: Arguments) -> int:
     """List containers that run, or (-a) all of them."""
-    keeps = _read_filters(arguments)
+    shape = Shape(arguments.text("format"), heads=_HEADS)
     is_whole = arguments.is_on("no-trunc")
-    found = [summary for summary in await engine.list_containers() if keeps(summary)]
+    found = await _wanted(engine, arguments)
     if arguments.is_on("quiet"):
         for summary in found:
             identifier = summary.container_id
             output.write_line(identifier if is_whole else output.short_id(identifier))
         return 0
-    if wants_json(arguments, "ps"):
-        from tui.cli.documents import line
-
-        for summary in found:
-            output.write_line(line(summary))
+    sizes = await _sizes(engine, found) if arguments.is_on("size") else {}
+    if not shape.is_own_table:
+        now = time.time()
+        shape.write([_row(one, sizes, now=now, is_whole=is_whole) for one in found])
         return 0
+    _write_table(found, sizes, is_whole=is_whole, has_sizes=arguments.is_on("size"))
+    return 0
+
+
+async def _wanted(engine: EngineApi, arguments: Arguments) -> list[ContainerSummary]:
+    filters = Filters(arguments.texts("filter"), known=CONTAINER_KEYS, command="ps")
+    count_text = arguments.text("last")
+    count = -1 if count_text is None else whole_number("--last", count_text, smallest=-1)
+    count = 1 if arguments.is_on("latest") else count
+    containers = await engine.list_containers()
+    keeps = await container_filter(engine, filters, containers)
+    is_all = arguments.is_on("all") or count > 0 or filters.asks_for_state
+    found = [one for one in containers if (is_all or one.status in _ALIVE) and keeps(one)]
+    return found[:count] if count > 0 else found
+
+
+async def _sizes(
+    engine: EngineApi, containers: Sequence[ContainerSummary]
+) -> dict[str, tuple[WritableLayer, int]]:
+    images = {image.image_id: image.size_bytes for image in await engine.list_images()}
+    found: dict[str, tuple[WritableLayer, int]] = {}
+    for summary in containers:
+        try:
+            layer = await engine.measure_writable_layer(summary.container_id)
+        except NotFoundError:
+            continue  # Removed meanwhile.
+        found[summary.container_id] = (layer, images.get(summary.image_id, 0))
+    return found
+
+
+def _write_table(
+    containers: Sequence[ContainerSummary],
+    sizes: dict[str, tuple[WritableLayer, int]],
+    *,
+    is_whole: bool,
+    has_sizes: bool,
+) -> None:
     now = time.time()
-    rows = [
-        (
+    heads = ("CONTAINER ID", "IMAGE", "COMMAND", "AGE", "STATUS", "NAME")
+    rows: list[tuple[str, ...]] = []
+    for summary in containers:
+        cells: tuple[str, ...] = (
             summary.container_id if is_whole else output.short_id(summary.container_id),
             summary.image,
             summary.command if is_whole else output.shorten(summary.command, 30),
@@ -53,59 +112,48 @@ async def list_containers(engine: EngineApi, arguments: Arguments) -> int:
             formats.status(summary, now=now),
             summary.name,
         )
-        for summary in found
-    ]
-    output.write_table(("CONTAINER ID", "IMAGE", "COMMAND", "AGE", "STATUS", "NAME"), rows)
-    return 0
+        if has_sizes and summary.container_id in sizes:
+            layer, image_bytes = sizes[summary.container_id]
+            whole = formats.size(layer.size_bytes + image_bytes)
+            cells = (*cells, f"{formats.size(layer.size_bytes)} ({whole} with its image)")
+        rows.append(cells if not has_sizes or len(cells) > len(heads) else (*cells, "-"))
+    output.write_table((*heads, "SIZE") if has_sizes else heads, rows)
 
 
-def _read_filters(arguments: Arguments) -> Callable[[ContainerSummary], bool]:
-    """One filter's values are alternatives; different filters must all hold."""
-    statuses: set[ContainerStatus] = set()
-    names: list[str] = []
-    for text in arguments.texts("filter"):
-        key, _, value = text.partition("=")
-        if key == "status" and value in set(map(str, ContainerStatus)):
-            statuses.add(ContainerStatus(value))
-        elif key == "status":
-            known = ", ".join(ContainerStatus)
-            raise UsageError(f"unknown status: {value}, one of {known}", command="ps")
-        elif key == "name" and value:
-            names.append(value)
-        else:
-            raise UsageError(f"unknown filter: {text}, status=… or name=…", command="ps")
-    is_all = arguments.is_on("all") or bool(statuses)
-
-    def keeps(summary: ContainerSummary) -> bool:
-        if not is_all and summary.status not in _ALIVE:
-            return False
-        if statuses and summary.status not in statuses:
-            return False
-        return not names or any(name in summary.name for name in names)
-
-    return keeps
-
-
-async def top(engine: EngineApi, arguments: Arguments) -> int:
-    """List the processes of a container."""
-    processes = await engine.list_processes(arguments.operands[0])
-    rows = [
-        (
-            process.user,
-            str(process.process_id),
-            str(process.parent_process_id),
-            f"{process.cpu_percent:.1f}",
-            time.strftime("%H:%M", time.localtime(process.started_at)),
-            f"{int(process.cpu_seconds) // 60}:{int(process.cpu_seconds) % 60:02}",
-            formats.size(process.resident_bytes),
-            process.state,
-            process.command,
-        )
-        for process in processes
-    ]
-    heads = ("USER", "PID", "PPID", "CPU %", "START", "TIME", "MEMORY", "STATE", "COMMAND")
-    output.write_table(heads, rows)
-    return 0
+def _row(
+    summary: ContainerSummary,
+    sizes: dict[str, tuple[WritableLayer, int]],
+    *,
+    now: float,
+    is_whole: bool,
+) -> Row:
+    command = summary.command if is_whole else output.shorten(summary.command, 20)
+    volumes = [mount for mount in summary.mounts if mount.kind == "volume"]
+    size = "0B"
+    if summary.container_id in sizes:
+        layer, image_bytes = sizes[summary.container_id]
+        virtual = docker_texts.size(layer.size_bytes + image_bytes)
+        size = f"{docker_texts.size(layer.size_bytes)} (virtual {virtual})"
+    return row(
+        {
+            "ID": summary.container_id if is_whole else output.short_id(summary.container_id),
+            "Names": summary.name,
+            "Image": summary.image,
+            "Command": f'"{command}"',
+            "CreatedAt": docker_texts.moment(summary.created_at),
+            "RunningFor": docker_texts.ago(summary.created_at, now=now),
+            "State": summary.status.value,
+            "Status": docker_texts.status(summary, now=now),
+            "Size": size,
+            "Labels": docker_texts.labels(summary.labels),
+            "Mounts": ",".join(mount.source or mount.target for mount in summary.mounts),
+            "LocalVolumes": str(len(volumes)),
+            "Ports": "",
+            "Networks": "",
+        },
+        document(summary),
+        summary.labels,
+    )
 
 
 async def diff(engine: EngineApi, arguments: Arguments) -> int:
@@ -127,11 +175,13 @@ COMMANDS = (
             Option("all", "a", "", "Also those that do not run"),
             QUIET,
             NO_TRUNCATION,
-            Option("filter", "f", "KEY=VALUE", "Only status=… or name=…", True),
-            Option("format", "", "json", "Print JSON, one object a line"),
+            Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(CONTAINER_KEYS)}", True),
+            FORMAT,
+            Option("last", "n", "NUMBER", "The newest ones, whether they run or not"),
+            Option("latest", "l", "", "The newest one, whether it runs or not"),
+            Option("size", "s", "", "Measure their writable layers"),
         ),
     ),
-    Command("top", "CONTAINER", "List the processes of a container.", top, (), (1, 1)),
     Command(
         "diff",
         "CONTAINER",

@@ -63,6 +63,12 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Write columns, three blanks apart, as wide as their widest cell."""
+    lines = table_lines(heads, rows)
+    write_all(1, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+
+
+def table_lines(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lay columns out; what the cells hold is made printable."""
     # A pipe ends on a terminal as well: of a pager, of `watch`, at the other end of ssh.
     table = [tuple(heads), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(_cells(row[column]) for row in table) for column in range(len(heads))]
@@ -72,7 +78,7 @@ def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True)
         ]
         lines.append("   ".join(padded).rstrip())
-    write_all(1, ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape"))
+    return lines
 
 
 def _cells(text: str) -> int:

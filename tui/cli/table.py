@@ -40,7 +40,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("logs", "tui.cli.logs", "Show what a container wrote"),
             ("stats", "tui.cli.watching", "Show what running containers use"),
-            ("top", "tui.cli.listing", "List the processes of a container"),
+            ("top", "tui.cli.top", "List the processes of a container"),
             ("diff", "tui.cli.listing", "List what a container changed in its files"),
             ("events", "tui.cli.watching", "Follow what happens to images and containers"),
             (

@@ -1,0 +1,245 @@
+"""`--filter KEY=VALUE`: Docker's keys, each with its rule.
+
+Values of one key are alternatives, but for labels, which must all be there; different keys must
+all hold.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import TYPE_CHECKING
+
+from engine.errors import InvalidInputError
+from engine.types import ContainerStatus
+from tui.cli.options import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from engine.api import EngineApi
+    from engine.events import Event
+    from engine.types import ContainerSummary, ImageSummary
+
+CONTAINER_KEYS = (
+    "ancestor", "before", "exited", "id", "label", "name", "since", "status", "volume",
+)  # fmt: skip
+IMAGE_KEYS = ("before", "dangling", "label", "reference", "since", "until")
+EVENT_KEYS = ("action", "container", "event", "image", "label", "type", "volume")
+PRUNE_KEYS = ("label", "label!", "until")
+
+
+class Filters:
+    """The filters of one command line."""
+
+    def __init__(self, texts: Sequence[str], *, known: Collection[str], command: str) -> None:
+        """Read them.
+
+        Raises:
+            UsageError: One has no value, or a key that the command does not know.
+        """
+        self._values: dict[str, list[str]] = {}
+        for text in texts:
+            key, has_value, value = text.partition("=")
+            key = key.strip().lower()
+            if not has_value:
+                raise UsageError(f"invalid filter: {text}, it needs KEY=VALUE", command=command)
+            if key not in known:
+                keys = ", ".join(known)
+                raise UsageError(f"invalid filter: {key}, one of {keys}", command=command)
+            self._values.setdefault(key, []).append(value.strip())
+
+    def values(self, key: str) -> tuple[str, ...]:
+        """The values of a key."""
+        return tuple(self._values.get(key, ()))
+
+    @property
+    def asks_for_state(self) -> bool:
+        """Whether containers that do not run are meant as well, without being asked for by -a."""
+        return bool({"status", "exited"} & set(self._values))
+
+    def newest(self, key: str) -> str | None:
+        """The last value of a key that has one."""
+        return self._values[key][-1] if key in self._values else None
+
+
+def has_labels(labels: Iterable[tuple[str, str]], wanted: Iterable[str]) -> bool:
+    """Whether every wanted label (`name` or `name=value`) is among some labels."""
+    found = dict(labels)
+    for text in wanted:
+        name, has_value, value = text.partition("=")
+        if name not in found or (has_value and found[name] != value):
+            return False
+    return True
+
+
+async def container_filter(
+    engine: EngineApi, filters: Filters, containers: Sequence[ContainerSummary]
+) -> Callable[[ContainerSummary], bool]:
+    """Make the filter of `ps`; `before` and `since` look their containers up.
+
+    Raises:
+        InvalidInputError: A value makes no sense.
+        NotFoundError: A container or an image that a filter names is not there.
+    """
+    statuses = {_status(value) for value in filters.values("status")}
+    codes = {_exit_code(value) for value in filters.values("exited")}
+    ids = [_pattern(value) for value in filters.values("id")]
+    names = [_pattern(value) for value in filters.values("name")]
+    volumes = filters.values("volume")
+    before = [await _created_at(engine, value) for value in filters.values("before")]
+    since = [await _created_at(engine, value) for value in filters.values("since")]
+    ancestors = filters.values("ancestor")
+    images = {
+        image_id
+        for ancestor in ancestors
+        for image_id in await _descendants(engine, ancestor, containers)
+    }
+
+    def keeps(container: ContainerSummary) -> bool:
+        return (
+            (not statuses or container.status in statuses)
+            and (not codes or (container.exit_code in codes and _has_ended(container)))
+            and (not ids or any(map(_matches(container.container_id), ids)))
+            and (not names or any(map(_matches(container.name, f"/{container.name}"), names)))
+            and has_labels(container.labels, filters.values("label"))
+            and all(container.created_at < moment for moment in before)
+            and all(container.created_at > moment for moment in since)
+            and (not ancestors or container.image_id in images)
+            and (
+                not volumes
+                or any(
+                    volume in (m.source, m.target) for m in container.mounts for volume in volumes
+                )
+            )
+        )
+
+    return keeps
+
+
+async def image_filter(
+    engine: EngineApi, filters: Filters, until: float | None
+) -> Callable[[ImageSummary], bool]:
+    """Make the filter of `images`; `reference` is applied to each name by `meant_names`."""
+    dangling = filters.newest("dangling")
+    if dangling not in (None, "true", "false", "1", "0"):
+        raise InvalidInputError(f"invalid filter: dangling={dangling}, true or false")
+    is_dangling = None if dangling is None else dangling in ("true", "1")
+    before = [await _image_time(engine, value) for value in filters.values("before")]
+    since = [await _image_time(engine, value) for value in filters.values("since")]
+
+    def keeps(image: ImageSummary) -> bool:
+        created = image.created_at or 0.0
+        return (
+            (is_dangling is None or is_dangling is not bool(image.names))
+            and has_labels(image.labels, filters.values("label"))
+            and all(created < moment for moment in before)
+            and all(created > moment for moment in since)
+            and (until is None or created < until)
+        )
+
+    return keeps
+
+
+def meant_names(image: ImageSummary, patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names of an image that one of the patterns (`web`, `web:*`, `*/web`) means."""
+    if not patterns:
+        return image.names
+    return tuple(
+        name
+        for name in image.names
+        if any(
+            fnmatch.fnmatchcase(form, pattern)
+            for pattern in patterns
+            for form in (name, name.rpartition(":")[0])
+        )
+    )
+
+
+def event_filter(filters: Filters) -> Callable[[Event], bool]:
+    """Make the filter of `events`."""
+    actions = (*filters.values("event"), *filters.values("action"))
+
+    def about(event: Event, subject: str) -> bool:
+        wanted = filters.values(subject)
+        if not wanted:
+            return True
+        if subject == "image" and event.subject.value == "container":
+            return event.attribute("image") in wanted
+        return event.subject.value == subject and any(
+            value == event.name
+            or event.subject_id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
+            or (subject == "image" and event.name.rpartition(":")[0] == value)
+            for value in wanted
+        )
+
+    def keeps(event: Event) -> bool:
+        action = event.action.partition(":")[0]
+        return (
+            (not actions or event.action in actions or action in actions)
+            and (not (types := filters.values("type")) or event.subject.value in types)
+            and has_labels(event.attributes, filters.values("label"))
+            and all(about(event, subject) for subject in ("container", "image", "volume"))
+        )
+
+    return keeps
+
+
+def _has_ended(container: ContainerSummary) -> bool:
+    return container.status in (ContainerStatus.EXITED, ContainerStatus.DEAD)
+
+
+def _status(value: str) -> ContainerStatus:
+    try:
+        return ContainerStatus(value)
+    except ValueError:
+        known = ", ".join(ContainerStatus)
+        raise InvalidInputError(f"invalid filter: status={value}, one of {known}") from None
+
+
+def _exit_code(value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise InvalidInputError(f"invalid filter: exited={value}, a number") from None
+
+
+def _pattern(value: str) -> re.Pattern[str]:
+    try:
+        return re.compile(value)
+    except (re.error, RecursionError):
+        return re.compile(re.escape(value))
+
+
+def _matches(*texts: str) -> Callable[[re.Pattern[str]], bool]:
+    return lambda pattern: any(pattern.search(text) for text in texts)
+
+
+async def _created_at(engine: EngineApi, reference: str) -> float:
+    return (await engine.inspect_container(reference)).summary.created_at
+
+
+async def _image_time(engine: EngineApi, reference: str) -> float:
+    return (await engine.inspect_image(reference)).summary.created_at or 0.0
+
+
+async def _descendants(
+    engine: EngineApi, reference: str, containers: Sequence[ContainerSummary]
+) -> set[str]:
+    """The images of these containers that are an image, or stand on its layers."""
+    from engine.errors import ImageNotFoundError
+
+    try:
+        ancestor = await engine.inspect_image(reference)
+    except ImageNotFoundError:
+        return set()  # As Docker: nothing descends from what is not there.
+    layers = [layer.chain_id for layer in ancestor.layers if layer.chain_id]
+    found: set[str] = {ancestor.summary.image_id}
+    for image_id in {container.image_id for container in containers} - found:
+        try:
+            own = [layer.chain_id for layer in (await engine.inspect_image(image_id)).layers]
+        except ImageNotFoundError:
+            continue
+        if layers and layers[-1] in own:
+            found.add(image_id)
+    return found
