@@ -9,10 +9,12 @@ from engine.errors import EngineError, NotFoundError
 from tui.cli import output
 from tui.cli.command import Command
 from tui.cli.dispatch import report
-from tui.cli.documents import Document, document, indented, line
+from tui.cli.documents import Document, indented, line
 from tui.cli.images import wants_json
+from tui.cli.inspect_documents import container_document, image_document
 from tui.cli.options import Option, UsageError
 from tui.cli.table import VERSION
+from tui.cli.templates import Template
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
@@ -28,39 +30,41 @@ class _NothingFoundError(NotFoundError):
 
 
 async def inspect(engine: EngineApi, arguments: Arguments) -> int:
-    """Print what is known of images and containers, as one JSON list."""
+    """Print what is known of images and containers, as one JSON list or as a template has it."""
     kind = arguments.text("type") or ""
     if kind not in ("", "image", "container"):
         raise UsageError(f"unknown type: {kind}, image or container", command="inspect")
+    form = arguments.text("format")
+    template = None if form is None or form == "json" else Template(form)
     documents: list[Document] = []
     exit_code = 0
     for reference in arguments.operands:
         try:
-            documents.append(await _inspect_one(engine, reference, kind))
+            found = await _inspect_one(engine, reference, kind)
+            if template is not None:
+                output.write_line(template.render(found))
+            documents.append(found)
         except EngineError as error:
             report(error)
             exit_code = 1
-    output.write_text(indented(documents))
+    if template is None:
+        output.write_text(indented(documents) if form is None else json.dumps(documents))
     return exit_code
 
 
 async def _inspect_one(engine: EngineApi, reference: str, kind: str) -> Document:
     if kind != "image":
         try:
-            return document(await engine.inspect_container(reference))
+            return container_document(await engine.inspect_container(reference))
         except NotFoundError:
             if kind == "container":
                 raise
     try:
-        details = await engine.inspect_image(reference)
+        return image_document(await engine.inspect_image(reference))
     except NotFoundError:
         if kind == "image":
             raise
         raise _NothingFoundError(reference) from None
-    found = document(details)
-    if isinstance(found, dict):
-        found["config_json"] = json.loads(details.config_json)
-    return found
 
 
 async def info(engine: EngineApi, arguments: Arguments) -> int:
@@ -100,7 +104,10 @@ COMMANDS = (
         "NAME|ID [NAME|ID...]",
         "Show everything about images or containers, as JSON.",
         inspect,
-        (Option("type", "", "image|container", "Look for these only"),),
+        (
+            Option("type", "", "image|container", "Look for these only"),
+            Option("format", "f", "TEMPLATE", "json, or a template such as '{{.State.Status}}'"),
+        ),
         (1, None),
     ),
     Command(

@@ -54,3 +54,31 @@ def test_inspect_finds_images_and_containers_and_says_what_it_does_not_find(lame
 
 def test_run_of_an_unknown_image_is_125(lamella):
     assert lamella("run", "-d", "nothing")[0] == 125
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{.State.Status}} {{.State.Running}} {{.State.ExitCode}}", "exited false 3"),
+        ("{{.Name}}", "/job"),
+        ("{{.Config.Image}}", "web:latest"),
+        ('{{index .Config.Labels "none"}}', ""),
+        ("{{json .Mounts}}", "[]"),
+        ("{{.summary.name}}", "job"),
+    ],
+)
+def test_inspect_takes_dockers_templates(lamella, template, text):
+    assert lamella("inspect", "-f", template, "job") == (0, f"{text}\n", "")
+
+
+def test_inspect_with_a_type_and_a_template_says_what_fails_and_goes_on(lamella):
+    words = ("--type", "image", "-f", "{{.RepoTags}}", "job", "web:latest")
+    code, out, err = lamella("inspect", *words)
+    assert code == 1
+    assert out == "[web:latest]\n"
+    assert "job" in err
+
+
+def test_inspect_has_dockers_document_and_the_engines(lamella):
+    (found,) = json.loads(lamella("inspect", "web-1")[1])
+    assert found["State"]["Status"] == found["summary"]["status"] == "running"

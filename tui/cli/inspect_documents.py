@@ -1,0 +1,140 @@
+"""What `inspect` shows: Docker's document by Docker's names, and the engine's own record behind it.
+
+`{{.State.Status}}`, `{{.Config.Env}}`, `{{range .Mounts}}` and `jq '.[0].State'` work as they do
+with Docker; what the engine knows beyond that stands under its own names.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from engine.types import ContainerStatus
+from tui.cli.docker_texts import rfc3339
+from tui.cli.documents import document
+from tui.cli.template_functions import LabelMap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.types import ContainerDetails, ImageDetails
+    from tui.cli.documents import Document
+
+_LIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
+
+
+def container_document(details: ContainerDetails) -> dict[str, Document]:
+    """Everything about a container."""
+    summary = details.summary
+    program, *arguments = details.arguments or ("",)
+    found: dict[str, Document] = {
+        "Id": summary.container_id,
+        "Created": rfc3339(summary.created_at),
+        "Path": program,
+        "Args": _texts(arguments),
+        "State": _state(details),
+        "Image": summary.image_id,
+        "LogPath": details.log_path,
+        "Name": f"/{summary.name}",
+        "Driver": details.snapshotter,
+        "Platform": "linux",
+        "HostConfig": {
+            "Memory": details.limits.memory_bytes or 0,
+            "NanoCpus": round((details.limits.cpu_count or 0) * 1e9),
+            "PidsLimit": details.limits.pids,
+            "AutoRemove": summary.is_removed_on_exit,
+            "ReadonlyRootfs": details.is_read_only,
+        },
+        "GraphDriver": {
+            "Name": details.snapshotter,
+            "Data": {"UpperDir": details.writable_layer_path},
+        },
+        "Mounts": [
+            {
+                "Type": mount.kind,
+                "Source": mount.source,
+                "Destination": mount.target,
+                "RW": not mount.is_read_only,
+            }
+            for mount in summary.mounts
+        ],
+        "Config": {
+            "Hostname": details.hostname,
+            "User": details.user,
+            "Env": _texts(details.environment),
+            "Cmd": _texts(details.arguments),
+            "Image": summary.image,
+            "WorkingDir": details.working_directory,
+            "Labels": LabelMap(details.labels),
+            "StopSignal": details.stop_signal,
+            "StopTimeout": round(details.stop_timeout_seconds),
+        },
+    }
+    return _with_record(found, document(details))
+
+
+def _state(details: ContainerDetails) -> dict[str, Document]:
+    summary = details.summary
+    return {
+        "Status": summary.status.value,
+        "Running": summary.status in _LIVE,
+        "Paused": summary.status is ContainerStatus.PAUSED,
+        "Restarting": summary.status is ContainerStatus.RESTARTING,
+        "OOMKilled": summary.is_out_of_memory_killed,
+        "Dead": summary.status is ContainerStatus.DEAD,
+        "Pid": details.process_id or 0,
+        "ExitCode": summary.exit_code or 0,
+        "Error": summary.error,
+        "StartedAt": rfc3339(summary.started_at),
+        "FinishedAt": rfc3339(summary.finished_at),
+    }
+
+
+def image_document(details: ImageDetails) -> dict[str, Document]:
+    """Everything about an image."""
+    summary, config = details.summary, details.config
+    repositories = sorted({name.rpartition(":")[0] for name in summary.names})
+    found: dict[str, Document] = {
+        "Id": summary.image_id,
+        "RepoTags": _texts(summary.names),
+        "RepoDigests": [f"{name}@{details.digest}" for name in repositories],
+        "Created": rfc3339(summary.created_at),
+        "Author": details.author,
+        "Architecture": details.architecture,
+        "Os": details.operating_system,
+        "Size": summary.size_bytes,
+        "Config": {
+            "User": config.user,
+            "Env": _texts(config.environment),
+            "Entrypoint": _words(config.entrypoint),
+            "Cmd": _words(config.command),
+            "WorkingDir": config.working_directory,
+            "Labels": LabelMap(config.labels),
+            "ExposedPorts": _set(config.exposed_ports),
+            "Volumes": _set(config.volumes),
+            "StopSignal": config.stop_signal,
+        },
+        "RootFS": {
+            "Type": "layers",
+            "Layers": [layer.diff_id for layer in details.layers if layer.diff_id],
+        },
+    }
+    together = _with_record(found, document(details))
+    together["config_json"] = json.loads(details.config_json)
+    return together
+
+
+def _with_record(found: dict[str, Document], record: Document) -> dict[str, Document]:
+    return {**found, **record} if isinstance(record, dict) else found
+
+
+def _texts(texts: Iterable[str]) -> list[Document]:
+    return [*texts]
+
+
+def _words(words: tuple[str, ...]) -> Document:
+    return _texts(words) or None
+
+
+def _set(names: Iterable[str]) -> Document:
+    return LabelMap((name, {}) for name in names) or None
