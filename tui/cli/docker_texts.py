@@ -84,7 +84,10 @@ def status(container: ContainerSummary, *, now: float) -> str:
     up = duration(now - (container.started_at or now))
     match container.status:
         case ContainerStatus.RUNNING:
-            return f"Up {up}"
+            health = {"": "", "starting": " (health: starting)"}.get(
+                container.health, f" ({container.health})"
+            )
+            return f"Up {up}{health}"
         case ContainerStatus.PAUSED:
             return f"Up {up} (Paused)"
         case ContainerStatus.RESTARTING:

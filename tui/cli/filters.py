@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.types import ContainerSummary, ImageSummary
 
 CONTAINER_KEYS = (
-    "ancestor", "before", "exited", "id", "label", "name", "since", "status", "volume",
+    "ancestor", "before", "exited", "health", "id", "label", "name", "since", "status", "volume",
 )  # fmt: skip
 IMAGE_KEYS = ("before", "dangling", "label", "reference", "since", "until")
 EVENT_KEYS = ("action", "container", "event", "image", "label", "type", "volume")
@@ -84,6 +84,7 @@ async def container_filter(
     """
     statuses = {_status(value) for value in filters.values("status")}
     codes = {_exit_code(value) for value in filters.values("exited")}
+    healths = {_health(value) for value in filters.values("health")}
     ids = [_pattern(value) for value in filters.values("id")]
     names = [_pattern(value) for value in filters.values("name")]
     volumes = filters.values("volume")
@@ -100,6 +101,7 @@ async def container_filter(
         return (
             (not statuses or container.status in statuses)
             and (not codes or (container.exit_code in codes and _has_ended(container)))
+            and (not healths or (container.health or "none") in healths)
             and (not ids or any(map(_matches(container.container_id), ids)))
             and (not names or any(map(_matches(container.name, f"/{container.name}"), names)))
             and has_labels(container.labels, filters.values("label"))
@@ -195,6 +197,13 @@ def _status(value: str) -> ContainerStatus:
     except ValueError:
         known = ", ".join(ContainerStatus)
         raise InvalidInputError(f"invalid filter: status={value}, one of {known}") from None
+
+
+def _health(value: str) -> str:
+    known = ("starting", "healthy", "unhealthy", "none")
+    if value not in known:
+        raise InvalidInputError(f"invalid filter: health={value}, one of {', '.join(known)}")
+    return value
 
 
 def _exit_code(value: str) -> int:

@@ -35,6 +35,7 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         "State": _state(details),
         "Image": summary.image_id,
         "LogPath": details.log_path,
+        "RestartCount": summary.restart_count,
         "Name": f"/{summary.name}",
         "Driver": details.snapshotter,
         "Platform": "linux",
@@ -42,6 +43,11 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
             "Memory": details.limits.memory_bytes or 0,
             "NanoCpus": round((details.limits.cpu_count or 0) * 1e9),
             "PidsLimit": details.limits.pids,
+            "Init": details.has_init,
+            "RestartPolicy": {
+                "Name": details.restart_policy.name,
+                "MaximumRetryCount": details.restart_policy.maximum_retry_count,
+            },
             "AutoRemove": summary.is_removed_on_exit,
             "ReadonlyRootfs": details.is_read_only,
         },
@@ -74,8 +80,8 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
 
 
 def _state(details: ContainerDetails) -> dict[str, Document]:
-    summary = details.summary
-    return {
+    summary, health = details.summary, details.health
+    state: dict[str, Document] = {
         "Status": summary.status.value,
         "Running": summary.status in _LIVE,
         "Paused": summary.status is ContainerStatus.PAUSED,
@@ -88,6 +94,21 @@ def _state(details: ContainerDetails) -> dict[str, Document]:
         "StartedAt": rfc3339(summary.started_at),
         "FinishedAt": rfc3339(summary.finished_at),
     }
+    if health is not None:
+        state["Health"] = {
+            "Status": health.status,
+            "FailingStreak": health.failing_streak,
+            "Log": [
+                {
+                    "Start": rfc3339(probe.started_at),
+                    "End": rfc3339(probe.finished_at),
+                    "ExitCode": probe.exit_code,
+                    "Output": probe.output,
+                }
+                for probe in health.probes
+            ],
+        }
+    return state
 
 
 def image_document(details: ImageDetails) -> dict[str, Document]:

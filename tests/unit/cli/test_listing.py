@@ -59,6 +59,8 @@ def names(lamella):
         (("name=web", "status=paused"), ["web-2"]),
         (("exited=3",), ["job"]),
         (("exited=0",), []),
+        (("health=none", "name=job"), ["job"]),
+        (("health=healthy",), []),
         (("label=team",), ["labelled"]),
         (("label=team=blue", "label=only"), ["labelled"]),
         (("label=team=red",), []),
