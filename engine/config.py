@@ -80,6 +80,19 @@ class EngineConfig:
         """Holds half-done work; what nobody has locked is swept at the next start."""
         return self.root / "staging"
 
+    @property
+    def volumes_directory(self) -> Path:
+        """Holds `<name>/_data`."""
+        return self.root / "volumes"
+
+    def volume_directory(self, name: str) -> Path:
+        """Of one volume; its files are in `_data`."""
+        return self.volumes_directory / name
+
+    def volume_run_directory(self, name: str) -> Path:
+        """Of one volume: its lock."""
+        return self.run / "volumes" / name
+
     def container_directory(self, container_id: str) -> Path:
         """Of one container: config.json, state.json, upper/, work/, log."""
         return self.root / "containers" / container_id

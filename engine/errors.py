@@ -1,9 +1,10 @@
 """Every error that the engine raises.
 
 EngineError
-+ NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError
++ NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError,
+|                        VolumeNotFoundError
 + ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
-|                        OperationInProgressError
+|                        VolumeInUseError, OperationInProgressError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
@@ -70,6 +71,16 @@ class FileNotInImageError(NotFoundError):
         self.path = path
 
 
+class VolumeNotFoundError(NotFoundError):
+    """No volume has the name; the text is Docker's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"get {name}: no such volume", hint="`lamella volume ls` lists every volume"
+        )
+        self.name = name
+
+
 class ConflictError(EngineError):
     """The request contradicts what is there now."""
 
@@ -125,6 +136,18 @@ class ImageInUseError(ConflictError):
         )
         self.reference = reference
         self.users = users
+
+
+class VolumeInUseError(ConflictError):
+    """A volume cannot be removed because containers have it; the text is Docker's."""
+
+    def __init__(self, name: str, *, container_ids: tuple[str, ...]) -> None:
+        super().__init__(
+            f"remove {name}: volume is in use - [{', '.join(container_ids)}]",
+            hint="Remove the containers first (`lamella rm`), running or not",
+        )
+        self.name = name
+        self.container_ids = container_ids
 
 
 class OperationInProgressError(ConflictError):

@@ -1,4 +1,4 @@
-"""Events: what happened to containers and images, as Docker names it.
+"""Events: what happened to containers, images and volumes, as Docker names it.
 
 An event is one JSON line of `<root>/events.jsonl`, appended with a single write(2) by the process
 that made it happen; every engine over the store tails that file. `EventBus` spreads them inside
@@ -23,6 +23,7 @@ class EventSubject(StrEnum):
 
     CONTAINER = "container"
     IMAGE = "image"
+    VOLUME = "volume"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +32,11 @@ class Event:
 
     Attributes:
         time_ns: Nanoseconds since the epoch.
-        subject: Container or image.
+        subject: Container, image or volume.
         action: Docker's word: create, start, die, stop, kill, oom, pause, unpause, restart,
-            rename, destroy; load, tag, untag, delete.
-        subject_id: Container id or image id, whole.
-        name: Container name or image name at that time.
+            rename, destroy; load, tag, untag, delete; mount, unmount, prune.
+        subject_id: Container id or image id, whole; a volume's name.
+        name: Container name, image name or volume name at that time.
         attributes: Further facts, such as `exitCode` or `signal`, as text.
     """
 

@@ -21,8 +21,9 @@ from engine.types import (
     ProcessInfo,
     WritableLayer,
 )
-from tests.fake_containers import RUNNING, FakeContainers
+from tests.fake_containers import RUNNING
 from tests.fake_images import STARTER
+from tests.fake_volumes import FakeVolumes
 from tests.fake_world import NOW, file_entry
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeEngine", "file_entry"]
 
 
-class FakeEngine(FakeContainers):
+class FakeEngine(FakeVolumes):
     """The images, the containers, and what is read of the host and of running containers."""
 
     def __init__(self) -> None:

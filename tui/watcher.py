@@ -95,7 +95,7 @@ class Watcher:
                 self._mark(images=True, containers=True)
             elif event.subject is EventSubject.IMAGE:
                 self._mark(images=True)
-            else:
+            elif event.subject is EventSubject.CONTAINER:
                 # Creating and removing change how many containers an image has.
                 self._mark(images=event.action in ("create", "destroy"), containers=True)
                 self._announce(event)

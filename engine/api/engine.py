@@ -24,6 +24,8 @@ from engine.store.container_records import ContainerRecords
 from engine.store.database import Database
 from engine.store.event_log import EventTail, trim_event_log
 from engine.store.staging import StagingArea
+from engine.store.volume_records import VolumeRecords
+from engine.volumes.library import VolumeLibrary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 from engine.api.containers import ContainerCalls
 from engine.api.images import ImageCalls
 from engine.api.system import SystemCalls
+from engine.api.volumes import VolumeCalls
 
 
 def open_engine(
@@ -50,7 +53,7 @@ def open_engine(
     return Engine.open(EngineConfig.load(root=root, run=run))
 
 
-class Engine(ImageCalls, ContainerCalls, SystemCalls):
+class Engine(ImageCalls, ContainerCalls, VolumeCalls, SystemCalls):
     """The real `EngineApi`."""
 
     @classmethod
@@ -104,12 +107,20 @@ class Engine(ImageCalls, ContainerCalls, SystemCalls):
             runner=supervisor,
             is_rootless=is_rootless,
         )
+        volumes = VolumeLibrary(
+            config=config,
+            records=VolumeRecords(database),
+            staging=staging,
+            runner=supervisor,
+            remove_tree=remove,
+        )
         rootfs = ContainerRootfs(config=config, runner=supervisor, is_rootless=is_rootless)
         services = ContainerServices(
             config=config,
             table=DatabaseContainerTable(ContainerRecords(database)),
             runtime=supervisor,
             rootfs=rootfs,
+            volumes=volumes,
             hold_image=functools.partial(hold_container_image, images),
             staging=staging,
             remove_tree=remove,
@@ -124,6 +135,7 @@ class Engine(ImageCalls, ContainerCalls, SystemCalls):
             services=services,
             rootfs=rootfs,
             images=images,
+            volumes=volumes,
             events=events,
         )
 
@@ -138,6 +150,7 @@ class Engine(ImageCalls, ContainerCalls, SystemCalls):
         with contextlib.suppress(EngineError):
             await self._services.staging.sweep()
             await self._images.sweep()
+            await self._volumes.sweep()
 
 
 async def _start_launcher(supervisor: Supervisor) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         LoadedImage,
         RemovedImage,
     )
+    from engine.volumes.library import VolumeLibrary
 
 
 class ImageOperations(Protocol):
@@ -74,6 +75,7 @@ class EngineParts:
         services: ContainerServices,
         rootfs: ContainerRootfs,
         images: ImageOperations,
+        volumes: VolumeLibrary,
         events: EventBus,
     ) -> None:
         """For `Engine.open` only."""
@@ -82,6 +84,7 @@ class EngineParts:
         self._services = services
         self._rootfs = rootfs
         self._images = images
+        self._volumes = volumes
         self._events = events
         self._containers = ContainerManager(services, events)
         self._stats = StatsSampler(services)

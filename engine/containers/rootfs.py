@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from engine.errors import FeatureUnavailableError
 from engine.runtime.spec import RootfsSpec
 from engine.snapshots.base import UPPER_NAME
-from engine.snapshots.index import INDEX_NAME, LayerIndex, MergedTree, decode_index
-from engine.snapshots.jobs import read_index
+from engine.snapshots.index import INDEX_NAME, LayerIndex, MergedTree, decode_index, read_index
 from engine.snapshots.writable import CopySnapshotter, OverlaySnapshotter, open_directory
 from engine.types import ChainId, FileTree, WritableLayer
 

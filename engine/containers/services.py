@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.containers.record import ContainerRecord
     from engine.containers.runtime_port import ContainerRuntime
+    from engine.containers.volume_port import ContainerVolumes
     from engine.runtime.spec import RootfsSpec, StateRecord
     from engine.store.staging import StagingArea
+    from engine.store.volume_records import VolumeRecord
     from engine.types import ImageConfig, ImageId
 
 Parameters = ParamSpec("Parameters")
@@ -61,11 +63,14 @@ class ImageHolder(Protocol):
 class ContainerTable(Protocol):
     """The records of all containers, each with a name of its own."""
 
-    async def insert(self, record: ContainerRecord) -> None:
-        """Add a container.
+    async def insert(
+        self, record: ContainerRecord, *, new_volumes: tuple[VolumeRecord, ...] = ()
+    ) -> None:
+        """Add a container, and in the same step the volumes that were made for it.
 
         Raises:
             NameInUseError: Another one has the name.
+            VolumeNotFoundError: A volume that it mounts was removed meanwhile.
         """
 
     async def find(self, reference: str) -> ContainerRecord:
@@ -92,6 +97,11 @@ class ContainerTable(Protocol):
 
     async def delete(self, container_id: str) -> bool:
         """Delete a record; False if it was gone already."""
+
+    async def delete_with_volumes(
+        self, container_id: str, volume_names: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Delete a record and those of volumes that no other container has; returns these."""
 
 
 class RootfsBuilder(Protocol):
@@ -140,6 +150,7 @@ class ContainerServices:
         table: ContainerTable,
         runtime: ContainerRuntime,
         rootfs: RootfsBuilder,
+        volumes: ContainerVolumes,
         hold_image: ImageHolder,
         staging: StagingArea,
         remove_tree: TreeRemoval,
@@ -152,6 +163,7 @@ class ContainerServices:
         self.table = table
         self.runtime = runtime
         self.rootfs = rootfs
+        self.volumes = volumes
         self.hold_image = hold_image
         self.staging = staging
         self.remove_tree = remove_tree

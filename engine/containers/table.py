@@ -13,6 +13,7 @@ from engine.types import ChainId
 if TYPE_CHECKING:
     from engine.containers.record import ContainerRecord
     from engine.store.container_records import ContainerRecords
+    from engine.store.volume_records import VolumeRecord
 
 
 class DatabaseContainerTable:
@@ -21,7 +22,9 @@ class DatabaseContainerTable:
     def __init__(self, records: ContainerRecords) -> None:
         self._records = records
 
-    async def insert(self, record: ContainerRecord) -> None:
+    async def insert(
+        self, record: ContainerRecord, *, new_volumes: tuple[VolumeRecord, ...] = ()
+    ) -> None:
         """As ContainerTable."""
         await self._records.insert(
             container_records.ContainerRecord(
@@ -33,7 +36,11 @@ class DatabaseContainerTable:
                 created_at=record.created_at_ns / 1e9,
                 is_removed_on_exit=record.is_removed_on_exit,
                 config=encode_container(record),
-            )
+                volume_names=tuple(
+                    mount.source for mount in record.mounts if mount.kind == "volume"
+                ),
+            ),
+            new_volumes=new_volumes,
         )
 
     async def find(self, reference: str) -> ContainerRecord:
@@ -59,6 +66,12 @@ class DatabaseContainerTable:
     async def delete(self, container_id: str) -> bool:
         """As ContainerTable."""
         return await self._records.delete(container_id)
+
+    async def delete_with_volumes(
+        self, container_id: str, volume_names: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """As ContainerTable."""
+        return await self._records.delete_with_volumes(container_id, volume_names)
 
 
 def _decode(row: container_records.ContainerRecord) -> ContainerRecord:

@@ -25,8 +25,8 @@ from engine.images.archive_source import (
 )
 from engine.linux.files import sync_file_system
 from engine.operations import Progress, ProgressListener, ignore_progress
+from engine.snapshots.index import DIFF_NAME
 from engine.snapshots.jobs import (
-    DIFF_NAME,
     JobProgress,
     UnpackArguments,
     UnpackResult,

@@ -18,8 +18,7 @@ from engine.images.documents import config_labels, container_config, history_ste
 from engine.images.oci import decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
-from engine.snapshots.index import MergedTree
-from engine.snapshots.jobs import read_index
+from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.writable import remove_tree
 from engine.store.blobs import BlobStore
 from engine.store.container_records import ContainerRecords

@@ -15,9 +15,10 @@ from typing import Protocol
 from engine.interface.containers import ContainerApi
 from engine.interface.images import ImageApi
 from engine.interface.system import SystemApi
+from engine.interface.volumes import VolumeApi
 
-__all__ = ["ContainerApi", "EngineApi", "ImageApi", "SystemApi"]
+__all__ = ["ContainerApi", "EngineApi", "ImageApi", "SystemApi", "VolumeApi"]
 
 
-class EngineApi(ImageApi, ContainerApi, SystemApi, Protocol):
+class EngineApi(ImageApi, ContainerApi, VolumeApi, SystemApi, Protocol):
     """Everything that can be asked of an engine."""

@@ -8,6 +8,7 @@ files is answered from indexes; no layer is walked for it.
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 INDEX_VERSION = 1
+DIFF_NAME = "diff"
+"""What a layer's directory holds besides: its files."""
 INDEX_NAME = "index"
 
 _EXCLUDED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
@@ -110,6 +113,16 @@ def decode_index(data: bytes, label: str) -> LayerIndex:
     return index
 
 
+def read_index(path: str) -> LayerIndex:
+    """Read an index file; blocking.
+
+    Raises:
+        StoreError: It is damaged.
+    """
+    with open(path, "rb") as file:
+        return decode_index(file.read(), os.path.basename(os.path.dirname(path))[:12])
+
+
 def digest_xattrs(xattrs: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Make the digest of extended attributes, sorted by name; overlay's own do not count."""
     digest = None
@@ -151,6 +164,12 @@ class MergedTree:
         """The entry that a path has in the merged view."""
         found = self._entries.get(sort_key(path))
         return found[0] if found is not None else None
+
+    def below(self, path: bytes) -> Iterator[tuple[LayerEntry, int]]:
+        """A directory and every path in it, as iterating gives them."""
+        key = sort_key(path)
+        for found in self._keys[bisect_left(self._keys, key) : self._subtree_end(key)]:
+            yield self._entries[found]
 
     def __iter__(self) -> Iterator[tuple[LayerEntry, int]]:
         """Every path with the number of the layer that it comes from, parents first."""

@@ -15,15 +15,15 @@ import msgspec
 from engine.errors import DigestMismatchError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
-from engine.snapshots import removal
+from engine.snapshots import removal, volume_files
 from engine.snapshots.apply import LayerApplier
 from engine.snapshots.index import (
+    DIFF_NAME,
     INDEX_NAME,
-    LayerIndex,
     MergedTree,
-    decode_index,
     encode_index,
     make_index,
+    read_index,
 )
 from engine.snapshots.lowers import LowerLayers, copy_directory_look
 from engine.snapshots.merge import copy_merged_tree
@@ -37,7 +37,6 @@ from engine.types import ChangeKind, LayerChange
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DIFF_NAME = "diff"
 _PROGRESS_BYTES = 4 << 20
 
 
@@ -205,16 +204,6 @@ def _write_file(directory: int, name: bytes, content: bytes) -> None:
         file.write(content)
 
 
-def read_index(path: str) -> LayerIndex:
-    """Read an index file; blocking.
-
-    Raises:
-        StoreError: It is damaged.
-    """
-    with open(path, "rb") as file:
-        return decode_index(file.read(), os.path.basename(os.path.dirname(path))[:12])
-
-
 def list_changes(arguments: bytes, descriptors: list[int], _report: Reporter) -> bytes:
     """List the paths that a writable layer adds, changes and removes; `decode_changes` reads it.
 
@@ -299,6 +288,7 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
 
 JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **removal.JOBS,
+    **volume_files.JOBS,
     "unpack-layer": unpack_layer,
     "list-changes": list_changes,
     "list-writable-files": list_writable_files,

@@ -45,21 +45,46 @@ def copy_merged_tree(
     Raises:
         OSError: What the file system says; the target is then half full.
     """
-    tree = MergedTree.of(indexes)
+    _copy_tree(MergedTree.of(indexes), roots, b"", target, on_entry)
+
+
+def copy_merged_directory(tree: MergedTree, roots: Sequence[str], top: bytes, target: int) -> None:
+    """Copy one directory of the merged view of layers into an empty one, with its own look.
+
+    Args:
+        tree: The layers, bottom first.
+        roots: Their directories, in the same order.
+        top: Path of a directory in the tree; no link leads to it.
+        target: Descriptor of the empty directory.
+
+    Raises:
+        OSError: As copy_merged_tree.
+    """
+    _copy_tree(tree, roots, top, target, lambda _done, _total: None)
+
+
+def _copy_tree(
+    tree: MergedTree,
+    roots: Sequence[str],
+    top: bytes,
+    target: int,
+    on_entry: Callable[[int, int], None],
+) -> None:
     sources: list[int] = []
     try:
         for root in roots:
             sources.append(os.open(root, os.O_PATH | os.O_DIRECTORY))  # noqa: PERF401 - closed below if one fails
-        _Copy(tree, sources, target).run(on_entry)
+        _Copy(tree, sources, top, target).run(on_entry)
     finally:
         for source in sources:
             os.close(source)
 
 
 class _Copy:
-    def __init__(self, tree: MergedTree, sources: Sequence[int], target: int) -> None:
+    def __init__(self, tree: MergedTree, sources: Sequence[int], top: bytes, target: int) -> None:
         self._tree = tree
         self._sources = sources
+        self._top = top
         self._target = target
         self._inodes: dict[tuple[int, int], bytes] = {}
         self._directories: list[tuple[bytes, os.stat_result]] = []
@@ -67,9 +92,10 @@ class _Copy:
     def run(self, on_entry: Callable[[int, int], None]) -> None:
         total = len(self._tree)
         has_root = False
-        for count, (entry, layer) in enumerate(self._tree, 1):
-            if entry.path:
-                self._copy(entry, self._sources[layer])
+        above = len(self._top) + 1 if self._top else 0
+        for count, (entry, layer) in enumerate(self._tree.below(self._top), 1):
+            if entry.path != self._top:
+                self._copy(entry, entry.path[above:], self._sources[layer])
             else:
                 has_root = True
                 self._take_root(self._sources[layer])
@@ -85,19 +111,23 @@ class _Copy:
             finally:
                 os.close(directory)
 
-    def _take_root(self, source: int) -> None:
-        _copy_look(source, self._target)
-        self._directories.append((b"", os.fstat(source)))
+    def _take_root(self, source_root: int) -> None:
+        source = open_beneath(source_root, self._top, os.O_PATH | os.O_DIRECTORY)
+        try:
+            _copy_look(source, self._target)
+            self._directories.append((b"", os.fstat(source)))
+        finally:
+            os.close(source)
 
-    def _copy(self, entry: LayerEntry, source_root: int) -> None:
+    def _copy(self, entry: LayerEntry, path: bytes, source_root: int) -> None:
         if entry.kind is FileKind.WHITEOUT:
             return
-        parent_path, _, name = entry.path.rpartition(b"/")
+        parent_path, _, name = path.rpartition(b"/")
         source = open_beneath(source_root, entry.path, os.O_PATH | os.O_NOFOLLOW)
         parent = -1
         try:
             parent = open_beneath(self._target, parent_path, os.O_PATH | os.O_DIRECTORY)
-            self._make(entry.path, parent, name, source)
+            self._make(path, parent, name, source)
         finally:
             os.close(source)
             if parent >= 0:

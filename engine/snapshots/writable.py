@@ -11,9 +11,8 @@ import msgspec
 
 from engine.operations import carry_through
 from engine.snapshots.base import UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
-from engine.snapshots.index import INDEX_NAME
+from engine.snapshots.index import DIFF_NAME, INDEX_NAME
 from engine.snapshots.jobs import (
-    DIFF_NAME,
     CompareArguments,
     CopyArguments,
     PrepareArguments,

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ContainerNotFoundError, NameInUseError
+from engine.store.volume_records import delete_unused, give_volumes, insert_volumes
 from engine.types import ChainId, ContainerId, ImageId
 
 if TYPE_CHECKING:
     import sqlite3
 
     from engine.store.database import Database
+    from engine.store.volume_records import VolumeRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,7 @@ class ContainerRecord:
         created_at: Seconds since the epoch.
         is_removed_on_exit: Made with `--rm`.
         config: JSON of whoever makes containers; not looked into here.
+        volume_names: What it has from then on; written when it is added, not read again.
     """
 
     container_id: ContainerId
@@ -37,6 +40,7 @@ class ContainerRecord:
     created_at: float
     is_removed_on_exit: bool
     config: str
+    volume_names: tuple[str, ...] = ()
 
 
 class ContainerRecords:
@@ -45,13 +49,16 @@ class ContainerRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, container: ContainerRecord) -> None:
-        """Add a container.
+    async def insert(
+        self, container: ContainerRecord, *, new_volumes: tuple[VolumeRecord, ...] = ()
+    ) -> None:
+        """Add a container, and in the same step the volumes that are made for it.
 
         Raises:
             NameInUseError: Another one has its name; carries the id of the holder.
+            VolumeNotFoundError: A volume that it is to have was removed meanwhile.
         """
-        await self._database.write(lambda connection: _insert(connection, container))
+        await self._database.write(lambda connection: _insert(connection, container, new_volumes))
 
     async def rename(self, container_id: str, name: str) -> str:
         """Give a container another name; returns the old one.
@@ -74,6 +81,21 @@ class ContainerRecords:
                 > 0
             )
         )
+
+    async def delete_with_volumes(
+        self, container_id: str, volume_names: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Forget a container and, in the same step, those volumes that no other one has.
+
+        Returns:
+            The volumes that are forgotten.
+        """
+
+        def delete(connection: sqlite3.Connection) -> tuple[str, ...]:
+            connection.execute("DELETE FROM containers WHERE container_id = ?", (container_id,))
+            return delete_unused(connection, volume_names)
+
+        return await self._database.write(delete)
 
     async def list_containers(self) -> tuple[ContainerRecord, ...]:
         """Every container, newest first."""
@@ -119,7 +141,11 @@ _SELECT = (
 )
 
 
-def _insert(connection: sqlite3.Connection, container: ContainerRecord) -> None:
+def _insert(
+    connection: sqlite3.Connection,
+    container: ContainerRecord,
+    new_volumes: tuple[VolumeRecord, ...],
+) -> None:
     _require_free(connection, container.name)
     connection.execute(
         "INSERT INTO containers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -134,6 +160,9 @@ def _insert(connection: sqlite3.Connection, container: ContainerRecord) -> None:
             container.config,
         ),
     )
+    if container.volume_names:
+        insert_volumes(connection, new_volumes)
+        give_volumes(connection, container.container_id, container.volume_names)
 
 
 def _rename(connection: sqlite3.Connection, container_id: str, name: str) -> str:

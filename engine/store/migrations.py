@@ -69,6 +69,21 @@ MIGRATIONS: tuple[str, ...] = (
         )
     ) WHERE json_extract(config, '$.limits') IS NULL
     """,
+    # 3: volumes, and which container has which.
+    """
+    CREATE TABLE volumes (
+        name TEXT PRIMARY KEY,
+        created_at REAL NOT NULL,
+        is_anonymous INTEGER NOT NULL,
+        labels TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE container_volumes (
+        container_id TEXT NOT NULL REFERENCES containers (container_id) ON DELETE CASCADE,
+        volume_name TEXT NOT NULL REFERENCES volumes (name),
+        PRIMARY KEY (container_id, volume_name)
+    ) STRICT;
+    CREATE INDEX container_volumes_by_volume ON container_volumes (volume_name);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -45,7 +45,7 @@ from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
 from engine.types.options import ProcessOptions
 from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
 from engine.types.system import DiskUsage
-from engine.types.volumes import MountRequest
+from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, VolumeSummary
 
 __all__ = [
     "ChainId",
@@ -79,14 +79,17 @@ __all__ = [
     "LayerSummary",
     "LoadedImage",
     "LogLine",
+    "MountPoint",
     "MountRequest",
     "OutputStream",
     "ProcessInfo",
     "ProcessOptions",
+    "PrunedVolumes",
     "RemovedImage",
     "ResourceLimits",
     "RestartPolicy",
     "SessionOutput",
     "TerminalSize",
+    "VolumeSummary",
     "WritableLayer",
 ]

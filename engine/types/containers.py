@@ -8,7 +8,7 @@ from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId
 from engine.types.images import HealthCheck
 from engine.types.lifecycle import ContainerHealth, RestartPolicy
 from engine.types.options import ProcessOptions
-from engine.types.volumes import MountRequest
+from engine.types.volumes import MountPoint, MountRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,8 @@ class ContainerRequest:
     health: HealthCheck | None = None
     """What differs from the image's health check; None takes that one."""
     mounts: tuple[MountRequest, ...] = ()
+    volumes_from: tuple[str, ...] = ()
+    """Containers whose mounts this one gets too: a reference, and `:ro` or `:rw` behind it."""
     options: ProcessOptions = ProcessOptions()
 
 
@@ -137,6 +139,7 @@ class ContainerDetails:
     health_check: HealthCheck | None = None
     """How its health is asked for: image and request together."""
     health: ContainerHealth | None = None
+    mounts: tuple[MountPoint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

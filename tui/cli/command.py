@@ -29,6 +29,7 @@ class Command(NamedTuple):
         operand_counts: Fewest and most operands; None is any number.
         stops_at_operand: Everything behind the first operand belongs to the container.
         details: Further lines of its help.
+        members: Second words that make it a command (`ls` of `volume`); it is none without one.
     """
 
     name: str
@@ -39,9 +40,18 @@ class Command(NamedTuple):
     operand_counts: tuple[int, int | None] = (0, 0)
     stops_at_operand: bool = False
     details: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
     def check_operands(self, arguments: Arguments) -> None:
         """Refuse a wrong number of operands."""
+        if self.members:
+            known = ", ".join(self.members)
+            if not arguments.operands:
+                raise UsageError(f"`lamella {self.name}` needs one of: {known}", command=self.name)
+            raise UsageError(
+                f"unknown command: {self.name} {arguments.operands[0]}, only {known}",
+                command=self.name,
+            )
         fewest, most = self.operand_counts
         count = len(arguments.operands)
         if count < fewest:
@@ -64,3 +74,28 @@ class Command(NamedTuple):
         if self.details:
             lines += [*self.details, ""]
         return "\n".join([*lines, "Options:", *describe(self.options)])
+
+
+async def _do_nothing(_engine: EngineApi, _arguments: Arguments) -> int:
+    # Never reached: check_operands refuses a command that needs a second word.
+    return 0
+
+
+def command_group(name: str, summary: str, commands: tuple[Command, ...]) -> tuple[Command, ...]:
+    """Commands of two words, with one for the first word alone that lists them in its help."""
+    members = tuple(command.name.removeprefix(f"{name} ") for command in commands)
+    width = max(map(len, members))
+    details = tuple(
+        f"  {member:<{width}}  {command.summary}"
+        for member, command in zip(members, commands, strict=True)
+    )
+    group = Command(
+        name,
+        "COMMAND",
+        summary,
+        _do_nothing,
+        stops_at_operand=True,
+        details=("Commands:", *details),
+        members=members,
+    )
+    return (group, *commands)

@@ -43,8 +43,12 @@ def report(error: EngineError) -> int:
     return error.exit_code
 
 
-def find_command(name: str) -> Command:
+def find_command(name: str, following: str = "") -> Command:
     """Import the module of a command and take the command from it.
+
+    Args:
+        name: The first word.
+        following: The one behind it, which a command of two words (`volume ls`) has in its name.
 
     Raises:
         UsageError: There is no such command.
@@ -55,14 +59,15 @@ def find_command(name: str) -> Command:
         meant = f", did you mean `{close}`?" if close else ""
         raise UsageError(f"unknown command: {name}{meant}")
     commands: tuple[Command, ...] = importlib.import_module(module_name).COMMANDS
-    return next(command for command in commands if command.name == name)
+    by_name = {command.name: command for command in commands}
+    return by_name.get(f"{name} {following}") or by_name[name]
 
 
 def _run(words: Sequence[str], opener: Opener | None) -> int:
     before = parse(words, (), command="", stops_at_operand=True)
     match before.operands:
-        case ["help", name, *_]:
-            output.write_text(find_command(name).help_text())
+        case ["help", name, *following]:
+            output.write_text(find_command(name, *following[:1]).help_text())
             return 0
         case [] if before.is_on("help"):
             output.write_text(table.help_text())
@@ -70,9 +75,9 @@ def _run(words: Sequence[str], opener: Opener | None) -> int:
     root, run_directory = before.text("root"), before.text("run")
     if not before.operands:
         return _open_application(root, run_directory)
-    command = find_command(before.operands[0])
+    command = find_command(*before.operands[:2])
     arguments = parse(
-        before.operands[1:],
+        before.operands[len(command.name.split()) :],
         command.options,
         command=command.name,
         stops_at_operand=command.stops_at_operand,

@@ -36,6 +36,10 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Volumes",
+        (("volume", "tui.cli.volumes", "Make, list, inspect and remove volumes"),),
+    ),
+    (
         "Watching",
         (
             ("logs", "tui.cli.logs", "Show what a container wrote"),

@@ -23,15 +23,18 @@ from engine.runtime.spec import RootfsSpec, StateRecord
 from engine.runtime.state_file import append_container_event, read_state, write_state
 from engine.store.locks import LockFile
 from engine.store.staging import StagingArea
+from engine.store.volume_records import VolumeRecord
 from engine.types import ImageConfig, ImageId
 
 
 class MemoryTable:
     def __init__(self):
         self.records = {}
+        self.volumes = set()
 
-    async def insert(self, record):
+    async def insert(self, record, *, new_volumes=()):
         self._check_name(record.name)
+        self.volumes |= {volume.name for volume in new_volumes}
         self.records[record.container_id] = record
 
     async def find(self, reference):
@@ -52,6 +55,12 @@ class MemoryTable:
 
     async def delete(self, container_id):
         return self.records.pop(container_id, None) is not None
+
+    async def delete_with_volumes(self, container_id, volume_names):
+        await self.delete(container_id)
+        gone = self.volumes.intersection(volume_names)
+        self.volumes -= gone
+        return tuple(gone)
 
     def _check_name(self, name):
         for record in self.records.values():
@@ -162,6 +171,29 @@ class PlainRootfs:
         )
 
 
+class MemoryVolumes:
+    """Makes no files; `discarded` has the names whose files were to be removed."""
+
+    def __init__(self):
+        self.discarded = []
+
+    @contextlib.asynccontextmanager
+    async def prepare(self, wanted, *, layer_paths, is_any_live):
+        yield tuple(
+            VolumeRecord(
+                name=volume.name, created_at=0, is_anonymous=volume.is_anonymous, labels=()
+            )
+            for volume in wanted
+        )
+
+    @contextlib.asynccontextmanager
+    async def keep(self, names):
+        yield
+
+    async def discard(self, name):
+        self.discarded.append(name)
+
+
 class World:
     """One store with the services of one engine."""
 
@@ -171,12 +203,14 @@ class World:
         self.config.run.mkdir()
         self.table = MemoryTable()
         self.monitors = MemoryMonitors(self.config)
+        self.volumes = MemoryVolumes()
         self.removal_error = None
         self.services = ContainerServices(
             config=self.config,
             table=self.table,
             runtime=self.monitors,
             rootfs=PlainRootfs(),
+            volumes=self.volumes,
             hold_image=self.hold_image,
             staging=StagingArea(self.config.staging_directory, remove_tree=self.remove_claim),
             remove_tree=self.remove_tree,
