@@ -106,6 +106,12 @@ class Cgroup:
             os.close(self._unified_descriptor)
             self._unified_descriptor = None
 
+    def forget_descriptors(self) -> None:
+        """Take note that they are closed: in a forked process that keeps only what it needs."""
+        self._join_descriptors = None
+        self._unified_descriptor = None
+        self._out_of_memory_descriptors.clear()
+
     def close(self) -> None:
         """Close every descriptor; the group stays."""
         self.close_join_descriptors()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -87,6 +88,20 @@ def clone_process(namespaces: int, *, cgroup: int | None = None) -> tuple[int, i
 def leave_namespaces(namespaces: int) -> None:
     """Move this process into new namespaces of the kinds given (unshare(2))."""
     syscall("unshare", namespaces)
+
+
+def enter_namespaces(process: int, namespaces: int) -> None:
+    """Move this process into namespaces of the kinds given of another one, named by its pidfd.
+
+    A pid namespace is entered by the next child only (setns(2)).
+    """
+    syscall("setns", process, namespaces)
+
+
+def set_process_name(name: str) -> None:
+    """Set the name that ps shows; its first 15 characters count."""
+    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
+        comm.write(name.encode())
 
 
 def close_descriptors_on_exec(lowest: int) -> None:

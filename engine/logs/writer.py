@@ -52,6 +52,11 @@ class LogWriter:
         self._is_closed = False
         self._open()
 
+    @property
+    def last_time_ns(self) -> int:
+        """Time of the newest record; whatever is written from now on has a later one."""
+        return self._last_ns
+
     def write(self, stream: str, chunk: bytes) -> None:
         """Append what was read from `stdout` or `stderr`, by one system call."""
         if not chunk or self._is_closed:
@@ -109,7 +114,7 @@ class LogWriter:
         return pieces
 
     def _timestamp(self) -> bytes:
-        self._last_ns = max(time.time_ns(), self._last_ns)
+        self._last_ns = max(time.time_ns(), self._last_ns + 1)
         second, nanosecond = divmod(self._last_ns, 1_000_000_000)
         if second != self._second:
             self._second = second

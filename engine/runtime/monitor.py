@@ -11,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
+import functools
 import os
-import select
 import signal
+import socket
 import time
+from typing import TYPE_CHECKING
 
 from engine.cgroups.groups import Cgroup, create_group
 from engine.cgroups.host import detect_cgroups
@@ -38,26 +39,30 @@ from engine.linux.process import (
     unlock,
 )
 from engine.logs.writer import LogWriter
-from engine.runtime.init import InitDescriptors, run_init
-from engine.runtime.monitor_calls import CallServer, PendingStop
-from engine.runtime.protocol import (
-    InitFailure,
-    MonitorCall,
-)
-from engine.runtime.records import decode_record
-from engine.runtime.spec import ContainerSpec, StateRecord
+from engine.runtime.exec_session import fork_exec_session
+from engine.runtime.init import run_init
+from engine.runtime.monitor_calls import CallServer
+from engine.runtime.pipes import ProgramPipes
+from engine.runtime.program import InheritedDescriptors, wait_for_exec
+from engine.runtime.protocol import MonitorCall, MonitorReply, PacketKind, SessionEnd
+from engine.runtime.reactor import Deadline, Reactor
+from engine.runtime.records import encode_record
+from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import append_container_event, read_state, write_state
+from engine.runtime.streams import ProgramStreams
+
+if TYPE_CHECKING:
+    from engine.runtime.spec import ContainerSpec, ExecSpec
 
 LOCK_FILE = "lock"
 SOCKET_FILE = "attach.sock"
 CONFIG_FILE = "config.json"
 
 _NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
-# As much as the allocator keeps at hand: larger buffers are mapped and unmapped at every read.
-_READ_BYTES = 1 << 16
-_PIPE_BYTES = 1 << 20
-_F_SETPIPE_SZ = 1031
 _DRAIN_SECONDS = 2.0
+_LAST_SEND_SECONDS = 1
+_SESSION_PATIENCE_SECONDS = 10.0
+"""How long a session that does not read may hold the container up."""
 
 
 class Monitor:
@@ -72,11 +77,12 @@ class Monitor:
         self._pidfd = -1
         self._out_of_memory: int | None = None
         self._lock = -1
-        self._streams: dict[int, str] = {}
         self._log: LogWriter | None = None
         self._calls: CallServer | None = None
-        self._poll = select.poll()
-        self._stop: PendingStop | None = None
+        self._streams: ProgramStreams | None = None
+        self._reactor = Reactor()
+        self._is_stopping = False
+        self._kill_deadline: Deadline | None = None
 
     # --- start --------------------------------------------------------------------------------
 
@@ -103,10 +109,21 @@ class Monitor:
         self._log = LogWriter(
             spec.log.path, file_bytes=spec.log.file_bytes, file_count=spec.log.file_count
         )
-        process_id, report = self._start_init()
+        pipes = ProgramPipes(
+            has_terminal=spec.process.has_terminal,
+            is_stdin_open=spec.is_stdin_open,
+            is_discarded=False,
+        )
+        process_id, report = self._clone_init(pipes)
         # While init sets the container up, this process makes ready for what comes after.
         self._out_of_memory = self._group.out_of_memory_watch()
-        self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._poll)
+        self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._reactor, self._answer)
+        self._streams = ProgramStreams(
+            self._reactor,
+            log=self._log,
+            is_input_ended_with_session=spec.is_stdin_closed_with_session,
+            patience_seconds=_SESSION_PATIENCE_SECONDS,
+        )
         running = dataclasses.replace(
             self.state,
             status="running",
@@ -121,45 +138,35 @@ class Monitor:
             cgroup_paths=self._group.paths,
             warnings=self._group.warnings,
         )
-        _wait_for_exec(report)
+        wait_for_exec(report)
+        pipes.open(self._streams)
         self.state = dataclasses.replace(running, started_at_ns=time.time_ns())
         write_state(spec.container_directory, self.state, is_durable=False)
+        # Before the answer: who hears of the start watches over the monitor from then on.
+        self.tell("start")
 
-    def _start_init(self) -> tuple[int, int]:
+    def _clone_init(self, pipes: ProgramPipes) -> tuple[int, int]:
         """Clone init; returns its process id, and the pipe on which it reports."""
         assert self._group is not None
         report, report_end = os.pipe2(os.O_CLOEXEC)
-        output, output_end = os.pipe2(os.O_CLOEXEC)
-        errors, errors_end = os.pipe2(os.O_CLOEXEC)
-        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        descriptors = InitDescriptors(
-            stdin=stdin,
-            stdout=output_end,
-            stderr=errors_end,
+        descriptors = InheritedDescriptors(
+            stdin=pipes.stdin,
+            stdout=pipes.stdout,
+            stderr=pipes.stderr,
+            terminal=pipes.terminal,
             report=report_end,
-            monitor=os.pidfd_open(os.getpid()),
+            parent=os.pidfd_open(os.getpid()),
             join=self._group.join_descriptors,
         )
         process_id, pidfd = clone_process(_NAMESPACES, cgroup=self._group.unified_descriptor)
         if process_id == 0:
             run_init(self.spec, descriptors)
         self._pidfd = pidfd
+        self._reactor.watch(pidfd, self._end)
         self._group.close_join_descriptors()
-        for descriptor in (
-            stdin,
-            output_end,
-            errors_end,
-            report_end,
-            descriptors.monitor,
-        ):
-            os.close(descriptor)
-        self._streams = {output: "stdout", errors: "stderr"}
-        for descriptor in self._streams:
-            os.set_blocking(descriptor, False)
-            with contextlib.suppress(OSError):
-                _set_pipe_size(descriptor)
-            self._poll.register(descriptor, select.POLLIN)
-        self._poll.register(pidfd, select.POLLIN)
+        pipes.close_theirs()
+        os.close(report_end)
+        os.close(descriptors.parent)
         return process_id, report
 
     def abandon(self, error: EngineError | OSError) -> EngineError:
@@ -196,42 +203,13 @@ class Monitor:
         """Move output, answer calls and keep time until the container has ended."""
         assert self._calls is not None
         if self._out_of_memory is not None:
-            self._poll.register(self._out_of_memory, select.POLLIN)
+            self._reactor.watch(self._out_of_memory, self._notice_out_of_memory)
         self._calls.listen()
-        while True:
-            wait_milliseconds = None
-            if self._stop is not None and self._stop.deadline is not None:
-                left = self._stop.deadline - time.monotonic()
-                if left <= 0:
-                    self._stop.deadline = None
-                    self._kill()
-                else:
-                    wait_milliseconds = left * 1000
-            for descriptor, _events in self._poll.poll(wait_milliseconds):
-                if descriptor in self._streams:
-                    self._move_output(descriptor)
-                elif descriptor == self._pidfd:
-                    self._end()
-                    return
-                elif descriptor == self._out_of_memory:
-                    self._poll.unregister(descriptor)
-                elif (call := self._calls.receive(descriptor)) is not None:
-                    self._answer(descriptor, call)
+        self._reactor.run()
 
-    def _move_output(self, descriptor: int) -> bool:
-        """Read once from a pipe into the log; False at its end or when it is empty."""
-        assert self._log is not None
-        try:
-            chunk = os.read(descriptor, _READ_BYTES)
-        except BlockingIOError:
-            return False
-        if chunk:
-            self._log.write(self._streams[descriptor], chunk)
-            return True
-        self._poll.unregister(descriptor)
-        del self._streams[descriptor]
-        os.close(descriptor)
-        return False
+    def _notice_out_of_memory(self, _events: int) -> None:
+        assert self._out_of_memory is not None
+        self._reactor.forget(self._out_of_memory)
 
     def _answer(self, client: int, call: MonitorCall) -> None:
         assert self._calls is not None
@@ -245,7 +223,7 @@ class Monitor:
             self._calls.answer(client, self.state)
 
     def _do(self, client: int, call: MonitorCall) -> bool:
-        """Do what a call asks; False if the answer comes later."""
+        """Do what a call asks; False if the answer comes later, or has been given."""
         assert self._calls is not None
         if call.call == "signal":
             self._signal(call.signal)
@@ -255,6 +233,12 @@ class Monitor:
         elif call.call == "stop":
             self._begin_stop(call)
             self._calls.wait_for_end(client)
+            return False
+        elif call.call == "attach":
+            self._attach(client)
+            return False
+        elif call.call == "exec" and call.exec is not None:
+            self._exec(client, call.exec)
             return False
         elif call.call == "pause":
             self._pause()
@@ -269,13 +253,68 @@ class Monitor:
             )
         return True
 
+    # --- sessions -----------------------------------------------------------------------------
+
+    def _attach(self, client: int) -> None:
+        assert self._calls is not None
+        assert self._streams is not None
+        assert self._log is not None
+        self._refuse_if_paused("You cannot attach to a paused container, unpause it first")
+        connection = self._calls.hand_over(client)
+        reply = MonitorReply(
+            state=encode_record(self.state).decode(), answered_at_ns=self._log.last_time_ns
+        )
+        with contextlib.suppress(OSError):
+            connection.send(encode_record(reply), socket.MSG_NOSIGNAL)
+        self._streams.join(connection)
+        self.tell("attach")
+
+    def _exec(self, client: int, spec: ExecSpec) -> None:
+        """Fork the process that runs another program and serves its session."""
+        assert self._calls is not None
+        assert self._group is not None
+        self._refuse_if_paused(
+            f"Container {self.spec.container_id} is paused, unpause the container before exec"
+        )
+        with self._calls.hand_over(client) as connection:
+            process_id = fork_exec_session(
+                self.spec,
+                spec,
+                name=self.name,
+                state=self.state,
+                group=self._group,
+                init=self._pidfd,
+                connection=connection,
+            )
+        pidfd = os.pidfd_open(process_id)
+        self._reactor.watch(pidfd, functools.partial(self._reap, pidfd))
+
+    def _reap(self, pidfd: int, _events: int) -> None:
+        self._reactor.forget(pidfd)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
+
+    def _refuse_if_paused(self, message: str) -> None:
+        if self.state.status == "paused":
+            raise ContainerStateError(
+                message,
+                container_id=self.spec.container_id,
+                status="paused",
+                operation="exec",
+            )
+
+    # --- signals ------------------------------------------------------------------------------
+
     def _begin_stop(self, call: MonitorCall) -> None:
+        self._is_stopping = True
+        if self._kill_deadline is not None:
+            self._kill_deadline.cancel()
         if call.timeout_seconds == 0:
-            self._stop = PendingStop(deadline=None)
             self._kill()
             return
-        deadline = None if call.timeout_seconds < 0 else time.monotonic() + call.timeout_seconds
-        self._stop = PendingStop(deadline=deadline)
+        if call.timeout_seconds > 0:
+            self._kill_deadline = self._reactor.after(call.timeout_seconds, self._kill)
         self._signal(call.signal)
         self._thaw_if_paused()
 
@@ -330,16 +369,17 @@ class Monitor:
 
     # --- end ----------------------------------------------------------------------------------
 
-    def _end(self) -> None:
+    def _end(self, _events: int) -> None:
         """Collect the exit status, drain the log, clean up, and write everything down."""
         assert self._group is not None
         assert self._log is not None
         assert self._calls is not None
+        assert self._streams is not None
         result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         assert result is not None
         is_exit = result.si_code == os.CLD_EXITED
         exit_code = result.si_status if is_exit else 128 + result.si_status
-        self._drain()
+        self._streams.drain(_DRAIN_SECONDS, send_seconds=_LAST_SEND_SECONDS)
         self._log.close()
         warnings = self.state.warnings
         is_out_of_memory = False
@@ -369,24 +409,11 @@ class Monitor:
         if is_out_of_memory:
             self.tell("oom")
         self.tell("die", exitCode=str(exit_code), execDuration=str(lasted))
-        if self._stop is not None:
+        if self._is_stopping:
             self.tell("stop")
         self._calls.end(self.state)
-
-    def _drain(self) -> None:
-        """Take what is left in the pipes.
-
-        All processes of the container have ended with its first one, so end of file is near;
-        the deadline is for a descriptor that was passed out of the container.
-        """
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        while self._streams and time.monotonic() < deadline:
-            waiting = select.poll()
-            for descriptor in self._streams:
-                waiting.register(descriptor, select.POLLIN)
-            for descriptor, _events in waiting.poll(_DRAIN_SECONDS * 1000):
-                while self._move_output(descriptor):
-                    pass
+        self._streams.close(PacketKind.END + encode_record(SessionEnd(exit_code=exit_code)))
+        self._reactor.stop()
 
     def _write_end(self) -> None:
         """Write the end down, waiting out a full disk: nobody else knows the exit code."""
@@ -418,25 +445,6 @@ def _write_config(directory: str, document: bytes) -> None:
     with open(f"{path}.tmp", "wb") as config:
         config.write(document)
     os.rename(f"{path}.tmp", path)
-
-
-def _wait_for_exec(report: int) -> None:
-    """Return when init's report has ended, which its exec does.
-
-    Raises:
-        StartError: Init reported that the program cannot be started.
-    """
-    failure = b""
-    while chunk := os.read(report, 65536):
-        failure += chunk
-    os.close(report)
-    if failure:
-        told = decode_record(InitFailure, failure)
-        raise StartError(told.message, exit_code=told.exit_code, step=told.step)
-
-
-def _set_pipe_size(descriptor: int) -> None:
-    fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _wrap(error: OSError) -> EngineError:

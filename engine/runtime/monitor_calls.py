@@ -7,11 +7,10 @@ MonitorReply. Only the user whose containers these are may connect.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-import select
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.runtime.protocol import (
@@ -23,26 +22,37 @@ from engine.runtime.protocol import (
 from engine.runtime.records import decode_record, encode_record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.errors import EngineError
+    from engine.runtime.reactor import Reactor
     from engine.runtime.spec import StateRecord
 
 _MOST_CLIENTS = 64
 _PEER_CREDENTIALS = struct.Struct("3i")
 
 
-@dataclass(slots=True, kw_only=True)
-class PendingStop:
-    """A stop under way; `deadline` (monotonic seconds) is when SIGKILL follows, None is never."""
-
-    deadline: float | None
-
-
 class CallServer:
-    """The monitor's end of attach.sock, driven by the monitor's own poll object."""
+    """The monitor's end of attach.sock, driven by the monitor's reactor."""
 
-    def __init__(self, directory: str, name: str, poll: select.poll) -> None:
+    def __init__(
+        self,
+        directory: str,
+        name: str,
+        reactor: Reactor,
+        handle: Callable[[int, MonitorCall], None],
+    ) -> None:
+        """Bind the socket; who connects waits until `listen`.
+
+        Args:
+            directory: Where the socket goes.
+            name: Its name there.
+            reactor: Tells of calls.
+            handle: Takes a client's descriptor and what it asks for.
+        """
         self._path = f"{directory}/{name}"
-        self._poll = poll
+        self._reactor = reactor
+        self._handle = handle
         self._clients: dict[int, socket.socket] = {}
         self._waiting: list[int] = []
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -59,29 +69,23 @@ class CallServer:
         self._listener.setblocking(False)
 
     def listen(self) -> None:
-        """Begin to be told of connections by the poll object."""
-        self._poll.register(self._listener, select.POLLIN)
+        """Begin to serve those who connect."""
+        self._reactor.watch(self._listener.fileno(), self._accept)
 
-    def receive(self, descriptor: int) -> MonitorCall | None:
-        """Serve a readable descriptor; return the call if it brought one."""
-        if descriptor == self._listener.fileno():
-            self._accept()
-            return None
-        client = self._clients.get(descriptor)
-        if client is None:
-            return None
+    def _receive(self, descriptor: int, _events: int) -> None:
         try:
-            packet = client.recv(LARGEST_PACKET_BYTES)
-            if packet:
-                return decode_record(MonitorCall, packet)
+            packet = self._clients[descriptor].recv(LARGEST_PACKET_BYTES)
+            call = decode_record(MonitorCall, packet) if packet else None
         except BlockingIOError:
-            return None
+            return
         except (OSError, ValueError):
-            pass  # a broken client, or one that talks nonsense: both are shown the door
-        self._forget(descriptor)
-        return None
+            call = None  # a broken client, or one that talks nonsense: both are shown the door
+        if call is None:
+            self._forget(descriptor)
+        else:
+            self._handle(descriptor, call)
 
-    def _accept(self) -> None:
+    def _accept(self, _events: int) -> None:
         with contextlib.suppress(OSError):
             client, _ = self._listener.accept()
             credentials = client.getsockopt(
@@ -93,12 +97,13 @@ class CallServer:
                 return
             client.setblocking(False)
             self._clients[client.fileno()] = client
-            self._poll.register(client, select.POLLIN)
+            receive = functools.partial(self._receive, client.fileno())
+            self._reactor.watch(client.fileno(), receive)
 
     def _forget(self, descriptor: int) -> None:
         client = self._clients.pop(descriptor, None)
         if client is not None:
-            self._poll.unregister(client)
+            self._reactor.forget(descriptor)
             client.close()
         if descriptor in self._waiting:
             self._waiting.remove(descriptor)
@@ -106,6 +111,11 @@ class CallServer:
     def answer(self, descriptor: int, state: StateRecord) -> None:
         """Tell a client that its call was done."""
         self._send(descriptor, MonitorReply(state=encode_record(state).decode()))
+
+    def hand_over(self, descriptor: int) -> socket.socket:
+        """Let go of a client, which becomes a session: nothing is received for it here any more."""
+        self._reactor.forget(descriptor)
+        return self._clients.pop(descriptor)
 
     def refuse(self, descriptor: int, error: EngineError) -> None:
         """Tell a client why its call was not done."""
@@ -127,6 +137,7 @@ class CallServer:
         """Take the socket away; who connects from now on learns that nobody is there."""
         with contextlib.suppress(OSError):
             os.unlink(self._path)
+        self._reactor.forget(self._listener.fileno())
         self._listener.close()
 
     def end(self, state: StateRecord) -> None:

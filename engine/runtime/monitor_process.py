@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from engine.cgroups.host import detect_cgroups
 from engine.errors import EngineError
-from engine.linux.process import close_other_descriptors
+from engine.linux.process import close_other_descriptors, set_process_name
 from engine.runtime.monitor import Monitor
 from engine.runtime.protocol import FrameKind, receive_frame, send_error, send_frame
 from engine.runtime.records import decode_record, encode_record
@@ -54,7 +54,7 @@ def run_spare_monitor(requests: socket.socket, rehearsal: bytes) -> NoReturn:
         frame = receive_frame(requests)
         if frame is None:
             os._exit(0)
-        _set_process_name("lamella-monitor")
+        set_process_name("lamella-monitor")
         channel = socket.socket(fileno=frame[2][0])
         _run(frame[1], channel, requests)
     except BaseException as error:  # the last place that could tell of it
@@ -78,8 +78,6 @@ def _run(
         # The application may be gone already; the container runs all the same.
         send_frame(channel, FrameKind.RESULT, encode_record(monitor.state))
     channel.close()
-    # After the answer: whoever asked would otherwise first be busy with the event of it.
-    monitor.tell("start")
     if requests is not None:
         requests.close()
     gc.enable()
@@ -94,9 +92,4 @@ def _become_monitor(channel: socket.socket, name: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     close_other_descriptors({channel.fileno()})
     os.umask(0o077)
-    _set_process_name(name)
-
-
-def _set_process_name(name: str) -> None:
-    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
-        comm.write(name.encode())
+    set_process_name(name)

@@ -6,6 +6,7 @@
 | engine - worker | socketpair, stream of frames | PROGRESS, RESULT, ERROR up; end of file cancels |
 | engine - new monitor | socketpair, stream of frames | RESULT (StateRecord) or ERROR, once |
 | engine - monitor | attach.sock, SEQPACKET | MonitorCall down, MonitorReply up |
+| session - monitor or exec | the same connection after `attach` or `exec` | PacketKind both ways |
 | monitor - init | pipe, close-on-exec | InitFailure, or end of file: the program runs |
 
 A frame is a header (payload length, kind) and the payload; descriptors travel with the header.
@@ -26,12 +27,16 @@ from enum import IntEnum
 from engine import errors
 from engine.errors import EngineError, ProcessError
 from engine.runtime.records import decode_record, encode_record
+from engine.runtime.spec import ExecSpec  # noqa: TC001 - read at run time
 
 PROTOCOL_VERSION = 1
 _HEADER = struct.Struct("!IB")
 HEADER_BYTES = _HEADER.size
 LARGEST_FRAME_BYTES = 256 << 20
-LARGEST_PACKET_BYTES = 64 << 10
+LARGEST_PACKET_BYTES = 160 << 10
+"""Of a call or its answer; a socket takes little more in one piece (net.core.wmem_default)."""
+LARGEST_INPUT_BYTES = 32 << 10
+"""What a session sends in one packet."""
 _MOST_DESCRIPTORS = 16
 
 
@@ -45,6 +50,21 @@ class FrameKind(IntEnum):
     RESULT = 5
     ERROR = 6
     OPTIONS = 7
+
+
+class PacketKind:
+    """The first byte of a session's packets; data follows.
+
+    RESIZE carries columns and rows as two unsigned 16-bit numbers in network order, END a
+    SessionEnd as JSON.
+    """
+
+    INPUT = b"i"
+    INPUT_END = b"e"
+    RESIZE = b"r"
+    OUTPUT = b"o"
+    ERRORS = b"x"
+    END = b"E"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +103,11 @@ class MonitorCall:
     """A request to a monitor.
 
     Attributes:
-        call: `signal`, `stop`, `pause`, `unpause`, `rename` or `state`.
+        call: `signal`, `stop`, `pause`, `unpause`, `rename`, `attach`, `exec` or `state`.
         signal: Of `signal` and `stop`.
         timeout_seconds: Of `stop`: until SIGKILL; negative is never.
         name: Of `rename`.
+        exec: Of `exec`.
     """
 
     version: int = PROTOCOL_VERSION
@@ -94,15 +115,30 @@ class MonitorCall:
     signal: int = 0
     timeout_seconds: float = 0.0
     name: str = ""
+    exec: ExecSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MonitorReply:
-    """The answer: `error` is None when the call was done; `state` is the JSON of a StateRecord."""
+    """The answer: `error` is None when the call was done.
+
+    Attributes:
+        state: JSON of a StateRecord.
+        answered_at_ns: Of `attach`: what the log has up to here was written before, what it has
+            afterwards comes on the connection too.
+    """
 
     version: int = PROTOCOL_VERSION
     state: str = ""
     error: ErrorRecord | None = None
+    answered_at_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnd:
+    """How the program of a session ended."""
+
+    exit_code: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

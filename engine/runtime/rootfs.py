@@ -31,9 +31,11 @@ from engine.linux.mounts import (
     new_filesystem,
     set_mount_attributes,
 )
+from engine.linux.terminal import open_terminal, set_terminal_size
 from engine.runtime.isolation import DEFAULT_DEVICES, DEVICE_LINKS, DeviceNode
 
 if TYPE_CHECKING:
+    from engine.linux.terminal import Terminal
     from engine.runtime.spec import ContainerSpec, FileMount, RootfsSpec
 
 _NO_SUID_DEV_EXEC = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
@@ -109,8 +111,8 @@ def open_null_device() -> int:
     return device
 
 
-def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> None:
-    """Mount /proc, /sys, and a /dev of our own with its nodes."""
+def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> Terminal | None:
+    """Mount /proc, /sys, and a /dev of our own with its nodes; return the program's terminal."""
     _attach_at(root, b"proc", new_filesystem("proc", attributes=_NO_SUID_DEV_EXEC))
     _attach_at(
         root, b"sys", new_filesystem("sysfs", attributes=_NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY)
@@ -123,7 +125,9 @@ def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> None:
     # From here on /dev is reached by this descriptor alone, so no link can be put in its place
     # (CVE-2025-52565 and its kin).
     _attach_at(root, b"dev", devices, is_kept_open=True)
-    _mount_in(devices, "pts", _terminals())
+    terminals = _terminals()
+    terminal = open_terminal(terminals) if spec.process.has_terminal else None
+    _mount_in(devices, "pts", terminals)
     _mount_in(
         devices,
         "shm",
@@ -135,7 +139,11 @@ def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> None:
     )
     _mount_in(devices, "mqueue", new_filesystem("mqueue", attributes=_NO_SUID_DEV_EXEC))
     _make_devices(devices, is_rootless=spec.is_rootless)
+    if terminal is not None:
+        set_terminal_size(terminal.master, *spec.terminal_size)
+        _bind_console(devices, terminal.slave)
     os.close(devices)
+    return terminal
 
 
 def mount_control_groups(root: int) -> None:
@@ -347,6 +355,19 @@ def _make_devices(devices: int, *, is_rootless: bool) -> None:
         )
     for name, target in DEVICE_LINKS:
         os.symlink(target, name, dir_fd=devices)
+
+
+def _bind_console(devices: int, terminal: int) -> None:
+    """Show the terminal as /dev/console (CVE-2025-52565: by descriptors, on a file just made)."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
+    os.close(os.open("console", flags, 0o600, dir_fd=devices))
+    mount = clone_mount("", directory=terminal)
+    target = open_beneath(devices, b"console", os.O_PATH)
+    try:
+        attach_mount(mount, target)
+    finally:
+        os.close(target)
+        os.close(mount)
 
 
 def _bind_device(devices: int, node: DeviceNode) -> None:

@@ -65,6 +65,7 @@ class ProcessSpec:
         seccomp_filter: Base64 of struct sock_filter[]; empty loads none.
         has_init: Process 1 is a small init of ours (`engine.runtime.reaper`), its child the
             program.
+        has_terminal: Its standard streams are a terminal.
     """
 
     arguments: tuple[str, ...]
@@ -76,6 +77,7 @@ class ProcessSpec:
     umask: int
     seccomp_filter: str
     has_init: bool = False
+    has_terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,13 @@ class LogSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
-    """Everything that a monitor needs to know of its container."""
+    """Everything that a monitor needs to know of its container.
+
+    Attributes:
+        is_stdin_open: Its stdin takes what sessions write; otherwise it is at its end.
+        is_stdin_closed_with_session: Its stdin ends with the first session.
+        terminal_size: Columns and rows to begin with.
+    """
 
     version: int
     container_id: str
@@ -121,6 +129,38 @@ class ContainerSpec:
     health: HealthSpec | None = None
     labels: tuple[tuple[str, str], ...] = ()
     """For its events."""
+    is_stdin_open: bool = False
+    is_stdin_closed_with_session: bool = False
+    terminal_size: tuple[int, int] = (80, 24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSpec:
+    """Another program in a container that runs; what is not said here is as the container's.
+
+    Attributes:
+        exec_id: 64 hexadecimal digits.
+        arguments: Whole command line, at least one word.
+        environment: As in ProcessSpec.
+        working_directory: As in ProcessSpec, but it must exist.
+        user: As in ProcessSpec.
+        has_terminal: As in ProcessSpec.
+        is_stdin_open: Its stdin takes what the session writes.
+        is_detached: It has no session; its output goes nowhere.
+        is_privileged: It has all capabilities that there are, and no seccomp filter.
+        terminal_size: Columns and rows to begin with.
+    """
+
+    exec_id: str
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    has_terminal: bool = False
+    is_stdin_open: bool = False
+    is_detached: bool = False
+    is_privileged: bool = False
+    terminal_size: tuple[int, int] = (80, 24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
