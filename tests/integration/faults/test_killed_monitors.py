@@ -39,14 +39,19 @@ async def ended(process_id: int) -> None:
             os.close(pidfd)
 
 
-def monitors_of(launcher: int) -> set[int]:
-    """The launcher's children that have their container, unlike the spare one."""
+def children_named(launcher: int, name: str) -> set[int]:
+    """The launcher's children that call themselves so: `lamella-monitor`, `lamella-spare`."""
     found = set()
     for process_id in children_of(launcher):
         with contextlib.suppress(OSError):
-            name = Path(f"/proc/{process_id}/comm").read_text().strip()
-            found |= {process_id} if name == "lamella-monitor" else set()
+            if Path(f"/proc/{process_id}/comm").read_text().strip() == name:
+                found.add(process_id)
     return found
+
+
+def monitors_of(launcher: int) -> set[int]:
+    """Those that have their container, unlike the spare one."""
+    return children_named(launcher, "lamella-monitor")
 
 
 async def kill_next_monitor(launcher: int, known: set[int], yields: int) -> None:
@@ -102,7 +107,7 @@ async def test_a_spare_monitor_that_is_killed_is_not_missed(
     for _ in range(3):
         await engine.start_container((await engine.create_container(request)).container_id)
         launcher = engine._supervisor.launcher_process_id
-        while not (spares := children_of(launcher) - monitors_of(launcher)):  # noqa: ASYNC110
+        while not (spares := children_named(launcher, "lamella-spare")):  # noqa: ASYNC110
             await asyncio.sleep(0)
         for process_id in spares:
             os.kill(process_id, signal.SIGKILL)
@@ -118,7 +123,7 @@ async def test_a_spare_monitor_goes_with_the_engine(
     async with Engine.open(config) as engine:
         await engine._supervisor.ensure_launcher()
         launcher = engine._supervisor.launcher_process_id
-        while not (spares := children_of(launcher)):  # noqa: ASYNC110
+        while not (spares := children_named(launcher, "lamella-spare")):  # noqa: ASYNC110
             await asyncio.sleep(0)
     for process_id in spares:
         with pytest.raises(ProcessLookupError):
