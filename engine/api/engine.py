@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import EngineConfig
 from engine.containers.background import tend_containers
+from engine.containers.committing import thaw_after_lost_commits
 from engine.containers.image_finder import hold_container_image
 from engine.containers.removal import sweep_containers
 from engine.containers.rootfs import ContainerRootfs
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 from engine.api.containers import ContainerCalls
+from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
 from engine.api.system import SystemCalls
 from engine.api.volumes import VolumeCalls
@@ -53,7 +55,7 @@ def open_engine(
     return Engine.open(EngineConfig.load(root=root, run=run))
 
 
-class Engine(ImageCalls, ContainerCalls, VolumeCalls, SystemCalls):
+class Engine(ImageCalls, ContainerCalls, CopyCalls, VolumeCalls, SystemCalls):
     """The real `EngineApi`."""
 
     @classmethod
@@ -147,6 +149,8 @@ class Engine(ImageCalls, ContainerCalls, VolumeCalls, SystemCalls):
 
     async def _sweep(self) -> None:
         """Remove what crashes left."""
+        with contextlib.suppress(EngineError):
+            await thaw_after_lost_commits(self._services)
         with contextlib.suppress(EngineError):
             await self._services.staging.sweep()
             await self._images.sweep()

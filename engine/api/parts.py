@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.containers.committing import ImageMaker
 from engine.containers.manager import ContainerManager
 from engine.containers.stats import StatsSampler
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from engine.volumes.library import VolumeLibrary
 
 
-class ImageOperations(Protocol):
+class ImageOperations(ImageMaker, Protocol):
     """What the engine needs of images; `EngineApi` says what each call does."""
 
     async def list_images(self) -> tuple[ImageSummary, ...]:

@@ -111,6 +111,7 @@ def _new_record(
         layers=image.layers,
         created_at_ns=time.time_ns(),
         arguments=process.arguments,
+        entrypoint_count=process.entrypoint_count,
         environment=process.environment,
         working_directory=process.working_directory,
         user=process.user,

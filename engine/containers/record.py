@@ -27,6 +27,7 @@ class ContainerRecord:
         layers: Chain ids, bottom first.
         stop_signal: As it was written, such as `SIGTERM` or `15`.
         warnings: What the host could not give when it was made.
+        entrypoint_count: How many of the arguments, from the first on, are the entrypoint.
     """
 
     container_id: ContainerId
@@ -55,6 +56,7 @@ class ContainerRecord:
     health: HealthCheck | None = None
     mounts: tuple[MountRequest, ...] = ()
     options: ProcessOptions = ProcessOptions()
+    entrypoint_count: int = 0
 
 
 def encode_container(record: ContainerRecord) -> str:

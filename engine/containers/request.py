@@ -33,11 +33,13 @@ class ContainerProcess:
 
     Attributes:
         arguments: The whole command line, never empty.
+        entrypoint_count: How many of the arguments, from the first on, are the entrypoint.
         environment: `NAME=value`, each name once.
         stop_signal: As it was written, such as `SIGTERM` or `15`.
     """
 
     arguments: tuple[str, ...]
+    entrypoint_count: int
     environment: tuple[str, ...]
     working_directory: str
     user: str
@@ -94,11 +96,13 @@ def merge_process(
     check_working_directory(working_directory)
     stop_signal = request.stop_signal or config.stop_signal or DEFAULT_STOP_SIGNAL
     parse_signal(stop_signal, option="--stop-signal")
-    arguments = _merge_arguments(config, request)
+    entrypoint, command = _merge_arguments(config, request)
+    arguments = (*entrypoint, *command)
     _check_no_nul("command", arguments)
     timeout = request.stop_timeout_seconds
     return ContainerProcess(
         arguments=arguments,
+        entrypoint_count=len(entrypoint),
         environment=default_environment(
             hostname=hostname,
             # An image made by a careless tool may have entries that are no variables.
@@ -121,7 +125,10 @@ def check_working_directory(path: str) -> None:
         )
 
 
-def _merge_arguments(config: ImageConfig, request: ContainerRequest) -> tuple[str, ...]:
+def _merge_arguments(
+    config: ImageConfig, request: ContainerRequest
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Entrypoint and command, which together are not empty."""
     if request.entrypoint is None:
         entrypoint, command = config.entrypoint, request.command or config.command
     else:
@@ -133,7 +140,7 @@ def _merge_arguments(config: ImageConfig, request: ContainerRequest) -> tuple[st
         raise InvalidInputError(
             "no command specified", hint="The image names none: write one behind the image's name"
         )
-    return arguments
+    return entrypoint, command
 
 
 def _check_environment_entry(entry: str) -> None:

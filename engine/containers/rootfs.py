@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.snapshots.base import JobRunner, Snapshotter
+    from engine.snapshots.writable_jobs import CompareArguments
     from engine.types import LayerChange
 
 MOUNT_POINT_NAME = "rootfs"
@@ -81,7 +82,13 @@ class ContainerRootfs:
     async def list_changes(self, record: ContainerRecord) -> tuple[LayerChange, ...]:
         """What the writable layer adds, changes and removes, sorted by path."""
         directory = self._config.container_directory(record.container_id)
-        return await self.snapshotter(record).changes(directory, chain_ids(record))
+        return await self.snapshotter(record).changes(
+            directory, chain_ids(record), _mount_points(record)
+        )
+
+    def comparison(self, record: ContainerRecord) -> CompareArguments:
+        """What a job needs to compare a container's writable layer with its image."""
+        return self.snapshotter(record).comparison(chain_ids(record), _mount_points(record))
 
     async def list_files(
         self, services: ContainerServices, runner: JobRunner, record: ContainerRecord
@@ -106,6 +113,11 @@ class ContainerRootfs:
             read_index(str(layers / chain.removeprefix("sha256:") / INDEX_NAME))
             for chain in chain_ids(record)
         ]
+
+
+def _mount_points(record: ContainerRecord) -> tuple[str, ...]:
+    """Where something is mounted in a container, so that a place may have been made for it."""
+    return tuple(mount.target for mount in record.mounts)
 
 
 def chain_ids(record: ContainerRecord) -> tuple[ChainId, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import msgspec
 
 from engine.errors import EngineError, SyscallError
-from engine.images.archive_documents import ArchiveImage, ArchiveLayer, read_images
+from engine.images.archive_documents import ArchiveImage, ArchiveLayer, NewImage, read_images
 from engine.images.archive_source import (
     ArchiveSource,
     Cancellation,
@@ -26,11 +26,8 @@ from engine.images.archive_source import (
 from engine.linux.files import sync_file_system
 from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.snapshots.index import DIFF_NAME
-from engine.snapshots.jobs import (
-    JobProgress,
-    UnpackArguments,
-    UnpackResult,
-)
+from engine.snapshots.job_parts import JobProgress
+from engine.snapshots.jobs import UnpackArguments, UnpackResult
 from engine.snapshots.removal import engine_error
 
 if TYPE_CHECKING:
@@ -78,7 +75,7 @@ class ImageCatalog(Protocol):
         """
 
     async def publish(
-        self, images: Sequence[ArchiveImage], layers: Sequence[StagedLayer]
+        self, images: Sequence[NewImage], layers: Sequence[StagedLayer]
     ) -> tuple[LoadedImage, ...]:
         """Rename the layers into place, store the documents, and record all in a transaction.
 

@@ -49,29 +49,38 @@ _HEX_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json|\.tar)?$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveLayer:
-    """One layer in an archive.
+class LayerIdentity:
+    """Which layer it is: by its tar, and by its place in a stack.
 
     Attributes:
-        blob_digest: What the blob must have; empty where the archive does not say.
-        diff_id: What the uncompressed tar must have.
+        diff_id: Digest of the uncompressed tar.
         chain_id: Of the layer and all below.
     """
 
-    member: Member
-    blob_digest: str
     diff_id: DiffId
     chain_id: ChainId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveImage:
-    """One image in an archive.
+class ArchiveLayer(LayerIdentity):
+    """One layer in an archive.
 
     Attributes:
-        names: As the archive has them, not normalised.
+        blob_digest: What the blob must have; empty where the archive does not say.
+    """
+
+    member: Member
+    blob_digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewImage:
+    """An image that is to be recorded.
+
+    Attributes:
+        names: Not normalised.
         config: The document, byte for byte; its digest is the image's id.
-        manifest: As in the archive, or made by us for an archive without.
+        manifest: As it came, or made by us.
         layers: Bottom first.
     """
 
@@ -80,6 +89,13 @@ class ArchiveImage:
     names: tuple[str, ...]
     config: bytes
     manifest: bytes
+    layers: tuple[LayerIdentity, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveImage(NewImage):
+    """One image in an archive."""
+
     layers: tuple[ArchiveLayer, ...]
 
 

@@ -23,20 +23,28 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.archive import StagedLayer
-    from engine.images.archive_documents import ArchiveImage
+    from engine.images.archive_documents import NewImage
     from engine.store.blobs import BlobStore
 
 
 class StoreCatalog:
-    """The store as `load_archive` sees it, for one load.
+    """The store as who adds images sees it, for one load or one commit.
 
     The caller holds the store's image lock, shared, from before `find_layers` until `publish` has
     returned: so nothing that was found is collected meanwhile.
     """
 
     def __init__(
-        self, *, config: EngineConfig, records: ImageRecords, blobs: BlobStore, staging: Path
+        self,
+        *,
+        config: EngineConfig,
+        records: ImageRecords,
+        blobs: BlobStore,
+        staging: Path,
+        action: str = "load",
     ) -> None:
+        """Add images to a store; `action` is what the events call it."""
+        self._action = action
         self._config = config
         self._records = records
         self._blobs = blobs
@@ -52,7 +60,7 @@ class StoreCatalog:
         )
 
     async def publish(
-        self, images: Sequence[ArchiveImage], layers: Sequence[StagedLayer]
+        self, images: Sequence[NewImage], layers: Sequence[StagedLayer]
     ) -> tuple[LoadedImage, ...]:
         """As ImageCatalog.
 
@@ -73,9 +81,7 @@ class StoreCatalog:
         await asyncio.to_thread(self._tell, loaded)
         return tuple(loaded)
 
-    def _move_into_place(
-        self, layers: Sequence[StagedLayer], images: Sequence[ArchiveImage]
-    ) -> None:
+    def _move_into_place(self, layers: Sequence[StagedLayer], images: Sequence[NewImage]) -> None:
         for layer in layers:
             target = layer_directory(self._config, layer.chain_id)
             try:
@@ -90,9 +96,7 @@ class StoreCatalog:
             self._blobs.add(image.config, self._staging)
             self._blobs.add(image.manifest, self._staging)
 
-    async def _record_of(
-        self, image: ArchiveImage, staged: dict[ChainId, StagedLayer]
-    ) -> ImageRecord:
+    async def _record_of(self, image: NewImage, staged: dict[ChainId, StagedLayer]) -> ImageRecord:
         document = decode_config(image.config, "the image's config")
         parts: list[ImageLayerRecord] = []
         parent: ChainId | None = None
@@ -131,7 +135,7 @@ class StoreCatalog:
     def _tell(self, images: Sequence[LoadedImage]) -> None:
         for image in images:
             append_image_event(
-                self._config, "load", image.image_id, image.names[0] if image.names else ""
+                self._config, self._action, image.image_id, image.names[0] if image.names else ""
             )
 
 

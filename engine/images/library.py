@@ -15,7 +15,7 @@ from engine.errors import AmbiguousReferenceError, ImageInUseError, ImageNotFoun
 from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
 from engine.images.documents import config_labels, container_config, history_steps, indented
-from engine.images.oci import decode_config, host_platform
+from engine.images.oci import ConfigSection, decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.index import MergedTree, read_index
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
+    from engine.images.commits import CommitMaker, ImageCommit
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
@@ -217,6 +218,51 @@ class ImageLibrary:
                 uses_user_xattrs=self._is_rootless,
                 progress=progress,
             )
+
+    @contextlib.asynccontextmanager
+    async def committing(
+        self, commit: ImageCommit, *, progress: ProgressListener = ignore_progress
+    ) -> AsyncIterator[CommitMaker]:
+        """Hold what a commit needs: the image below it, a place in staging, the image lock.
+
+        Raises:
+            EngineError: The image of the container was removed.
+        """
+        from engine.images.commits import CommitMaker, image_is_gone
+
+        async with self._staging.claim("commit") as staging, self.keep_layers():
+            base = await self._records.find(commit.image_id)
+            if base is None:
+                raise image_is_gone(commit.container_name)
+            yield CommitMaker(
+                commit,
+                base,
+                blobs=self._blobs,
+                catalog=StoreCatalog(
+                    config=self._config,
+                    records=self._records,
+                    blobs=self._blobs,
+                    staging=staging,
+                    action="create",
+                ),
+                runner=self._runner,
+                staging=staging,
+                uses_user_xattrs=self._is_rootless,
+                progress=progress,
+            )
+
+    async def image_config(self, image_id: ImageId, container_name: str) -> ConfigSection:
+        """What the image of a container says about its containers, as its document has it.
+
+        Raises:
+            EngineError: The image was removed.
+        """
+        record = await self._records.find(image_id)
+        if record is None:
+            from engine.images.commits import image_is_gone
+
+            raise image_is_gone(container_name)
+        return decode_config(record.config, container_name).config or ConfigSection()
 
     async def make_starter(self, *, progress: ProgressListener = ignore_progress) -> LoadedImage:
         """As EngineApi.make_starter_image."""

@@ -152,6 +152,7 @@ class ConfigSection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     labels: dict[str, str | None] | None = None
     stop_signal: str | None = None
     healthcheck: HealthCheckDocument | None = None
+    on_build: tuple[str, ...] | None = None
 
 
 class RootFsDocument(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

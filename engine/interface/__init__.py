@@ -13,12 +13,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.interface.containers import ContainerApi
+from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
 from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
 
-__all__ = ["ContainerApi", "EngineApi", "ImageApi", "SystemApi", "VolumeApi"]
+__all__ = ["ContainerApi", "CopyApi", "EngineApi", "ImageApi", "SystemApi", "VolumeApi"]
 
 
-class EngineApi(ImageApi, ContainerApi, VolumeApi, SystemApi, Protocol):
+class EngineApi(ImageApi, ContainerApi, CopyApi, VolumeApi, SystemApi, Protocol):
     """Everything that can be asked of an engine."""

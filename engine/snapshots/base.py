@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from engine.snapshots.writable_jobs import CompareArguments
     from engine.types import ChainId, LayerChange
 
 UPPER_NAME = "upper"
@@ -90,6 +91,21 @@ class Snapshotter(Protocol):
         """Measure the writable layer now."""
 
     async def changes(
-        self, container_directory: Path, chain_ids: Sequence[ChainId]
+        self,
+        container_directory: Path,
+        chain_ids: Sequence[ChainId],
+        mount_points: Sequence[str] = (),
     ) -> tuple[LayerChange, ...]:
-        """What the writable layer adds, changes and removes, sorted by path."""
+        """What the writable layer adds, changes and removes, sorted by path.
+
+        Args:
+            container_directory: Of the container.
+            chain_ids: Of the image's layers, bottom first.
+            mount_points: Paths in the container that volumes and binds are mounted on: what the
+                engine made there for them is no change.
+        """
+
+    def comparison(
+        self, chain_ids: Sequence[ChainId], mount_points: Sequence[str]
+    ) -> CompareArguments:
+        """What a job needs to compare a writable layer with the layers below it."""

@@ -171,6 +171,10 @@ class MergedTree:
         for found in self._keys[bisect_left(self._keys, key) : self._subtree_end(key)]:
             yield self._entries[found]
 
+    def find(self, path: bytes) -> tuple[LayerEntry, int] | None:
+        """The entry of a path, with the number of the layer that it comes from."""
+        return self._entries.get(sort_key(path))
+
     def __iter__(self) -> Iterator[tuple[LayerEntry, int]]:
         """Every path with the number of the layer that it comes from, parents first."""
         for key in self._keys:
@@ -213,6 +217,10 @@ class MergedTree:
 
     def _hidden_keys(self, index: LayerIndex) -> list[bytes]:
         return [key for start, end in self.hidden_ranges(index) for key in self._keys[start:end]]
+
+    def hidden_paths(self, index: LayerIndex) -> tuple[bytes, ...]:
+        """Every path that a layer hides, parents first."""
+        return tuple(self._entries[key][0].path for key in self._hidden_keys(index))
 
     def add(self, index: LayerIndex) -> None:
         """Put a layer on top."""

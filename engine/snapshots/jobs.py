@@ -8,50 +8,32 @@ namespace; they are plain functions, so a test may simply call one. `JOBS` is th
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.errors import DigestMismatchError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
-from engine.snapshots import removal, volume_files
+from engine.snapshots import removal, volume_files, writable_jobs
 from engine.snapshots.apply import LayerApplier
-from engine.snapshots.index import (
-    DIFF_NAME,
-    INDEX_NAME,
-    MergedTree,
-    encode_index,
-    make_index,
-    read_index,
+from engine.snapshots.index import DIFF_NAME, INDEX_NAME, encode_index, make_index, read_index
+from engine.snapshots.job_parts import (
+    JobProgress,
+    Reporter,
+    write_index,
 )
 from engine.snapshots.lowers import LowerLayers, copy_directory_look
 from engine.snapshots.merge import copy_merged_tree
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import measure_tree, scan_tree
 from engine.snapshots.streams import LayerSource
-from engine.snapshots.stubs import STUB_PATHS
 from engine.snapshots.tar import TarReader
-from engine.types import ChangeKind, LayerChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PROGRESS_BYTES = 4 << 20
-
-
-class Reporter(Protocol):
-    """Sends progress to who asked for the job."""
-
-    def __call__(self, progress: bytes, /) -> None:
-        """Send one message; blocking."""
-
-
-class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a job has come; `total` 0 is not known."""
-
-    done: int
-    total: int
 
 
 class UnpackArguments(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,25 +66,6 @@ class UnpackResult(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     entry_count: int
     warnings: tuple[str, ...]
-
-
-class CompareArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Compare a writable layer with its image. Descriptor: the `upper` directory.
-
-    Attributes:
-        index_paths: Index files of the image's layers, bottom first.
-        is_whole_tree: `upper` is a copy of everything, not an overlay's upper directory.
-    """
-
-    index_paths: tuple[str, ...]
-    is_whole_tree: bool
-
-
-class Change(msgspec.Struct, frozen=True, array_like=True):
-    """One changed path, as text with `surrogateescape` turned into `path_hex` where needed."""
-
-    path_hex: str
-    change: ChangeKind
 
 
 class TreeSize(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,7 +148,7 @@ def _unpack(request: UnpackArguments, blob: int, directory: int, report: Reporte
     for expected, actual in ((request.blob_digest, blob_digest), (request.diff_id, diff_id)):
         if expected and expected != actual:
             raise DigestMismatchError(request.label, expected=expected, actual=actual)
-    _write_file(directory, INDEX_NAME.encode(), encode_index(index))
+    write_index(directory, index)
     return msgspec.json.encode(
         UnpackResult(
             blob_digest=blob_digest,
@@ -194,51 +157,6 @@ def _unpack(request: UnpackArguments, blob: int, directory: int, report: Reporte
             entry_count=index.entry_count,
             warnings=applier.warnings,
         )
-    )
-
-
-def _write_file(directory: int, name: bytes, content: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-
-
-def list_changes(arguments: bytes, descriptors: list[int], _report: Reporter) -> bytes:
-    """List the paths that a writable layer adds, changes and removes; `decode_changes` reads it.
-
-    As Docker has it, the directories that lead to a change are changed too. What the engine
-    itself mounts over is left out.
-    """
-    request = msgspec.json.decode(arguments, type=CompareArguments)
-    lowers = MergedTree.of(read_index(path) for path in request.index_paths)
-    upper = make_index(scan_tree(descriptors[0]))
-    marked = lowers.compare_whole(upper) if request.is_whole_tree else lowers.compare(upper)
-    changes: dict[str, ChangeKind] = {}
-    for entry in marked:
-        path = os.fsencode(entry.path)
-        if entry.change is ChangeKind.UNCHANGED or is_stub(path, lowers):
-            continue
-        changes[entry.path] = entry.change
-        parent = entry.path.rpartition("/")[0]
-        while parent and parent not in changes:
-            changes[parent] = ChangeKind.MODIFIED
-            parent = parent.rpartition("/")[0]
-    return msgspec.json.encode(
-        [Change(os.fsencode(path).hex(), changes[path]) for path in sorted(changes)]
-    )
-
-
-def is_stub(path: bytes, lowers: MergedTree) -> bool:
-    """Whether a path is there only because the engine mounts something over it."""
-    return path in STUB_PATHS and path not in lowers
-
-
-def decode_changes(result: bytes) -> tuple[LayerChange, ...]:
-    """Read the result of `list_changes`."""
-    return tuple(
-        LayerChange(path=os.fsdecode(bytes.fromhex(change.path_hex)), change=change.change)
-        for change in msgspec.json.decode(result, type=list[Change])
     )
 
 
@@ -290,7 +208,9 @@ JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **removal.JOBS,
     **volume_files.JOBS,
     "unpack-layer": unpack_layer,
-    "list-changes": list_changes,
+    "list-changes": writable_jobs.list_changes,
+    "commit-layer": writable_jobs.commit_layer,
+    "export-tree": writable_jobs.export_tree,
     "list-writable-files": list_writable_files,
     "measure-writable-layer": measure_writable_layer,
     "copy-tree": copy_tree,

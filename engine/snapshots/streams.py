@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from isal import igzip_lib
 
@@ -23,7 +23,7 @@ else:
     from backports import zstd
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CHUNK_BYTES = 1 << 20
 _CHUNKS_IN_FLIGHT = 6
@@ -190,32 +190,25 @@ def decompress(
         raise ArchiveError(label, f"its {compression} data ends too early: it is truncated")
 
 
-class LayerSource:
-    """A layer's blob, decompressed and hashed on both sides while it is read.
+class _StoppedError(Exception):
+    """The reader has gone; nobody wants more."""
+
+
+class ThreadedSource:
+    """A stream that a thread of its own makes, while another one reads it.
 
     Use as a context manager: leaving it ends the thread.
-
-    Attributes:
-        consumed_bytes: How much of the blob was read, for progress.
     """
 
-    def __init__(self, descriptor: int, *, offset: int, size: int, label: str) -> None:
-        self._descriptor = descriptor
-        self._offset = offset
-        self._size = size
-        self._label = label
-        self._blob_hash = hashlib.sha256()
-        self._tar_hash = hashlib.sha256()
-        self._is_plain = False
+    def __init__(self, *, thread_name: str) -> None:
         self._chunks: queue.Queue[bytes | BaseException | None] = queue.Queue(_CHUNKS_IN_FLIGHT)
         self._stop = threading.Event()
         self._chunk = b""
         self._position = 0
         self._is_at_end = False
-        self.consumed_bytes = 0
-        self._thread = threading.Thread(target=self._run, name="layer-reader", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
 
-    def __enter__(self) -> LayerSource:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -229,30 +222,23 @@ class LayerSource:
                 continue
         self._thread.join()
 
+    def _produce(self) -> None:
+        """Make the stream: `_give` its chunks; runs in the thread."""
+        raise NotImplementedError
+
+    def _give(self, chunk: bytes) -> None:
+        self._chunks.put(chunk)
+        if self._stop.is_set():
+            raise _StoppedError
+
     def _run(self) -> None:
         try:
-            magic = os.pread(self._descriptor, min(_MAGIC_BYTES, self._size), self._offset)
-            self._is_plain = not compression_of(magic)
-            for chunk in decompress(self._blob_pieces(), magic, self._label):
-                self._tar_hash.update(chunk)
-                self._chunks.put(chunk)
-                if self._stop.is_set():
-                    return
+            self._produce()
             self._chunks.put(None)
+        except _StoppedError:
+            return
         except (EngineError, OSError, MemoryError) as error:
             self._chunks.put(error)
-
-    def _blob_pieces(self) -> Iterator[bytes]:
-        position, end = self._offset, self._offset + self._size
-        while position < end:
-            piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - position), position)
-            if not piece:
-                raise ArchiveError(self._label, "it ends too early: it is truncated")
-            if not self._is_plain:
-                self._blob_hash.update(piece)
-            position += len(piece)
-            self.consumed_bytes = position - self._offset
-            yield piece
 
     def _next_chunk(self) -> bool:
         if self._is_at_end:
@@ -294,11 +280,129 @@ class LayerSource:
             left -= step
         return size - left
 
-    def finish(self) -> tuple[str, str]:
-        """Read to the end and return the digests of the blob and of the uncompressed tar."""
+    def drain(self) -> None:
+        """Read what is left, to its end; raises what the thread raised."""
         while self._next_chunk():
             pass
+
+
+class LayerSource(ThreadedSource):
+    """A layer's blob, decompressed and hashed on both sides while it is read.
+
+    Attributes:
+        consumed_bytes: How much of the blob was read, for progress.
+    """
+
+    def __init__(self, descriptor: int, *, offset: int, size: int, label: str) -> None:
+        super().__init__(thread_name="layer-reader")
+        self._descriptor = descriptor
+        self._offset = offset
+        self._size = size
+        self._label = label
+        self._blob_hash = hashlib.sha256()
+        self._tar_hash = hashlib.sha256()
+        self._is_plain = False
+        self.consumed_bytes = 0
+
+    def _produce(self) -> None:
+        magic = os.pread(self._descriptor, min(_MAGIC_BYTES, self._size), self._offset)
+        self._is_plain = not compression_of(magic)
+        for chunk in decompress(self._blob_pieces(), magic, self._label):
+            self._tar_hash.update(chunk)
+            self._give(chunk)
+
+    def _blob_pieces(self) -> Iterator[bytes]:
+        position, end = self._offset, self._offset + self._size
+        while position < end:
+            piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - position), position)
+            if not piece:
+                raise ArchiveError(self._label, "it ends too early: it is truncated")
+            if not self._is_plain:
+                self._blob_hash.update(piece)
+            position += len(piece)
+            self.consumed_bytes = position - self._offset
+            yield piece
+
+    def finish(self) -> tuple[str, str]:
+        """Read to the end and return the digests of the blob and of the uncompressed tar."""
+        self.drain()
         diff_id = f"sha256:{self._tar_hash.hexdigest()}"
         if self._is_plain:
             return diff_id, diff_id
         return f"sha256:{self._blob_hash.hexdigest()}", diff_id
+
+
+class Pack(Protocol):
+    """Makes a stream by writing it, piece by piece."""
+
+    def __call__(self, write: Callable[[bytes], None], /) -> None:
+        """Write all of it; blocking."""
+
+
+class PackedSource(ThreadedSource):
+    """What another piece of code writes, to be read here, and hashed on the way.
+
+    Attributes:
+        produced_bytes: How much was written, for progress.
+    """
+
+    def __init__(self, pack: Pack) -> None:
+        super().__init__(thread_name="packer")
+        self._pack = pack
+        self._hash = hashlib.sha256()
+        self._buffer: list[bytes] = []
+        self._buffered_bytes = 0
+        self.produced_bytes = 0
+
+    def _produce(self) -> None:
+        self._pack(self._write)
+        self._flush()
+
+    def _write(self, data: bytes) -> None:
+        self._buffer.append(data)
+        self._buffered_bytes += len(data)
+        if self._buffered_bytes >= CHUNK_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._buffer:
+            chunk = b"".join(self._buffer)
+            self._buffer.clear()
+            self._buffered_bytes = 0
+            self._hash.update(chunk)
+            self.produced_bytes += len(chunk)
+            self._give(chunk)
+
+    def finish(self) -> str:
+        """Read to the end and return the digest of everything."""
+        self.drain()
+        return f"sha256:{self._hash.hexdigest()}"
+
+
+class StreamSource(ThreadedSource):
+    """A tar from a pipe, a socket or a terminal's other end, decompressed if it is compressed.
+
+    Attributes:
+        consumed_bytes: How much was read, for progress.
+    """
+
+    def __init__(self, descriptor: int, *, label: str) -> None:
+        """Read a descriptor to its end; it stays the caller's."""
+        super().__init__(thread_name="stream-reader")
+        self._descriptor = descriptor
+        self._label = label
+        self.consumed_bytes = 0
+
+    def _produce(self) -> None:
+        first = b""
+        while len(first) < _MAGIC_BYTES and (piece := os.read(self._descriptor, CHUNK_BYTES)):
+            first += piece
+        for chunk in decompress(self._pieces(first), first[:_MAGIC_BYTES], self._label):
+            self._give(chunk)
+
+    def _pieces(self, first: bytes) -> Iterator[bytes]:
+        piece = first
+        while piece:
+            self.consumed_bytes += len(piece)
+            yield piece
+            piece = os.read(self._descriptor, CHUNK_BYTES)

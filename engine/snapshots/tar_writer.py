@@ -5,13 +5,166 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+from engine.snapshots.tar import TarKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BLOCK_BYTES = 512
 _RECORD_BYTES = 10240
 _COPY_BYTES = 1 << 20
 _NAME_BYTES = 100
 _LARGEST_SIZE = 8 << 30
+_LARGEST_ID = 0o7777777
+_LETTERS = {
+    TarKind.FILE: b"0",
+    TarKind.HARD_LINK: b"1",
+    TarKind.SYMLINK: b"2",
+    TarKind.CHARACTER_DEVICE: b"3",
+    TarKind.BLOCK_DEVICE: b"4",
+    TarKind.DIRECTORY: b"5",
+    TarKind.FIFO: b"6",
+}
+_KINDS = {
+    stat.S_IFDIR: TarKind.DIRECTORY,
+    stat.S_IFLNK: TarKind.SYMLINK,
+    stat.S_IFIFO: TarKind.FIFO,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarHeader:
+    """What a tar says of one entry before its data.
+
+    Attributes:
+        name: Relative, without a trailing slash.
+        mode: Permission bits only.
+        size: Bytes of data that follow.
+        modified_at: Whole seconds since the epoch.
+        link: Target of a link.
+    """
+
+    name: bytes
+    kind: TarKind
+    mode: int
+    user_id: int = 0
+    group_id: int = 0
+    size: int = 0
+    modified_at: int = 0
+    link: bytes = b""
+    device_major: int = 0
+    device_minor: int = 0
+    xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class TarStream:
+    """Turns headers and data into the bytes of a tar; blocking as its target is.
+
+    Attributes:
+        written_bytes: How much the target has got.
+    """
+
+    def __init__(self, target: Callable[[bytes], object]) -> None:
+        """Write to `target`, which takes all of what it is given."""
+        self._target = target
+        self._data_left = 0
+        self.written_bytes = 0
+
+    def begin(self, header: TarHeader) -> None:
+        """Start an entry; exactly `header.size` bytes of data must follow."""
+        name = header.name + (b"/" if header.kind is TarKind.DIRECTORY else b"")
+        records = b"".join(_pax_record(key, value) for key, value in _long_values(name, header))
+        if records:
+            block = _header_block(
+                b"PaxHeaders/entry", b"x", TarHeader(
+                    name=b"", kind=TarKind.FILE, mode=0o644, size=len(records),
+                    modified_at=header.modified_at,
+                )
+            )  # fmt: skip
+            self._write(block)
+            self._write(records)
+            self._write(bytes(-len(records) % _BLOCK_BYTES))
+        self._write(_header_block(name, _LETTERS[header.kind], header))
+        self._data_left = header.size
+
+    def write(self, data: bytes) -> None:
+        """Append data of the entry that was begun."""
+        self._write(data)
+        self._data_left -= len(data)
+        if not self._data_left:
+            self._write(bytes(-self.written_bytes % _BLOCK_BYTES))
+
+    @property
+    def missing_bytes(self) -> int:
+        """Data that the current entry still needs."""
+        return self._data_left
+
+    def close(self, *, record_bytes: int = _BLOCK_BYTES) -> None:
+        """Write the end, filled up to whole records; the target stays open."""
+        self._write(bytes(2 * _BLOCK_BYTES))
+        self._write(bytes(-self.written_bytes % record_bytes))
+
+    def _write(self, content: bytes) -> None:
+        if content:
+            self._target(content)
+            self.written_bytes += len(content)
+
+
+def _long_values(name: bytes, header: TarHeader) -> list[tuple[bytes, bytes]]:
+    """What has no room in the header itself."""
+    values = [
+        (key, text)
+        for key, text in ((b"path", name), (b"linkpath", header.link))
+        if len(text) > _NAME_BYTES
+    ]
+    numbers = (
+        (b"size", header.size, _LARGEST_SIZE - 1),
+        (b"uid", header.user_id, _LARGEST_ID),
+        (b"gid", header.group_id, _LARGEST_ID),
+        (b"mtime", header.modified_at, _LARGEST_SIZE - 1),
+    )
+    values += [
+        (key, str(number).encode())
+        for key, number, largest in numbers
+        if not 0 <= number <= largest
+    ]
+    return values + [(b"SCHILY.xattr." + key, value) for key, value in header.xattrs]
+
+
+def _header_block(name: bytes, letter: bytes, header: TarHeader) -> bytes:
+    block = b"".join(
+        (
+            name[:_NAME_BYTES].ljust(100, b"\0"),
+            b"%07o\0" % header.mode,
+            b"%07o\0" % _fitting(header.user_id, _LARGEST_ID),
+            b"%07o\0" % _fitting(header.group_id, _LARGEST_ID),
+            b"%011o\0" % _fitting(header.size, _LARGEST_SIZE - 1),
+            b"%011o\0" % _fitting(header.modified_at, _LARGEST_SIZE - 1),
+            b" " * 8,
+            letter,
+            header.link[:_NAME_BYTES].ljust(100, b"\0"),
+            b"ustar\0" + b"00",
+        )
+    )
+    if header.device_major or header.device_minor:
+        block += bytes(64) + b"%07o\0%07o\0" % (header.device_major, header.device_minor)
+    block = block.ljust(_BLOCK_BYTES, b"\0")
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+def _fitting(number: int, largest: int) -> int:
+    return number if 0 <= number <= largest else 0
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    # The length counts its own digits (pax, "pax Extended Header").
+    body = b" " + key + b"=" + value + b"\n"
+    length = len(body)
+    while len(str(length)) + len(body) != length:
+        length = len(str(length)) + len(body)
+    return str(length).encode() + body
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +187,12 @@ class TarEntry:
 
 
 class TarWriter:
-    """Appends entries to a file that is open for writing; blocking."""
+    """Appends entries that are made here to a file that is open for writing; blocking."""
 
     def __init__(self, target: IO[bytes], *, modified_at: int) -> None:
         """Write to `target`; every entry gets the same time, in whole seconds."""
-        self._target = target
+        self._stream = TarStream(target.write)
         self._modified_at = modified_at
-        self._written = 0
 
     def add(self, entry: TarEntry) -> None:
         """Append one entry.
@@ -49,76 +201,34 @@ class TarWriter:
             OSError: The source cannot be read, or the target not be written.
             ValueError: The source changed its size meanwhile.
         """
-        kind = stat.S_IFMT(entry.mode)
-        name = os.fsencode(entry.path) + (b"/" if kind == stat.S_IFDIR else b"")
-        link = os.fsencode(entry.link_target)
-        if entry.source:
-            with open(entry.source, "rb") as source:
-                size = os.fstat(source.fileno()).st_size
-                self._begin(entry, kind, name, link, size)
-                left = size
-                while left:
-                    part = source.read(min(left, _COPY_BYTES))
-                    if not part:
-                        raise ValueError(f"{entry.source} became shorter while it was read")
-                    self._write(part)
-                    left -= len(part)
-        else:
-            self._begin(entry, kind, name, link, len(entry.content))
-            self._write(entry.content)
-        self._pad(_BLOCK_BYTES)
+        if not entry.source:
+            self._begin(entry, len(entry.content))
+            self._stream.write(entry.content)
+            return
+        with open(entry.source, "rb") as source:
+            left = os.fstat(source.fileno()).st_size
+            self._begin(entry, left)
+            while left:
+                part = source.read(min(left, _COPY_BYTES))
+                if not part:
+                    raise ValueError(f"{entry.source} became shorter while it was read")
+                self._stream.write(part)
+                left -= len(part)
 
     def close(self) -> None:
         """Write the end; the target stays open."""
-        self._write(bytes(2 * _BLOCK_BYTES))
-        self._pad(_RECORD_BYTES)
+        self._stream.close(record_bytes=_RECORD_BYTES)
 
-    def _begin(self, entry: TarEntry, kind: int, name: bytes, link: bytes, size: int) -> None:
-        long = {b"path": name, b"linkpath": link}
-        records = b"".join(
-            _pax_record(key, value) for key, value in long.items() if len(value) > _NAME_BYTES
-        )
-        if size >= _LARGEST_SIZE:
-            records += _pax_record(b"size", str(size).encode())
-        if records:
-            self._write(self._header(b"PaxHeaders/entry", b"", b"x", 0o644, len(records), entry))
-            self._write(records)
-            self._pad(_BLOCK_BYTES)
-        letter = {stat.S_IFDIR: b"5", stat.S_IFLNK: b"2", stat.S_IFIFO: b"6"}.get(kind, b"0")
-        mode = stat.S_IMODE(entry.mode)
-        self._write(self._header(name[:_NAME_BYTES], link[:_NAME_BYTES], letter, mode, size, entry))
-
-    def _header(
-        self, name: bytes, link: bytes, letter: bytes, mode: int, size: int, entry: TarEntry
-    ) -> bytes:
-        header = b"".join(
-            (
-                name.ljust(100, b"\0"),
-                b"%07o\0" % mode,
-                b"%07o\0" % entry.user_id,
-                b"%07o\0" % entry.group_id,
-                b"%011o\0" % (size if size < _LARGEST_SIZE else 0),
-                b"%011o\0" % self._modified_at,
-                b" " * 8,
-                letter,
-                link.ljust(100, b"\0"),
-                b"ustar\0" + b"00",
+    def _begin(self, entry: TarEntry, size: int) -> None:
+        self._stream.begin(
+            TarHeader(
+                name=os.fsencode(entry.path),
+                kind=_KINDS.get(stat.S_IFMT(entry.mode), TarKind.FILE),
+                mode=stat.S_IMODE(entry.mode),
+                user_id=entry.user_id,
+                group_id=entry.group_id,
+                size=size,
+                modified_at=self._modified_at,
+                link=os.fsencode(entry.link_target),
             )
-        ).ljust(_BLOCK_BYTES, b"\0")
-        return header[:148] + b"%06o\0 " % sum(header) + header[156:]
-
-    def _write(self, content: bytes) -> None:
-        self._target.write(content)
-        self._written += len(content)
-
-    def _pad(self, unit_bytes: int) -> None:
-        self._write(bytes(-self._written % unit_bytes))
-
-
-def _pax_record(key: bytes, value: bytes) -> bytes:
-    # The length counts its own digits (pax, "pax Extended Header").
-    body = b" " + key + b"=" + value + b"\n"
-    length = len(body)
-    while len(str(length)) + len(body) != length:
-        length = len(str(length)) + len(body)
-    return str(length).encode() + body
+        )

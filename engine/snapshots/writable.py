@@ -11,16 +11,11 @@ import msgspec
 
 from engine.operations import carry_through
 from engine.snapshots.base import UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
-from engine.snapshots.index import DIFF_NAME, INDEX_NAME
-from engine.snapshots.jobs import (
-    CompareArguments,
-    CopyArguments,
-    PrepareArguments,
-    TreeSize,
-    decode_changes,
-)
+from engine.snapshots.index import DIFF_NAME
+from engine.snapshots.jobs import CopyArguments, PrepareArguments, TreeSize
 from engine.snapshots.removal import engine_error
 from engine.snapshots.stubs import make_stubs, stubs_path
+from engine.snapshots.writable_jobs import CompareArguments, decode_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -91,18 +86,26 @@ class _WritableLayers:
         return LayerUsage(size_bytes=size.size_bytes, entry_count=size.entry_count)
 
     async def changes(
-        self, container_directory: Path, chain_ids: Sequence[ChainId]
+        self,
+        container_directory: Path,
+        chain_ids: Sequence[ChainId],
+        mount_points: Sequence[str] = (),
     ) -> tuple[LayerChange, ...]:
         """As Snapshotter."""
-        arguments = msgspec.json.encode(
-            CompareArguments(
-                index_paths=tuple(str(self._layer(chain) / INDEX_NAME) for chain in chain_ids),
-                is_whole_tree=self._is_whole_tree,
-            )
-        )
+        arguments = msgspec.json.encode(self.comparison(chain_ids, mount_points))
         async with open_directory(container_directory / UPPER_NAME) as upper:
             result = await self._runner.run_job("list-changes", arguments, descriptors=(upper,))
         return decode_changes(result)
+
+    def comparison(
+        self, chain_ids: Sequence[ChainId], mount_points: Sequence[str]
+    ) -> CompareArguments:
+        """What a job needs to compare a writable layer with the layers below it."""
+        return CompareArguments(
+            layer_paths=tuple(str(self._layer(chain)) for chain in chain_ids),
+            is_whole_tree=self._is_whole_tree,
+            mount_points_hex=tuple(os.fsencode(path).hex() for path in mount_points),
+        )
 
     async def _make(self, container_directory: Path, job: str, arguments: bytes) -> None:
         """Make `upper` and `work`, and run the job that fills `upper`; undo both on failure."""

@@ -19,6 +19,7 @@ from engine.types.containers import (
     ProcessInfo,
     ResourceLimits,
 )
+from engine.types.copies import CommitRequest, CommittedImage, CopyOptions, CopyResult
 from engine.types.files import FileEntry, FileTree, LayerChange, WritableLayer
 from engine.types.host import HostFeature, HostReport
 from engine.types.identity import (
@@ -50,6 +51,8 @@ from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, Volume
 __all__ = [
     "ChainId",
     "ChangeKind",
+    "CommitRequest",
+    "CommittedImage",
     "ContainerDetails",
     "ContainerHealth",
     "ContainerId",
@@ -58,6 +61,8 @@ __all__ = [
     "ContainerStatus",
     "ContainerSummary",
     "ContainerUpdate",
+    "CopyOptions",
+    "CopyResult",
     "CreatedContainer",
     "DiffId",
     "Digest",

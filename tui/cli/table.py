@@ -33,6 +33,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("wait", "tui.cli.containers", "Wait for containers to end and print their exit codes"),
             ("rename", "tui.cli.containers", "Give a container another name"),
             ("rm", "tui.cli.containers", "Remove containers"),
+            ("commit", "tui.cli.making", "Make an image of a container"),
         ),
     ),
     (

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import PlatformMismatchError
-from engine.snapshots.index import MergedTree
-from engine.snapshots.jobs import read_index
+from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.writable import CopySnapshotter, OverlaySnapshotter
 from tests.integration.images.loading import Store, describe
 

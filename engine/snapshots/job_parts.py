@@ -1,0 +1,32 @@
+"""What the jobs share: how they tell progress, and how they write a layer's index."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import msgspec
+
+from engine.snapshots.index import INDEX_NAME, LayerIndex, encode_index
+
+
+class Reporter(Protocol):
+    """Sends progress to who asked for the job."""
+
+    def __call__(self, progress: bytes, /) -> None:
+        """Send one message; blocking."""
+
+
+class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a job has come; `total` 0 is not known."""
+
+    done: int
+    total: int
+
+
+def write_index(directory: int, index: LayerIndex) -> None:
+    """Write the index of a layer into its directory (descriptor); nothing is synced."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(INDEX_NAME.encode(), flags, 0o600, dir_fd=directory)
+    with open(descriptor, "wb") as file:
+        file.write(encode_index(index))
