@@ -174,9 +174,12 @@ class FakeContainers(FakeImages):
         container.grown.set()
         for action in transition.events:
             attributes = {"exitCode": str(exit_code)} if action == "die" else {}
-            self._emit(
-                EventSubject.CONTAINER, action, summary.container_id, summary.name, **attributes
-            )
+            self._tell(container, action, **attributes)
+
+    def _tell(self, container: FakeContainer, action: str, **attributes: str) -> None:
+        summary = container.summary
+        facts = {**dict(summary.labels), "image": summary.image, **attributes}
+        self._emit(EventSubject.CONTAINER, action, summary.container_id, summary.name, **facts)
 
     def _remove_after_exit(self, container: FakeContainer) -> None:
         summary = container.summary
@@ -224,8 +227,9 @@ class FakeContainers(FakeImages):
         await self._note("create", name)
         self._find_image(request.image)
         self._require_free(name)
-        container_id = self._add(request, name).summary.container_id
-        self._emit(EventSubject.CONTAINER, "create", container_id, name)
+        container = self._add(request, name)
+        self._tell(container, "create")
+        container_id = container.summary.container_id
         return CreatedContainer(container_id=container_id, name=name, warnings=())
 
     async def start_container(self, reference: str) -> None:
@@ -253,8 +257,7 @@ class FakeContainers(FakeImages):
             self._remove_after_exit(container)
         else:
             self._check(Operation.KILL, container)
-            summary = container.summary
-            self._emit(EventSubject.CONTAINER, "kill", summary.container_id, summary.name)
+            self._tell(container, "kill")
 
     async def restart_container(
         self, reference: str, *, timeout_seconds: float | None = None
@@ -309,7 +312,7 @@ class FakeContainers(FakeImages):
         self._require_free(name)
         self._check(Operation.RENAME, container)
         container.summary = replace(container.summary, name=name)
-        self._emit(EventSubject.CONTAINER, "rename", container.summary.container_id, name)
+        self._tell(container, "rename")
 
     async def follow_logs(
         self,

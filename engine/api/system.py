@@ -6,12 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.store.event_history import follow_event_log
 from engine.types import DiskUsage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
-    from engine.events import EventSubscription
+    from engine.events import Event, EventSubscription
     from engine.types import (
         HostReport,
     )
@@ -26,6 +28,13 @@ class SystemCalls(EngineParts):
     def host(self) -> HostReport:
         """As EngineApi."""
         return self._report
+
+    def follow_events(
+        self, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> AsyncIterator[tuple[Event, ...]]:
+        """As EngineApi."""
+        path = self._services.config.events_path
+        return follow_event_log(path, since_ns=since_ns, until_ns=until_ns)
 
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """As EngineApi."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
-    from engine.events import EventSubscription
+    from engine.events import Event, EventSubscription
     from engine.types import (
         DiskUsage,
         HostReport,
@@ -20,6 +21,16 @@ class SystemApi(Protocol):
     @property
     def host(self) -> HostReport:
         """What the host gives, found out once at start."""
+
+    def follow_events(
+        self, *, since_ns: int | None = None, until_ns: int | None = None
+    ) -> AsyncIterator[tuple[Event, ...]]:
+        """Yield events in batches, those of the past first, then as they happen.
+
+        None is missed and none comes twice, however slow the reader is. Times are since the
+        epoch. Without `since_ns` it begins now, or with `until_ns` at the oldest that is kept
+        (the log keeps the last 16 to 32 MB). It ends when `until_ns` has come, else never.
+        """
 
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """Subscribe to the events of this store, also those that other processes make."""

@@ -95,7 +95,7 @@ def trim_event_log(path: Path, *, maximum_bytes: int = MAXIMUM_LOG_BYTES) -> boo
     try:
         if path.stat().st_size <= maximum_bytes:
             return False
-        path.rename(path.with_name(path.name + _OLD_SUFFIX))
+        path.rename(old_event_log(path))
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -103,6 +103,64 @@ def trim_event_log(path: Path, *, maximum_bytes: int = MAXIMUM_LOG_BYTES) -> boo
     finally:
         lock.release()
     return True
+
+
+class EventFile:
+    """One file of the log, read on from where the last look ended; blocking."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Read from the beginning; the descriptor is this object's from now on."""
+        self._descriptor = descriptor
+        self._offset = 0
+        self._rest = b""
+        self._is_skipping = False
+
+    @classmethod
+    def open(cls, path: Path) -> EventFile | None:
+        """Open a file of the log; None if it is not there."""
+        try:
+            return cls(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
+        except OSError:
+            return None
+
+    def go_to_end(self) -> None:
+        """Leave out what is there now."""
+        self._offset = os.fstat(self._descriptor).st_size
+
+    def close(self) -> None:
+        """Close it; a second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def is_at(self, path: Path) -> bool:
+        """Whether a path leads to this file."""
+        try:
+            now = path.stat()
+        except FileNotFoundError:
+            return False
+        mine = os.fstat(self._descriptor)
+        return (now.st_dev, now.st_ino) == (mine.st_dev, mine.st_ino)
+
+    def read(self) -> list[Event] | None:
+        """The events of the next piece, which may be none; None at the end for now."""
+        if os.fstat(self._descriptor).st_size < self._offset:
+            self._offset, self._rest, self._is_skipping = 0, b"", False  # It was truncated.
+        chunk = os.pread(self._descriptor, _READ_BYTES, self._offset)
+        if not chunk:
+            return None
+        self._offset += len(chunk)
+        events: list[Event] = []
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            # The end of a line whose beginning was thrown away.
+            is_tail, self._is_skipping = self._is_skipping, False
+            event = None if is_tail else decode_event(line)
+            if event is not None:
+                events.append(event)
+        if len(self._rest) > _MAXIMUM_LINE_BYTES:
+            self._rest, self._is_skipping = b"", True
+        return events
 
 
 class EventTail:
@@ -115,10 +173,7 @@ class EventTail:
         self._path = path
         self._bus = bus
         self._inotify: Inotify | None = None
-        self._descriptor = -1
-        self._offset = 0
-        self._rest = b""
-        self._is_skipping = False
+        self._file: EventFile | None = None
 
     def start(self) -> None:
         """Begin at the end of the log. Call on the loop.
@@ -128,13 +183,11 @@ class EventTail:
             SyscallError: inotify is not to be had.
         """
         make_directory(self._path.parent)
-        self._inotify = Inotify()
+        self._inotify = watch_event_log(self._path)
         try:
-            # The directory: the log may be made or renamed while we watch.
-            self._inotify.watch(self._path.parent, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
-            self._open()
-            if self._descriptor >= 0:
-                self._offset = os.fstat(self._descriptor).st_size
+            self._file = EventFile.open(self._path)
+            if self._file is not None:
+                self._file.go_to_end()
             asyncio.get_running_loop().add_reader(self._inotify.descriptor, self._on_change)
         except BaseException:
             self.close()
@@ -147,7 +200,9 @@ class EventTail:
                 asyncio.get_running_loop().remove_reader(self._inotify.descriptor)
             self._inotify.close()
             self._inotify = None
-        self._close_file()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -157,56 +212,45 @@ class EventTail:
         self.close()
 
     def _on_change(self) -> None:
-        if self._inotify is None:
+        if self._inotify is None or not concerns_event_log(self._inotify, self._path):
             return
-        # The old name as well: who opened the log before it was renamed may still write. An
-        # overflow has no name; then look, too.
-        name = self._path.name
-        names = (os.fsencode(name), os.fsencode(name + _OLD_SUFFIX), b"")
-        if all(change.name not in names for change in self._inotify.read()):
-            return
-        self._read()
-        if self._was_replaced():
-            self._close_file()
-            self._open()
-            self._read()
+        self._publish()
+        if self._file is None or (not self._file.is_at(self._path) and self._path.exists()):
+            # Between a rename and the next event there is no file: keep the old one until then.
+            if self._file is not None:
+                self._file.close()
+            self._file = EventFile.open(self._path)
+            self._publish()
 
-    def _open(self) -> None:
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-        with contextlib.suppress(OSError):  # Not made yet: its creation wakes us.
-            self._descriptor = os.open(self._path, flags)
-        self._offset = 0
-        self._rest = b""
-        self._is_skipping = False
+    def _publish(self) -> None:
+        while self._file is not None and (events := self._file.read()) is not None:
+            for event in events:
+                self._bus.publish(event)
 
-    def _close_file(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
 
-    def _was_replaced(self) -> bool:
-        try:
-            now = self._path.stat()
-        except FileNotFoundError:
-            return False  # Between a rename and the next event: keep the old one.
-        if self._descriptor < 0:
-            return True
-        mine = os.fstat(self._descriptor)
-        return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)
+def watch_event_log(path: Path) -> Inotify:
+    """Watch for events that are appended; the directory, as the log may be made or renamed.
 
-    def _read(self) -> None:
-        if self._descriptor < 0:
-            return
-        if os.fstat(self._descriptor).st_size < self._offset:
-            self._offset, self._rest, self._is_skipping = 0, b"", False  # It was truncated.
-        while chunk := os.pread(self._descriptor, _READ_BYTES, self._offset):
-            self._offset += len(chunk)
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
-                # The end of a line whose beginning was thrown away.
-                is_tail, self._is_skipping = self._is_skipping, False
-                event = None if is_tail else decode_event(line)
-                if event is not None:
-                    self._bus.publish(event)
-            if len(self._rest) > _MAXIMUM_LINE_BYTES:
-                self._rest, self._is_skipping = b"", True
+    Raises:
+        SyscallError: inotify is not to be had.
+    """
+    inotify = Inotify()
+    try:
+        inotify.watch(path.parent, IN_MODIFY | IN_CREATE | IN_MOVED_TO)
+    except BaseException:
+        inotify.close()
+        raise
+    return inotify
+
+
+def concerns_event_log(inotify: Inotify, path: Path) -> bool:
+    """Take what woke a watch, and say whether the log may have grown."""
+    # The old name as well: who opened the log before it was renamed may still write. An
+    # overflow has no name; then look, too.
+    names = (os.fsencode(path.name), os.fsencode(old_event_log(path).name), b"")
+    return any(change.name in names for change in inotify.read())
+
+
+def old_event_log(path: Path) -> Path:
+    """Where the log's events from before its last rename are."""
+    return path.with_name(path.name + _OLD_SUFFIX)

@@ -159,32 +159,37 @@ def meant_names(image: ImageSummary, patterns: Sequence[str]) -> tuple[str, ...]
 
 
 def event_filter(filters: Filters) -> Callable[[Event], bool]:
-    """Make the filter of `events`."""
+    """Make the filter of `events`; an image's name means the events of its containers too."""
     actions = (*filters.values("event"), *filters.values("action"))
-
-    def about(event: Event, subject: str) -> bool:
-        wanted = filters.values(subject)
-        if not wanted:
-            return True
-        if subject == "image" and event.subject.value == "container":
-            return event.attribute("image") in wanted
-        return event.subject.value == subject and any(
-            value == event.name
-            or event.subject_id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
-            or (subject == "image" and event.name.rpartition(":")[0] == value)
-            for value in wanted
-        )
+    kinds = filters.values("type")
+    subjects = [(kind, filters.values(kind)) for kind in ("container", "image", "volume")]
 
     def keeps(event: Event) -> bool:
-        action = event.action.partition(":")[0]
         return (
-            (not actions or event.action in actions or action in actions)
-            and (not (types := filters.values("type")) or event.subject.value in types)
+            # `health_status` means `health_status: healthy`, as `exec_start` its command.
+            (not actions or event.action in actions or event.action.partition(":")[0] in actions)
+            and (not kinds or event.subject.value in kinds)
             and has_labels(event.attributes, filters.values("label"))
-            and all(about(event, subject) for subject in ("container", "image", "volume"))
+            and all(not wanted or _is_about(event, kind, wanted) for kind, wanted in subjects)
         )
 
     return keeps
+
+
+def _is_about(event: Event, kind: str, wanted: Sequence[str]) -> bool:
+    names = {event.name}
+    if kind == "image" and event.subject.value == "container":
+        names = {event.attribute("image") or ""}
+    elif event.subject.value != kind:
+        return False
+    elif any(
+        value and event.subject_id.removeprefix("sha256:").startswith(value.removeprefix("sha256:"))
+        for value in wanted
+    ):
+        return True
+    if kind == "image":
+        names |= {name.rpartition(":")[0] for name in names}
+    return not names.isdisjoint(wanted)
 
 
 def _has_ended(container: ContainerSummary) -> bool:

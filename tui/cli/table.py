@@ -47,7 +47,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("stats", "tui.cli.watching", "Show what running containers use"),
             ("top", "tui.cli.top", "List the processes of a container"),
             ("diff", "tui.cli.listing", "List what a container changed in its files"),
-            ("events", "tui.cli.watching", "Follow what happens to images and containers"),
+            ("events", "tui.cli.events", "Follow what happens to images and containers"),
             (
                 "inspect",
                 "tui.cli.inspection",

@@ -1,21 +1,17 @@
-"""Commands that follow: stats, events."""
+"""`stats`: what running containers use."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 from engine.errors import NotFoundError
-from engine.events import EventsDropped
 from engine.types import ContainerStatus
 from tui import format as formats
 from tui.cli import output
 from tui.cli.command import Command
-from tui.cli.foreground import timestamp
 from tui.cli.images import wants_json
 from tui.cli.options import Option
-from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
@@ -94,32 +90,6 @@ def _row(name: str, sample: ContainerStats) -> tuple[str, ...]:
     )
 
 
-async def events(engine: EngineApi, arguments: Arguments) -> int:
-    """Print events as they happen, until --until or an interrupt."""
-    is_json = wants_json(arguments, "events")
-    until_ns = moment_ns("--until", arguments.text("until"))
-    timeout = None if until_ns is None else max(0.0, (until_ns - time.time_ns()) / 1e9)
-    try:
-        async with asyncio.timeout(timeout):
-            with engine.subscribe() as subscription:
-                async for event in subscription:
-                    if isinstance(event, EventsDropped):
-                        output.write_message(f"WARNING: {event.count} events were missed")
-                    elif is_json:
-                        from tui.cli.documents import line
-
-                        output.write_line(line(event))
-                    else:
-                        facts = [f"name={event.name}", *(f"{k}={v}" for k, v in event.attributes)]
-                        output.write_line(
-                            f"{timestamp(event.time_ns).decode()} {event.subject} {event.action} "
-                            f"{event.subject_id} ({', '.join(facts)})"
-                        )
-    except TimeoutError:
-        pass
-    return 0
-
-
 COMMANDS = (
     Command(
         "stats",
@@ -131,15 +101,5 @@ COMMANDS = (
             Option("format", "", "json", "Print JSON, one object a line"),
         ),
         (0, None),
-    ),
-    Command(
-        "events",
-        "",
-        "Follow what happens to images and containers, also what other processes do.",
-        events,
-        (
-            Option("until", "", "TIME", "End then: 2026-01-31T10:00:00 or seconds since 1970"),
-            Option("format", "", "json", "Print JSON, one object a line"),
-        ),
     ),
 )
