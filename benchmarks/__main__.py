@@ -21,6 +21,7 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "start": containers.start,
     "cold": containers.cold,
     "many": containers.many,
+    "stats": containers.stats,
     "log-pump": containers.log_pump,
     "load": images.load,
     "first-paint": screen.first_paint,

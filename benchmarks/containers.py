@@ -171,6 +171,26 @@ async def many(place: Place) -> Result:
     return result
 
 
+async def stats(place: Place) -> Result:
+    """A sample of a hundred running containers, as the application and `stats` take it."""
+    count, rounds = 100, 60
+    async with small_engine(place) as engine:
+        request = ContainerRequest(image=IMAGE, command=("sleep", "1000"))
+        created = [await engine.create_container(request) for _number in range(count)]
+        for one in created:
+            await engine.start_container(one.container_id)
+        identities = [one.container_id for one in created]
+        await engine.sample_stats(identities)
+        samples: list[float] = []
+        for _number in range(rounds):
+            await asyncio.sleep(0.05)
+            clock = Clock()
+            taken = await engine.sample_stats(identities)
+            samples.append(clock.seconds)
+            assert len(taken) == count
+    return Result(compare(f"stats of {count} containers", {"lamella": samples}))
+
+
 async def _together(works: Iterable[Awaitable[None]]) -> None:
     await asyncio.gather(*works)
 

@@ -28,7 +28,7 @@ from tests.fake_volumes import FakeVolumes
 from tests.fake_world import NOW, file_entry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from engine.interface import EngineApi
 
@@ -78,13 +78,20 @@ class FakeEngine(FakeCopies, FakeVolumes):
 
     async def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
         container = self._find(reference)
-        sample = await self.sample_stats(container.summary.container_id)
-        if sample is not None:
+        for sample in await self.sample_stats((container.summary.container_id,)):
             yield sample
 
-    async def sample_stats(self, container_id: ContainerId) -> ContainerStats | None:
-        if self._find(container_id).summary.status not in RUNNING:
-            return None
+    async def sample_stats(
+        self, container_ids: Collection[ContainerId]
+    ) -> tuple[ContainerStats, ...]:
+        return tuple(
+            self._sample(container_id)
+            for container_id in container_ids
+            if container_id in self.containers
+            and self.containers[container_id].summary.status in RUNNING
+        )
+
+    def _sample(self, container_id: ContainerId) -> ContainerStats:
         return ContainerStats(
             container_id=container_id, sampled_at=NOW, cpu_percent=0.3, memory_bytes=41_000_000,
             memory_limit_bytes=None, process_count=2, network_received_bytes=0,

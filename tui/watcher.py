@@ -124,16 +124,9 @@ class Watcher:
         while True:
             await self._wanted.wait()
             self._is_new.clear()
-            samples = []
-            for container_id in self._watched:
-                try:
-                    sample = await engine.sample_stats(container_id)
-                except EngineError:
-                    continue  # it ended or was removed meanwhile; its event tells
-                if sample is not None:
-                    samples.append(sample)
+            samples = await engine.sample_stats(self._watched) if self._watched else ()
             if samples:
-                self.publish("stats", StatsSampled(samples=tuple(samples)))
+                self.publish("stats", StatsSampled(samples=samples))
             self._rounds_to_measure -= 1
             if self._rounds_to_measure < 0:
                 self._rounds_to_measure = MEASURE_EVERY_SAMPLES - 1

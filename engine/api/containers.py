@@ -13,7 +13,7 @@ from engine.errors import ContainerNotFoundError
 from engine.logs.reader import follow_log, read_log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from engine.containers.record import ContainerRecord
     from engine.types import (
@@ -135,9 +135,11 @@ class ContainerCalls(EngineParts):
         async for sample in self._stats.follow(record):
             yield sample
 
-    async def sample_stats(self, container_id: ContainerId) -> ContainerStats | None:
+    async def sample_stats(
+        self, container_ids: Collection[ContainerId]
+    ) -> tuple[ContainerStats, ...]:
         """As EngineApi."""
-        return await self._stats.sample(container_id)
+        return await self._stats.sample(container_ids)
 
     async def list_processes(self, reference: str) -> tuple[ProcessInfo, ...]:
         """As EngineApi."""

@@ -182,8 +182,12 @@ def _number(text: str | None) -> int | None:
 
 
 def _keyed(text: str | None, key: str) -> int | None:
-    for line in (text or "").splitlines():
-        name, _, number = line.partition(" ")
-        if name == key:
-            return int(number)
-    return None
+    """The number behind a key at the beginning of a line."""
+    # Found, not split: memory.stat has 40 lines, and one of them is wanted.
+    lines = f"\n{text or ''}"
+    begin = lines.find(f"\n{key} ")
+    if begin < 0:
+        return None
+    begin += len(key) + 2
+    end = lines.find("\n", begin)
+    return int(lines[begin : end if end >= 0 else None])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
     from contextlib import AbstractAsyncContextManager
 
     from engine.types import (
@@ -101,8 +101,13 @@ class ContainerApi(Protocol):
     def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
         """Yield a sample a second while the container runs."""
 
-    async def sample_stats(self, container_id: ContainerId) -> ContainerStats | None:
-        """Take one sample now; None if it does not run. CPU is counted since the sample before."""
+    async def sample_stats(
+        self, container_ids: Collection[ContainerId]
+    ) -> tuple[ContainerStats, ...]:
+        """Take one sample now of each container that runs; the others have none.
+
+        CPU is counted since the sample before of the same container, if that was not long ago.
+        """
 
     async def list_processes(self, reference: str) -> tuple[ProcessInfo, ...]:
         """The processes of a running container."""

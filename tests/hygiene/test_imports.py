@@ -57,7 +57,8 @@ def test_help_of_a_command_opens_no_engine():
 def test_a_command_with_an_engine_imports_no_interface():
     loaded = modules_after(
         "import tui.cli.run, tui.cli.foreground, tui.cli.session, engine.api; "
-        "import tui.cli.images, tui.cli.listing, tui.cli.inspection, tui.cli.watching, tui.cli.logs"
+        "import tui.cli.images, tui.cli.listing, tui.cli.inspection, tui.cli.stats; "
+        "import tui.cli.events, tui.cli.logs"
     )
 
     assert not {"textual", "rich"} & loaded

@@ -87,10 +87,31 @@ def _cells(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-def home_and_clear() -> None:
-    """Begin a screen that is drawn again and again; a pipe gets one table after the other."""
-    if sys.stdout.isatty():
-        write_all(1, b"\x1b[H\x1b[J")
+def redraw(lines: Sequence[str]) -> None:
+    """Draw a screen over the one before, in one write and without clearing it: nothing flickers.
+
+    Lines are cut at the terminal's edge, as a broken one would push the others down, and those
+    below the screen are left out. A pipe gets one screen after the other.
+    """
+    if not sys.stdout.isatty():
+        for line in lines:
+            write_line(line)
+        return
+    columns, rows = os.get_terminal_size(1)
+    shown = [_cut(printable(line), columns) for line in lines[: max(1, rows - 1)]]
+    text = "".join(f"{line}\x1b[K\n" for line in shown)
+    write_all(1, f"\x1b[H{text}\x1b[J".encode("utf-8", "surrogateescape"))
+
+
+def _cut(text: str, width: int) -> str:
+    if _cells(text) <= width:
+        return text
+    used = 0
+    for index, letter in enumerate(text):
+        used += _cells(letter)
+        if used > width:
+            return text[:index]
+    return text
 
 
 def short_id(identifier: str) -> str:

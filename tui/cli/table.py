@@ -44,7 +44,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Watching",
         (
             ("logs", "tui.cli.logs", "Show what a container wrote"),
-            ("stats", "tui.cli.watching", "Show what running containers use"),
+            ("stats", "tui.cli.stats", "Show what running containers use"),
             ("top", "tui.cli.top", "List the processes of a container"),
             ("diff", "tui.cli.listing", "List what a container changed in its files"),
             ("events", "tui.cli.events", "Follow what happens to images and containers"),

@@ -190,3 +190,19 @@ def test_sizes_read_as_dockers():
     assert docker_texts.size(0) == "0B"
     assert docker_texts.size(117_000_000) == "117MB"
     assert docker_texts.binary_size(1_610_612_736) == "1.5GiB"
+
+
+def test_stats_has_dockers_columns_for_what_runs_and_with_a_all(lamella):
+    code, out, err = lamella("stats", "--no-stream")
+    assert (code, err) == (0, "")
+    heads, *rows = out.splitlines()
+    assert " ".join(heads.split()) == (
+        "CONTAINER ID NAME CPU % MEM USAGE / LIMIT MEM % NET I/O BLOCK I/O PIDS"
+    )
+    assert {row.split()[1] for row in rows} == {"web-1", "web-2"}
+    everything = lamella("stats", "--no-stream", "-a", "--format", "{{.Name}} {{.CPUPerc}}")[1]
+    assert sorted(everything.splitlines()) == [
+        "job --", "labelled --", "web-1 0.30%", "web-2 0.30%",
+    ]  # fmt: skip
+    assert lamella("stats", "--no-stream", "--format", "{{.Name}}", "job")[1] == "job\n"
+    assert "No such container: nobody" in lamella("stats", "--no-stream", "nobody")[2]
