@@ -40,8 +40,7 @@ bench: $(STAMP_DEV)
 test-tools:
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci debootstrap mmdebstrap \
-	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
-	  vim htop less procps bash-completion
+	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

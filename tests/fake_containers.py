@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.containers.names import check_container_name
-from engine.containers.policies import merge_health
 from engine.containers.request import ContainerProcess, check_request, merge_process
 from engine.containers.state_table import Operation, Transition, check
 from engine.errors import ContainerNotFoundError, InvalidInputError, NameInUseError
@@ -34,7 +33,7 @@ from tests.fake_world import NOW
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.types import ContainerHealth, HealthCheck, ImageId
+    from engine.types import ImageId
 
 RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
@@ -48,8 +47,6 @@ class FakeContainer:
     grown: asyncio.Event = field(default_factory=asyncio.Event)
     writable_bytes: int = 12_000
     holders: int = 0
-    health_check: HealthCheck | None = None
-    health: ContainerHealth | None = None
 
 
 class FakeContainers(FakeImages):
@@ -127,10 +124,7 @@ class FakeContainers(FakeImages):
             labels=request.labels,
             mounts=request.mounts,
         )
-        health_check = merge_health(image.config, request)
-        container = FakeContainer(
-            summary=summary, request=request, process=process, health_check=health_check
-        )
+        container = FakeContainer(summary=summary, request=request, process=process)
         self.containers[container_id] = container
         return container
 
@@ -225,10 +219,6 @@ class FakeContainers(FakeImages):
             log_path="/log",
             writable_layer_path="/upper",
             warnings=(),
-            has_init=container.request.has_init,
-            restart_policy=container.request.restart_policy,
-            health_check=container.health_check,
-            health=container.health,
         )
 
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:
@@ -305,7 +295,9 @@ class FakeContainers(FakeImages):
             container.holders -= 1
             self._remove_after_exit(container)
 
-    async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
+    async def remove_container(
+        self, reference: str, *, is_forced: bool = False, removes_volumes: bool = False
+    ) -> None:
         container = self._find(reference)
         await self._note("remove", f"{container.summary.name}{' forced' * is_forced}")
         operation = Operation.FORCE_REMOVE if is_forced else Operation.REMOVE

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from engine.errors import VolumeInUseError, VolumeNotFoundError
 from engine.events import EventSubject
-from engine.types import PrunedVolumes, VolumeSummary
+from engine.types import ContainerRequest, CreatedContainer, PrunedVolumes, VolumeSummary
 from engine.volumes.filters import matches_labels
 from engine.volumes.library import ANONYMOUS_LABEL
 from engine.volumes.names import check_volume_name, draw_volume_name
@@ -53,6 +55,30 @@ class FakeVolumes(FakeContainers):
             mount_point=found.mount_point, is_anonymous=found.is_anonymous,
             container_names=tuple(sorted(self._users_of(name).values())),
         )  # fmt: skip
+
+    async def create_container(self, request: ContainerRequest) -> CreatedContainer:
+        mounts = tuple(
+            replace(mount, source=draw_volume_name(), is_anonymous=True)
+            if mount.kind == "volume" and not mount.source
+            else mount
+            for mount in request.mounts
+        )
+        created = await super().create_container(replace(request, mounts=mounts))
+        for mount in mounts:
+            if mount.kind == "volume" and mount.source not in self.volumes:
+                labels = ((ANONYMOUS_LABEL, ""),) if mount.is_anonymous else ()
+                self._add_volume(mount.source, labels, is_anonymous=mount.is_anonymous)
+        return created
+
+    async def remove_container(
+        self, reference: str, *, is_forced: bool = False, removes_volumes: bool = False
+    ) -> None:
+        request = self._find(reference).request
+        await super().remove_container(reference, is_forced=is_forced)
+        if removes_volumes or request.is_removed_on_exit:
+            for mount in request.mounts:
+                if mount.is_anonymous and not self._users_of(mount.source):
+                    self.volumes.pop(mount.source, None)
 
     async def list_volumes(self) -> tuple[VolumeSummary, ...]:
         return tuple(self._volume(name) for name in sorted(self.volumes))

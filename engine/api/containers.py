@@ -89,9 +89,13 @@ class ContainerCalls(EngineParts):
         async with hold_container(self._services, await self._containers.find(reference)):
             yield
 
-    async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
+    async def remove_container(
+        self, reference: str, *, is_forced: bool = False, removes_volumes: bool = False
+    ) -> None:
         """As EngineApi."""
-        await self._containers.remove(reference, is_forced=is_forced)
+        await self._containers.remove(
+            reference, is_forced=is_forced, removes_volumes=removes_volumes
+        )
 
     async def rename_container(self, reference: str, name: str) -> None:
         """As EngineApi."""

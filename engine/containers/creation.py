@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.limits import check_cpusets, effective_limits, limit_warnings
+from engine.containers.mounts import plan_mounts, prepare_volumes
 from engine.containers.names import draw_container_id, draw_container_name
 from engine.containers.network_files import write_network_files
 from engine.containers.policies import health_warnings, merge_health
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.containers.services import ContainerImage, ContainerServices
-    from engine.types import ContainerRequest, ResourceLimits
+    from engine.store.volume_records import VolumeRecord
+    from engine.types import ContainerRequest, MountRequest, ResourceLimits
 
 _MOST_DRAWS = 12
 
@@ -39,12 +41,14 @@ async def create_container(
         InvalidInputError: The request cannot work.
         ImageNotFoundError: There is no such image.
         NameInUseError: Another container has the name.
+        ContainerNotFoundError: There is no such container to take volumes from.
     """
     check_request(request)
     if request.limits.cpuset_cpus or request.limits.cpuset_memory_nodes:
         await services.in_thread(check_cpusets, request.limits)
     async with services.hold_image(request.image) as image:
-        record = _new_record(services, request, image)
+        mounts = await plan_mounts(services, request, image)
+        record = _new_record(services, request, image, mounts)
         await carry_through(_create(services, record, has_drawn_name=not request.name))
     made = await services.table.get(record.container_id)
     return CreatedContainer(
@@ -70,7 +74,8 @@ async def _create(
             await services.rootfs.prepare(record, staged)
             await services.in_thread(_put_in_place, staged, directory)
         try:
-            record = await _insert(services, record, has_drawn_name=has_drawn_name)
+            async with prepare_volumes(services, record) as new_volumes:
+                record = await _insert(services, record, new_volumes, has_drawn_name=has_drawn_name)
         except BaseException:
             await services.remove_tree(directory)
             raise
@@ -83,11 +88,15 @@ async def _create(
 
 
 async def _insert(
-    services: ContainerServices, record: ContainerRecord, *, has_drawn_name: bool
+    services: ContainerServices,
+    record: ContainerRecord,
+    new_volumes: tuple[VolumeRecord, ...],
+    *,
+    has_drawn_name: bool,
 ) -> ContainerRecord:
     for attempt in range(_MOST_DRAWS):
         try:
-            await services.table.insert(record)
+            await services.table.insert(record, new_volumes=new_volumes)
         except NameInUseError:
             if not has_drawn_name or attempt == _MOST_DRAWS - 1:
                 raise
@@ -98,7 +107,10 @@ async def _insert(
 
 
 def _new_record(
-    services: ContainerServices, request: ContainerRequest, image: ContainerImage
+    services: ContainerServices,
+    request: ContainerRequest,
+    image: ContainerImage,
+    mounts: tuple[MountRequest, ...],
 ) -> ContainerRecord:
     container_id = ContainerId(draw_container_id())
     process = merge_process(image.config, request, container_id=container_id)
@@ -130,6 +142,7 @@ def _new_record(
         has_init=request.has_init,
         restart_policy=request.restart_policy,
         health=merge_health(image.config, request),
+        mounts=mounts,
     )
 
 

@@ -11,6 +11,7 @@ import contextlib
 import signal as signal_numbers
 from typing import TYPE_CHECKING
 
+from engine.containers.mounts import hold_mounts
 from engine.containers.recovery import (
     clean_after_lost_start,
     let_monitor_end,
@@ -97,20 +98,20 @@ async def start_container(services: ContainerServices, record: ContainerRecord) 
         ContainerStateError: It is not to be started now.
     """
     async with exclusively(services, record) as fresh:
-        await start_exclusively(services, fresh, Operation.START)
+        await _start_exclusively(services, fresh, Operation.START)
 
 
-async def start_exclusively(
+async def _start_exclusively(
     services: ContainerServices, record: ContainerRecord, operation: Operation
 ) -> None:
-    """Start a container as `start_container` does, for the holder of its operation lock."""
     (state, is_lost), spec = await services.in_thread(_look, services, record)
     if is_lost:
         state = await current_state(services, record)
     _check(operation, state, record)
     if status_of(state) is ContainerStatus.EXITED:
         await let_monitor_end(services, record)
-    await carry_through(_start(services, record, spec))
+    async with hold_mounts(services, record):
+        await carry_through(_start(services, record, spec))
 
 
 def _look(
@@ -188,7 +189,7 @@ async def restart_container(
             except ContainerStateError as error:
                 if not error.is_already_done:
                     raise
-        await start_exclusively(services, fresh, Operation.START)
+        await _start_exclusively(services, fresh, Operation.START)
         services.tell("restart", fresh)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.containers import lifecycle
 from engine.containers.creation import create_container
 from engine.containers.lifecycle import current_state, exclusively, exit_status
+from engine.containers.mounts import mount_points
 from engine.containers.names import check_container_name
 from engine.containers.processes import list_container_processes
 from engine.containers.removal import remove_after_exit, remove_container
@@ -126,9 +127,14 @@ class ContainerManager:
         """Let a paused container go on."""
         await lifecycle.unpause_container(self._services, await self.find(reference))
 
-    async def remove(self, reference: str, *, is_forced: bool) -> None:
+    async def remove(self, reference: str, *, is_forced: bool, removes_volumes: bool) -> None:
         """Remove a container."""
-        await remove_container(self._services, await self.find(reference), is_forced=is_forced)
+        await remove_container(
+            self._services,
+            await self.find(reference),
+            is_forced=is_forced,
+            removes_volumes=removes_volumes,
+        )
 
     async def rename(self, reference: str, name: str) -> None:
         """Give a container another name.
@@ -235,6 +241,7 @@ class ContainerManager:
             next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,
             health_check=record.health,
             health=_health(state.health),
+            mounts=mount_points(self._services.config, record),
         )
 
     def _cgroup(self, record: ContainerRecord, state: StateRecord) -> str:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state, end_now, exclusively
+from engine.containers.mounts import anonymous_volumes
 from engine.containers.recovery import (
     group_paths,
     let_monitor_end,
@@ -48,9 +49,16 @@ if TYPE_CHECKING:
 
 
 async def remove_container(
-    services: ContainerServices, record: ContainerRecord, *, is_forced: bool = False
+    services: ContainerServices,
+    record: ContainerRecord,
+    *,
+    is_forced: bool = False,
+    removes_volumes: bool = False,
 ) -> None:
     """Remove a container with its writable layer and its log; forced: kill it first.
+
+    Volumes that were made for it go too when asked for, or when it is one that is removed on
+    exit; those that another container has as well stay.
 
     Once begun it is carried through: cancelling waits for the end.
 
@@ -65,10 +73,16 @@ async def remove_container(
             # With the lock in hand, `removing` is what somebody who was killed left behind.
             check(operation, status_of(state), container_id=fresh.container_id, name=fresh.name)
         state = await end_now(services, fresh) if is_forced else state
-        await carry_through(_remove(services, fresh, state))
+        await carry_through(_remove(services, fresh, state, removes_volumes=removes_volumes))
 
 
-async def _remove(services: ContainerServices, record: ContainerRecord, state: StateRecord) -> None:
+async def _remove(
+    services: ContainerServices,
+    record: ContainerRecord,
+    state: StateRecord,
+    *,
+    removes_volumes: bool = False,
+) -> None:
     directory = services.config.container_directory(record.container_id)
     await let_monitor_end(services, record)
     async with services.staging.claim("remove") as trash:
@@ -91,10 +105,18 @@ async def _remove(services: ContainerServices, record: ContainerRecord, state: S
                 f"container {record.name}: {reason}",
                 hint=f"`lamella rm -f {record.name}` tries again",
             ) from error
-    await services.table.delete(record.container_id)
+    volumes: tuple[str, ...] = ()
+    if removes_volumes or record.is_removed_on_exit:
+        volumes = anonymous_volumes(record)
+    if volumes:
+        volumes = await services.table.delete_with_volumes(record.container_id, volumes)
+    else:
+        await services.table.delete(record.container_id)
     await services.in_thread(
         remove_run_directory, services.config.container_run_directory(record.container_id)
     )
+    for name in volumes:
+        await services.volumes.discard(name)
     # Last: who hears of it finds nothing left.
     services.tell("destroy", record)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.containers.limits import check_limits
+from engine.containers.mount_requests import check_mounts
 from engine.containers.names import check_container_name
 from engine.containers.policies import check_policies
 from engine.errors import InvalidInputError, LimitError
@@ -78,6 +79,7 @@ def check_request(request: ContainerRequest) -> None:
     timeout = request.stop_timeout_seconds
     if timeout is not None and (not math.isfinite(timeout) or (timeout < 0 and timeout != -1)):
         raise LimitError("--stop-timeout", str(timeout), "seconds, or -1 to wait for ever")
+    check_mounts(request.mounts)
     for key, _value in request.labels:
         if not key:
             raise InvalidInputError("invalid label: the key is empty", hint="Write KEY=VALUE")

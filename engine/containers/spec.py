@@ -7,6 +7,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from engine.containers.limits import cgroup_spec
+from engine.containers.mounts import mount_specs
 from engine.containers.network_files import network_file_mounts
 from engine.containers.policies import health_spec, restart_spec
 from engine.linux.seccomp_compiler import compile_filter
@@ -27,9 +28,11 @@ from engine.runtime.spec import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.config import EngineConfig
     from engine.containers.record import ContainerRecord
-    from engine.runtime.spec import RootfsSpec
+    from engine.runtime.spec import FileMount, RootfsSpec
 
 LOG_FILE = "log"
 LOG_FILE_BYTES = 64 << 20
@@ -66,7 +69,8 @@ def build_spec(
         log=LogSpec(
             path=str(directory / LOG_FILE), file_bytes=LOG_FILE_BYTES, file_count=LOG_FILE_COUNT
         ),
-        file_mounts=network_file_mounts(directory),
+        file_mounts=_file_mounts(record, directory),
+        mounts=mount_specs(config, record),
         masked_paths=masked_paths(),
         read_only_paths=READ_ONLY_PATHS,
         sysctls=default_sysctls(is_rootless=is_rootless),
@@ -77,6 +81,13 @@ def build_spec(
         health=health_spec(record.health),
         labels=record.labels,
     )
+
+
+def _file_mounts(record: ContainerRecord, directory: Path) -> tuple[FileMount, ...]:
+    """Ours, but for those whose place is taken by a mount that was asked for."""
+    taken = {mount.target for mount in record.mounts}
+    mounts = network_file_mounts(directory)
+    return tuple(mount for mount in mounts if mount.target not in taken)
 
 
 def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:

@@ -77,8 +77,14 @@ class ContainerApi(Protocol):
         starting it. When the holder is killed, whoever looks next removes the container.
         """
 
-    async def remove_container(self, reference: str, *, is_forced: bool = False) -> None:
-        """Remove a container with its writable layer and log; forced: kill it first."""
+    async def remove_container(
+        self, reference: str, *, is_forced: bool = False, removes_volumes: bool = False
+    ) -> None:
+        """Remove a container with its writable layer and log; forced: kill it first.
+
+        With `removes_volumes` the anonymous volumes go that no other container has. They always
+        go with a container that was to be removed on exit.
+        """
 
     async def rename_container(self, reference: str, name: str) -> None:
         """Give a container another name."""

@@ -19,6 +19,7 @@ from engine.linux.mounts import (
 )
 from engine.linux.process import CLONE_NEWCGROUP, leave_namespaces, set_host_name
 from engine.linux.terminal import send_terminal
+from engine.runtime.mounting import attach_mounts, open_sources
 from engine.runtime.program import (
     InheritedDescriptors,
     Step,
@@ -30,7 +31,6 @@ from engine.runtime.program import (
     run_to_exec,
 )
 from engine.runtime.rootfs import (
-    bind_files,
     cover_paths,
     mount_control_groups,
     mount_kernel_filesystems,
@@ -57,6 +57,8 @@ def _enter(spec: ContainerSpec, descriptors: InheritedDescriptors, step: Step) -
     step.name = "cgroup"
     join_groups(descriptors.join)
     leave_namespaces(CLONE_NEWCGROUP)
+    step.name = "mounts"
+    sources = open_sources(spec.mounts)
     step.name = "root filesystem"
     os.umask(0)
     set_root_propagation(MS_SLAVE)
@@ -65,7 +67,7 @@ def _enter(spec: ContainerSpec, descriptors: InheritedDescriptors, step: Step) -
     step.name = "mounts"
     terminal = mount_kernel_filesystems(root, spec)
     mount_control_groups(root)
-    bind_files(root, spec.file_mounts)
+    attach_mounts(root, sources, spec.file_mounts)
     step.name = "network"
     raise_loopback()
     set_host_name(spec.hostname)

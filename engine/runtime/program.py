@@ -82,7 +82,7 @@ def run_to_exec(enter: Callable[[Step], NoReturn], report: int) -> NoReturn:
     try:
         enter(step)
     except StartError as error:
-        _report(report, step, error.message, error.exit_code)
+        _report(report, step, error.message, error.exit_code, hint=error.hint)
     except (EngineError, OSError, ValueError) as error:
         _report(report, step, f"cannot set up the {step.name}: {error}", 125)
     except BaseException as error:  # nothing else would ever tell of it
@@ -90,8 +90,8 @@ def run_to_exec(enter: Callable[[Step], NoReturn], report: int) -> NoReturn:
     os._exit(1)
 
 
-def _report(report: int, step: Step, message: str, exit_code: int) -> None:
-    failure = InitFailure(step=step.name, message=message, exit_code=exit_code)
+def _report(report: int, step: Step, message: str, exit_code: int, *, hint: str = "") -> None:
+    failure = InitFailure(step=step.name, message=message, exit_code=exit_code, hint=hint)
     with contextlib.suppress(OSError):
         os.write(report, encode_record(failure))
 
@@ -108,7 +108,7 @@ def wait_for_exec(report: int) -> None:
     os.close(report)
     if failure:
         told = decode_record(InitFailure, failure)
-        raise StartError(told.message, exit_code=told.exit_code, step=told.step)
+        raise StartError(told.message, exit_code=told.exit_code, step=told.step, hint=told.hint)
 
 
 def join_groups(join: tuple[int, ...]) -> None:

@@ -195,7 +195,7 @@ def bind_files(root: int, file_mounts: tuple[FileMount, ...]) -> None:
         try:
             if file_mount.is_read_only:
                 set_mount_attributes(mount, MOUNT_ATTR_RDONLY)
-            target = _open_file(root, os.fsencode(file_mount.target.lstrip("/")))
+            target = open_file(root, os.fsencode(file_mount.target.lstrip("/")))
             try:
                 attach_mount(mount, target)
             finally:
@@ -204,7 +204,7 @@ def bind_files(root: int, file_mounts: tuple[FileMount, ...]) -> None:
             os.close(mount)
 
 
-def _open_file(root: int, path: bytes) -> int:
+def open_file(root: int, path: bytes) -> int:
     """Open an existing file inside the root as a place to mount on, or make an empty one."""
     with contextlib.suppress(FileNotFoundError):
         return open_in_root(root, path, os.O_PATH)

@@ -51,6 +51,36 @@ class FileMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountSpec:
+    """What a person mounts into a container.
+
+    Attributes:
+        kind: `bind`, which a volume is too, or `tmpfs`.
+        source: Absolute path on the host; empty for a tmpfs.
+        target: Absolute path in the container.
+        subpath: Below the source, resolved inside it; empty for the source itself.
+        is_recursive: With what is mounted below the source.
+        is_recursively_read_only: Read-only is what is mounted below the source, too.
+        propagation: `private`, `shared` or `slave`, with an `r` before it for all mounts below.
+        options: Of a tmpfs: `size=64m`.
+        attributes: Of a tmpfs: MOUNT_ATTR_* bits.
+        volume_name: For events; empty if it is no volume.
+    """
+
+    kind: str
+    source: str
+    target: str
+    subpath: str = ""
+    is_read_only: bool = False
+    is_recursive: bool = True
+    is_recursively_read_only: bool = True
+    propagation: str = "rprivate"
+    options: tuple[str, ...] = ()
+    attributes: int = 0
+    volume_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
     """The container's first program.
 
@@ -129,6 +159,7 @@ class ContainerSpec:
     health: HealthSpec | None = None
     labels: tuple[tuple[str, str], ...] = ()
     """For its events."""
+    mounts: tuple[MountSpec, ...] = ()
     is_stdin_open: bool = False
     is_stdin_closed_with_session: bool = False
     terminal_size: tuple[int, int] = (80, 24)

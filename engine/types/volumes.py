@@ -23,7 +23,7 @@ class MountRequest:
         volume_labels: Of a volume that is made for this mount.
         tmpfs_options: Of a tmpfs, as mount(8) has them: `size=64m`, `mode=1770`, `exec`.
         is_anonymous: The volume was made for this container and goes with it when asked to.
-        is_inherited: Another container's (`--volumes-from`), or of the image (`VOLUME`).
+        is_inherited: It was another container's before (`--volumes-from`).
     """
 
     kind: str
@@ -50,6 +50,7 @@ class MountPoint:
         name: The volume's; empty for the others.
         source: Path on the host; empty for a tmpfs.
         target: Absolute path in the container.
+        subpath: What of the volume is mounted; empty for all of it.
         propagation: Of a bind mount.
         options: Further options, as they were written.
     """
@@ -59,6 +60,7 @@ class MountPoint:
     source: str
     target: str
     is_read_only: bool
+    subpath: str = ""
     propagation: str = ""
     options: tuple[str, ...] = ()
 

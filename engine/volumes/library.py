@@ -154,7 +154,8 @@ class VolumeLibrary:
 
     async def _remove(self, name: str) -> None:
         await self._records.delete(name)
-        await self.discard(name)
+        await self._discard(name)
+        await self._tell("destroy", name)
 
     async def prune(self, *, includes_named: bool, label_filters: tuple[str, ...]) -> PrunedVolumes:
         """Remove volumes that no container has; anonymous ones only, unless told otherwise."""
@@ -232,13 +233,15 @@ class VolumeLibrary:
             yield
 
     async def discard(self, name: str) -> None:
-        """Remove the files of a volume whose record has gone, and tell of it.
+        """Remove the files of a volume whose record went with its container's.
 
         Raises:
             EngineError: They cannot be removed; the next start tries again.
         """
-        await self._discard(name)
-        await self._tell("destroy", name)
+        async with self._locked((name,)):
+            if await self._records.get(name) is None:
+                await self._discard(name)
+                await self._tell("destroy", name)
 
     async def sweep(self) -> None:
         """Remove directories that have no record: what killed processes left."""

@@ -94,6 +94,7 @@ LAUNCHER = {
     "engine.runtime.monitor",
     "engine.runtime.monitor_calls",
     "engine.runtime.monitor_process",
+    "engine.runtime.mounting",
     "engine.runtime.pipes",
     "engine.runtime.program",
     "engine.runtime.protocol",

@@ -104,7 +104,9 @@ async def remove(engine: EngineApi, arguments: Arguments) -> int:
     exit_code = 0
     for reference in arguments.operands:
         try:
-            await engine.remove_container(reference, is_forced=is_forced)
+            await engine.remove_container(
+                reference, is_forced=is_forced, removes_volumes=arguments.is_on("volumes")
+            )
         except EngineError as error:
             report(error)
             exit_code = 1
@@ -157,7 +159,10 @@ COMMANDS = (
         _CONTAINERS,
         "Remove containers, with their writable layers and logs.",
         remove,
-        (Option("force", "f", "", "Kill a container that runs"),),
+        (
+            Option("force", "f", "", "Kill a container that runs"),
+            Option("volumes", "v", "", "Remove its anonymous volumes, too"),
+        ),
         (1, None),
     ),
 )

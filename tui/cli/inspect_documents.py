@@ -58,11 +58,15 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         "Mounts": [
             {
                 "Type": mount.kind,
+                "Name": mount.name,
                 "Source": mount.source,
                 "Destination": mount.target,
+                "Driver": "local" if mount.kind == "volume" else "",
+                "Mode": ",".join(mount.options),
                 "RW": not mount.is_read_only,
+                "Propagation": mount.propagation,
             }
-            for mount in summary.mounts
+            for mount in details.mounts
         ],
         "Config": {
             "Hostname": details.hostname,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, NotFoundError
 from engine.types import ContainerRequest, RestartPolicy
-from tui.cli import lifecycle_options, output, values
+from tui.cli import lifecycle_options, mount_options, output, values
 from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
@@ -34,6 +34,7 @@ _OPTIONS = (
     Option("label", "l", "NAME=VALUE", "Label the container", True),
     *LIMIT_OPTIONS,
     *lifecycle_options.OPTIONS,
+    *mount_options.OPTIONS,
 )
 _DETACH = Option("detach", "d", "", "Run in the background and print the container's id")
 
@@ -65,6 +66,8 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         has_init=arguments.is_on("init"),
         restart_policy=lifecycle_options.restart_policy(arguments) or RestartPolicy(),
         health=lifecycle_options.health_check(arguments),
+        mounts=mount_options.mounts(arguments),
+        volumes_from=arguments.texts("volumes-from"),
     )
 
 

@@ -1,9 +1,7 @@
 import asyncio
-from types import SimpleNamespace
 
 from engine.containers.watch import MonitorWatch
 from engine.runtime.spec import StateRecord
-from engine.types import RestartPolicy
 
 
 class Services:
@@ -24,9 +22,7 @@ class Services:
         return self
 
     async def get(self, container_id):
-        return SimpleNamespace(
-            container_id=container_id, name="web", restart_policy=RestartPolicy()
-        )
+        return type("Record", (), {"container_id": container_id, "name": "web"})()
 
 
 async def test_a_monitor_that_cannot_be_watched_is_looked_at_again_and_then_let_be():
