@@ -40,7 +40,8 @@ bench: $(STAMP_DEV)
 test-tools:
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci debootstrap mmdebstrap \
-	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd
+	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
+	  vim htop less procps bash-completion
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from engine.containers.names import check_container_name
+from engine.containers.policies import merge_health
 from engine.containers.request import ContainerProcess, check_request, merge_process
 from engine.containers.state_table import Operation, Transition, check
 from engine.errors import ContainerNotFoundError, InvalidInputError, NameInUseError
@@ -33,7 +34,7 @@ from tests.fake_world import NOW
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from engine.types import ImageId
+    from engine.types import ContainerHealth, HealthCheck, ImageId
 
 RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
@@ -47,6 +48,8 @@ class FakeContainer:
     grown: asyncio.Event = field(default_factory=asyncio.Event)
     writable_bytes: int = 12_000
     holders: int = 0
+    health_check: HealthCheck | None = None
+    health: ContainerHealth | None = None
 
 
 class FakeContainers(FakeImages):
@@ -124,7 +127,10 @@ class FakeContainers(FakeImages):
             labels=request.labels,
             mounts=request.mounts,
         )
-        container = FakeContainer(summary=summary, request=request, process=process)
+        health_check = merge_health(image.config, request)
+        container = FakeContainer(
+            summary=summary, request=request, process=process, health_check=health_check
+        )
         self.containers[container_id] = container
         return container
 
@@ -219,6 +225,10 @@ class FakeContainers(FakeImages):
             log_path="/log",
             writable_layer_path="/upper",
             warnings=(),
+            has_init=container.request.has_init,
+            restart_policy=container.request.restart_policy,
+            health_check=container.health_check,
+            health=container.health,
         )
 
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:

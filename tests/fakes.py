@@ -24,6 +24,7 @@ from engine.types import (
 from tests.fake_containers import RUNNING
 from tests.fake_copies import FakeCopies
 from tests.fake_images import STARTER
+from tests.fake_lifecycle import FakeLifecycle
 from tests.fake_volumes import FakeVolumes
 from tests.fake_world import NOW, file_entry
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeEngine", "file_entry"]
 
 
-class FakeEngine(FakeCopies, FakeVolumes):
+class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
     """The images, the containers, and what is read of the host and of running containers."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from rich.cells import cell_len
 from rich.style import Style
 
 MAXIMUM_CHARACTERS = 4096
@@ -57,9 +58,23 @@ def clean_lines(text: str, *, limit: int = MAXIMUM_CHARACTERS) -> tuple[str, ...
     return tuple(clean(line, limit=limit) for line in text.split("\n"))
 
 
+@lru_cache(maxsize=4096)
+def clean_glyph(text: str, cells: int) -> str:
+    """Make what stands in one place of a terminal's screen exactly `cells` wide, and safe to draw.
+
+    A base with marks that the layout would count as wider keeps only the base.
+    """
+    text = _UNSAFE.sub("", text)[:8]
+    for candidate in (text, text[:1]):
+        room = cells - cell_len(candidate)
+        if candidate and 0 <= room < cells:
+            return candidate + " " * room
+    return _REPLACEMENT + " " * (cells - 1)
+
+
 @dataclass(frozen=True, slots=True)
 class StyledRun:
-    """A piece of a log line with the style that its SGR sequences gave it."""
+    """A piece of a line with the style that its SGR sequences gave it."""
 
     text: str
     style: Style

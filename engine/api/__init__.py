@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from engine.api.engine import Engine, open_engine
 from engine.interface import EngineApi
+from engine.interface.sessions import Session
 
-__all__ = ["Engine", "EngineApi", "open_engine"]
+__all__ = ["Engine", "EngineApi", "Session", "open_engine"]

@@ -12,6 +12,7 @@ from engine.containers.background import tend_containers
 from engine.containers.committing import thaw_after_lost_commits
 from engine.containers.image_finder import hold_container_image
 from engine.containers.removal import sweep_containers
+from engine.containers.resumption import resume_containers
 from engine.containers.rootfs import ContainerRootfs
 from engine.containers.services import ContainerServices
 from engine.containers.surroundings import Surroundings, prepare_surroundings
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
+from engine.api.lifecycle import LifecycleCalls
 from engine.api.system import SystemCalls
 from engine.api.volumes import VolumeCalls
 
@@ -55,7 +57,7 @@ def open_engine(
     return Engine.open(EngineConfig.load(root=root, run=run))
 
 
-class Engine(ImageCalls, ContainerCalls, CopyCalls, VolumeCalls, SystemCalls):
+class Engine(ImageCalls, ContainerCalls, CopyCalls, LifecycleCalls, VolumeCalls, SystemCalls):
     """The real `EngineApi`."""
 
     @classmethod
@@ -83,6 +85,7 @@ class Engine(ImageCalls, ContainerCalls, CopyCalls, VolumeCalls, SystemCalls):
             await asyncio.to_thread(trim_event_log, config.events_path)
             await stack.enter_async_context(EventTail(config.events_path, events))
             await sweep_containers(engine._services)
+            await resume_containers(engine._services)
             background = asyncio.create_task(engine._work_in_background())
             stack.push_async_callback(_cancel, background)
             yield engine

@@ -98,12 +98,13 @@ async def start_container(services: ContainerServices, record: ContainerRecord) 
         ContainerStateError: It is not to be started now.
     """
     async with exclusively(services, record) as fresh:
-        await _start_exclusively(services, fresh, Operation.START)
+        await start_exclusively(services, fresh, Operation.START)
 
 
-async def _start_exclusively(
+async def start_exclusively(
     services: ContainerServices, record: ContainerRecord, operation: Operation
 ) -> None:
+    """Start a container as `start_container` does, for the holder of its operation lock."""
     (state, is_lost), spec = await services.in_thread(_look, services, record)
     if is_lost:
         state = await current_state(services, record)
@@ -189,7 +190,7 @@ async def restart_container(
             except ContainerStateError as error:
                 if not error.is_already_done:
                     raise
-        await _start_exclusively(services, fresh, Operation.START)
+        await start_exclusively(services, fresh, Operation.START)
         services.tell("restart", fresh)
 
 

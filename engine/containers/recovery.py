@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.cgroups.groups import open_group
+from engine.containers.policies import restart_spec
 from engine.containers.states import (
     LIVE_STATUSES,
     monitor_lock,
@@ -26,6 +27,7 @@ from engine.containers.states import (
 )
 from engine.errors import EngineError
 from engine.linux.process import start_ticks
+from engine.runtime.health import ended_health
 from engine.types import ContainerStatus
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 EXIT_CODE = 137
 MONITOR_WAS_KILLED = "monitor was killed"
+RESTART_WAS_LOST = "monitor was killed while it waited to restart the container"
 HOST_WAS_RESTARTED = "host was restarted"
 _KILL_MILLISECONDS = 10_000
 
@@ -53,6 +56,8 @@ async def recover_container(services: ContainerServices, record: ContainerRecord
     state = await services.in_thread(_recover, services, record)
     if state is None:
         return False
+    if state.error == RESTART_WAS_LOST:
+        return True  # Its end was told when it came to wait for its restart.
     lasted = max(0, state.finished_at_ns - state.started_at_ns) // 10**9
     services.tell("die", record, exitCode=str(state.exit_code), execDuration=str(lasted))
     return True
@@ -72,21 +77,39 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
             _kill_first_process(state)
         remove_group(state.cgroup_paths)
         ended = replace(
-            state,
+            _ended(state, record, is_from_earlier_boot=is_from_earlier_boot),
             status=ContainerStatus.EXITED.value,
             process_id=0,
             process_start_ticks=0,
             monitor_process_id=0,
             monitor_start_ticks=0,
-            finished_at_ns=time.time_ns(),
-            exit_code=EXIT_CODE,
-            error=HOST_WAS_RESTARTED if is_from_earlier_boot else MONITOR_WAS_KILLED,
+            next_start_at_ns=0,
             cgroup_paths=(),
+            health=ended_health(state.health),
         )
         write_container_state(config, record.container_id, ended)
         with contextlib.suppress(OSError):
             (config.container_run_directory(record.container_id) / "attach.sock").unlink()
         return ended
+
+
+def _ended(
+    state: StateRecord, record: ContainerRecord, *, is_from_earlier_boot: bool
+) -> StateRecord:
+    """How a run ended that nobody watched, and whether its restart policy wants another."""
+    if status_of(state) is ContainerStatus.RESTARTING:
+        return replace(state, error=RESTART_WAS_LOST, awaits_restart=not state.is_stopped_by_person)
+    is_wanted = not state.is_stopped_by_person and restart_spec(record.restart_policy).wants(
+        EXIT_CODE, restart_count=state.restart_count, is_stopped_by_person=False
+    )
+    return replace(
+        state,
+        finished_at_ns=time.time_ns(),
+        exit_code=EXIT_CODE,
+        error=HOST_WAS_RESTARTED if is_from_earlier_boot else MONITOR_WAS_KILLED,
+        awaits_restart=is_wanted,
+        restart_count=state.restart_count + is_wanted,
+    )
 
 
 async def let_monitor_end(services: ContainerServices, record: ContainerRecord) -> None:

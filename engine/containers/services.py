@@ -95,6 +95,13 @@ class ContainerTable(Protocol):
             ContainerNotFoundError: The container is gone.
         """
 
+    async def replace(self, record: ContainerRecord) -> None:
+        """Write a record again; its name stays what it is.
+
+        Raises:
+            ContainerNotFoundError: The container is gone.
+        """
+
     async def delete(self, container_id: str) -> bool:
         """Delete a record; False if it was gone already."""
 

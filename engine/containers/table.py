@@ -63,6 +63,10 @@ class DatabaseContainerTable:
         """As ContainerTable."""
         await self._records.rename(container_id, name)
 
+    async def replace(self, record: ContainerRecord) -> None:
+        """As ContainerTable."""
+        await self._records.replace_config(record.container_id, encode_container(record))
+
     async def delete(self, container_id: str) -> bool:
         """As ContainerTable."""
         return await self._records.delete(container_id)

@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state
+from engine.containers.resumption import resume_container
 from engine.containers.states import LIVE_STATUSES, read_watched_state, status_of
 from engine.errors import EngineError
 from engine.linux.process import start_ticks
@@ -38,6 +39,8 @@ class MonitorWatch:
                 # A store that cannot be written now is tried again by whoever looks next.
                 with contextlib.suppress(EngineError):
                     await current_state(self._services, record)
+                    # What the monitor would have started again, nobody else does now.
+                    await resume_container(self._services, container_id)
                 # Meanwhile it may have been started again. One that cannot be watched is let be:
                 # whoever looks at the container next notices its end.
                 await self.follow(container_id, is_retry=True)

@@ -15,11 +15,20 @@ from typing import Protocol
 from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
+from engine.interface.lifecycle import LifecycleApi
 from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
 
-__all__ = ["ContainerApi", "CopyApi", "EngineApi", "ImageApi", "SystemApi", "VolumeApi"]
+__all__ = [
+    "ContainerApi",
+    "CopyApi",
+    "EngineApi",
+    "ImageApi",
+    "LifecycleApi",
+    "SystemApi",
+    "VolumeApi",
+]
 
 
-class EngineApi(ImageApi, ContainerApi, CopyApi, VolumeApi, SystemApi, Protocol):
+class EngineApi(ImageApi, ContainerApi, CopyApi, LifecycleApi, VolumeApi, SystemApi, Protocol):
     """Everything that can be asked of an engine."""

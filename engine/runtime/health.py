@@ -89,6 +89,11 @@ def judge(
     return replace(health, status=status, failing_streak=streak)
 
 
+def ended_health(health: HealthRecord | None) -> HealthRecord | None:
+    """What is left of a container's health when it has ended: Docker calls that unhealthy."""
+    return None if health is None else replace(health, status=UNHEALTHY)
+
+
 def read_output(data: bytes) -> str:
     """The text of a probe's output, cut to what is kept, with a word that it was cut."""
     text = data[:MOST_OUTPUT_BYTES].decode("utf-8", "replace")

@@ -25,8 +25,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from engine import errors
+from engine.cgroups.limits import CgroupSpec  # noqa: TC001 - read at run time
 from engine.errors import EngineError, ProcessError
 from engine.runtime.records import decode_record, encode_record
+from engine.runtime.restart import RestartSpec  # noqa: TC001 - read at run time
 from engine.runtime.spec import ExecSpec  # noqa: TC001 - read at run time
 
 PROTOCOL_VERSION = 1
@@ -103,11 +105,14 @@ class MonitorCall:
     """A request to a monitor.
 
     Attributes:
-        call: `signal`, `stop`, `pause`, `unpause`, `rename`, `attach`, `exec` or `state`.
+        call: `signal`, `stop`, `pause`, `unpause`, `rename`, `update`, `attach`, `exec` or
+            `state`.
         signal: Of `signal` and `stop`.
         timeout_seconds: Of `stop`: until SIGKILL; negative is never.
         name: Of `rename`.
         exec: Of `exec`.
+        cgroup: Of `update`: what the container is limited to from now on.
+        restart: Of `update`: its restart policy from now on.
     """
 
     version: int = PROTOCOL_VERSION
@@ -116,6 +121,8 @@ class MonitorCall:
     timeout_seconds: float = 0.0
     name: str = ""
     exec: ExecSpec | None = None
+    cgroup: CgroupSpec | None = None
+    restart: RestartSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,12 @@ def read_state(directory: str) -> StateRecord:
         return StateRecord()
 
 
+def read_boot_id() -> str:
+    """What tells this run of the kernel from every other (proc_sys_kernel(5), random/boot_id)."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+        return boot.read().strip()
+
+
 def append_container_event(
     path: str,
     action: str,

@@ -71,6 +71,16 @@ class ContainerRecords:
             lambda connection: _rename(connection, container_id, name)
         )
 
+    async def replace_config(self, container_id: str, config: str) -> None:
+        """Write a container's config again.
+
+        Raises:
+            ContainerNotFoundError: It was removed meanwhile.
+        """
+        await self._database.write(
+            lambda connection: _replace_config(connection, container_id, config)
+        )
+
     async def delete(self, container_id: str) -> bool:
         """Forget a container; False when somebody else was faster."""
         return await self._database.write(
@@ -177,6 +187,14 @@ def _rename(connection: sqlite3.Connection, container_id: str, name: str) -> str
         "UPDATE containers SET name = ? WHERE container_id = ?", (name, container_id)
     )
     return old_name
+
+
+def _replace_config(connection: sqlite3.Connection, container_id: str, config: str) -> None:
+    done = connection.execute(
+        "UPDATE containers SET config = ? WHERE container_id = ?", (config, container_id)
+    )
+    if not done.rowcount:
+        raise ContainerNotFoundError(container_id)
 
 
 def _require_free(connection: sqlite3.Connection, name: str) -> None:

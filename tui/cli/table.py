@@ -31,6 +31,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("pause", "tui.cli.containers", "Freeze every process of containers"),
             ("unpause", "tui.cli.containers", "Let paused containers go on"),
             ("wait", "tui.cli.containers", "Wait for containers to end and print their exit codes"),
+            ("update", "tui.cli.update", "Change limits and restart policy of containers"),
             ("rename", "tui.cli.containers", "Give a container another name"),
             ("rm", "tui.cli.containers", "Remove containers"),
             ("commit", "tui.cli.making", "Make an image of a container"),

@@ -14,10 +14,10 @@ _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0
 
 
 def memory_bytes(text: str | None) -> int | None:
-    """Read `512m`, `1.5g`, `1024k`, `6291456`; None, 0 and -1 are no limit."""
+    """Read `512m`, `1.5g`, `1024k`, `6291456`; 0 and -1 are no limit and give 0."""
     size = size_bytes("--memory", text)
     if not size or size == -1:
-        return None
+        return None if size is None else 0
     if size < 6 << 20:
         raise LimitError("--memory", text or "", "at least 6 MB (6m)")
     return size
@@ -40,7 +40,7 @@ def size_bytes(option: str, text: str | None) -> int | None:
 
 
 def cpu_count(text: str | None) -> float | None:
-    """Read `1.5`; None and 0 are no limit."""
+    """Read `1.5`; 0 is no limit."""
     if text is None:
         return None
     try:
@@ -50,7 +50,7 @@ def cpu_count(text: str | None) -> float | None:
     # Not a number compares false with everything, so ask for what is right.
     if not 0 <= count < 100_000:
         raise LimitError("--cpus", text, "a number of processors, such as 1.5")
-    return count or None
+    return count
 
 
 def pids(text: str | None) -> int | None:

@@ -13,7 +13,13 @@ from engine.errors import (
     InvalidInputError,
     NameInUseError,
 )
-from engine.types import ContainerRequest, ContainerStatus, ResourceLimits
+from engine.types import (
+    ContainerRequest,
+    ContainerStatus,
+    ContainerUpdate,
+    ResourceLimits,
+    RestartPolicy,
+)
 from tests.accounts import can_pause
 
 IMAGE = "starter:latest"
@@ -265,3 +271,28 @@ async def test_a_sample_is_taken_only_of_what_runs(any_engine, image):
         assert sample.container_id == created.container_id
         await any_engine.kill_container("web")
         assert await any_engine.sample_stats((created.container_id,)) == ()
+
+
+async def test_limits_and_policy_of_one_that_does_not_run_can_be_changed(any_engine, image):
+    await any_engine.create_container(request(image))
+    update = ContainerUpdate(
+        limits=ResourceLimits(pids=17), restart_policy=RestartPolicy(name="unless-stopped")
+    )
+    await any_engine.update_container("web", update)
+    details = await any_engine.inspect_container("web")
+    assert (details.limits.pids, details.restart_policy.name) == (17, "unless-stopped")
+    with pytest.raises(InvalidInputError, match="you must provide one or more flags"):
+        await any_engine.update_container("web", ContainerUpdate())
+    with pytest.raises(InvalidInputError, match="unknown policy 'sometimes'"):
+        await any_engine.update_container(
+            "web", ContainerUpdate(restart_policy=RestartPolicy(name="sometimes"))
+        )
+    with pytest.raises(ContainerNotFoundError):
+        await any_engine.update_container("nobody", update)
+
+
+async def test_a_container_that_is_removed_when_it_ends_has_no_restart_policy(any_engine, image):
+    with pytest.raises(InvalidInputError, match="cannot specify both --restart and --rm"):
+        await any_engine.create_container(
+            request(image, is_removed_on_exit=True, restart_policy=RestartPolicy(name="always"))
+        )

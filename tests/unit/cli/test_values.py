@@ -18,7 +18,7 @@ NOW = 1_700_000_000_000_000_000
         ("2Gb", 2 << 30),
         ("8192k", 8 << 20),
         ("8GiB", 8 << 30),
-        ("0", None),
+        ("0", 0),
     ],
 )
 def test_a_memory_size_is_read_as_docker_reads_it(text, size):
@@ -39,7 +39,8 @@ def test_a_number_of_processors_that_makes_no_sense_is_refused(text):
 
 def test_processors_may_be_shared():
     assert values.cpu_count("0.25") == 0.25
-    assert values.cpu_count("0") is None
+    assert values.cpu_count("0") == 0
+    assert values.cpu_count(None) is None
 
 
 def test_a_variable_without_a_value_is_taken_from_here_or_left_out():

@@ -20,7 +20,12 @@ from engine.errors import (
     StartError,
 )
 from engine.runtime.spec import RootfsSpec, StateRecord
-from engine.runtime.state_file import append_container_event, read_state, write_state
+from engine.runtime.state_file import (
+    append_container_event,
+    read_boot_id,
+    read_state,
+    write_state,
+)
 from engine.store.locks import LockFile
 from engine.store.staging import StagingArea
 from engine.store.volume_records import VolumeRecord
@@ -53,6 +58,10 @@ class MemoryTable:
         self._check_name(name)
         self.records[container_id] = dataclasses.replace(self.records[container_id], name=name)
 
+    async def replace(self, record):
+        name = self.records[record.container_id].name
+        self.records[record.container_id] = dataclasses.replace(record, name=name)
+
     async def delete(self, container_id):
         return self.records.pop(container_id, None) is not None
 
@@ -76,6 +85,7 @@ class MemoryMonitors:
         self.specs = {}
         self.locks = {}
         self.start_error = None
+        self.update_error = None
         self.ignores_signals = False
 
     async def start(self, spec):
@@ -84,7 +94,13 @@ class MemoryMonitors:
             error = self.start_error
             write_state(
                 spec.container_directory,
-                dataclasses.replace(state, exit_code=error.exit_code, error=error.message),
+                dataclasses.replace(
+                    state,
+                    exit_code=error.exit_code,
+                    error=error.message,
+                    boot_id=read_boot_id(),
+                    awaits_restart=False,
+                ),
                 is_durable=False,
             )
             raise error
@@ -99,6 +115,11 @@ class MemoryMonitors:
             status="running",
             started_at_ns=time.time_ns(),
             monitor_process_id=os.getpid(),
+            boot_id=read_boot_id(),
+            restart_count=state.restart_count if state.awaits_restart else 0,
+            awaits_restart=False,
+            is_stopped_by_person=False,
+            error="",
         )
 
     async def call(self, run_directory, container_id, call):
@@ -115,6 +136,13 @@ class MemoryMonitors:
             if self.ignores_signals and call.call == "signal" and call.signal != 9:
                 return read_state(str(self.config.container_directory(container_id)))
             return self.end(container_id, 128 + call.signal, is_stopped=call.call == "stop")
+        if call.call == "update":
+            if self.update_error is not None:
+                raise self.update_error
+            spec = self.specs[container_id]
+            self.specs[container_id] = dataclasses.replace(
+                spec, cgroup=call.cgroup, restart=call.restart
+            )
         if call.call == "rename":
             spec = self.specs[container_id]
             self.specs[container_id] = dataclasses.replace(spec, name=call.name)
@@ -122,7 +150,11 @@ class MemoryMonitors:
 
     def end(self, container_id, exit_code, *, is_stopped=False):
         state = self._write(
-            container_id, status="exited", exit_code=exit_code, finished_at_ns=time.time_ns()
+            container_id,
+            status="exited",
+            exit_code=exit_code,
+            finished_at_ns=time.time_ns(),
+            is_stopped_by_person=is_stopped,
         )
         self.kill(container_id)
         self._tell(container_id, "die", exitCode=str(exit_code))

@@ -1,7 +1,9 @@
 import asyncio
+from types import SimpleNamespace
 
 from engine.containers.watch import MonitorWatch
 from engine.runtime.spec import StateRecord
+from engine.types import RestartPolicy
 
 
 class Services:
@@ -22,7 +24,9 @@ class Services:
         return self
 
     async def get(self, container_id):
-        return type("Record", (), {"container_id": container_id, "name": "web"})()
+        return SimpleNamespace(
+            container_id=container_id, name="web", restart_policy=RestartPolicy()
+        )
 
 
 async def test_a_monitor_that_cannot_be_watched_is_looked_at_again_and_then_let_be():

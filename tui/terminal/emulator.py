@@ -1,0 +1,447 @@
+"""The terminal that programs in containers write to: bittty, with everything else taken away.
+
+bittty imitates decades of terminals. Here only what full-screen programs of today need is left of
+it: an operation that is not in _OPERATIONS does nothing, a mode that is not in _MODES cannot be
+set. It never sees a sequence that carries a text (`tui.terminal.guard`), its keyboard is not used
+(`tui.terminal.keys`), and it may answer only questions whose answers the program cannot choose.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import deque
+from functools import lru_cache
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+from bittty import Board, Model, TerminalCaps
+from bittty import mode_profiles as mode_names
+from bittty.present import Bell, RowsScrolledOff, ScrollbackCleared
+from rich.color import Color
+from rich.style import Style
+
+from engine.types import TerminalSize
+from tui.sanitise import PLAIN, StyledRun, clean_glyph
+from tui.terminal.guard import SequenceGuard
+from tui.terminal.model import SCROLLBACK_ROWS, CursorPosition, TerminalModes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAXIMUM_COLUMNS, MAXIMUM_ROWS = 500, 200
+_SLICE_CHARACTERS = 4096
+_MAXIMUM_REPLY_BYTES = 4096
+_MAXIMUM_SCROLLBACK_BYTES = 16 * 1024 * 1024
+_RUN_BYTES = 100
+"""About what a run takes beside its text: rows of one-cell runs must not cost a gigabyte."""
+_MAXIMUM_UNFINISHED_CHARACTERS = 1024
+
+_MODEL = Model(
+    name="xterm",
+    terminfo="xterm-256color",
+    da1_response="\x1b[?62;22c",  # a VT220 with colours
+    da2_response="\x1b[>1;10;0c",
+    da3_response=None,
+    mode_capabilities=frozenset(
+        {
+            mode_names.ANSI_INSERT,
+            mode_names.ANSI_NEWLINE,
+            mode_names.DEC_AUTOWRAP,
+            mode_names.DEC_CURSOR_APPLICATION,
+            mode_names.DEC_CURSOR_VISIBLE,
+            mode_names.DEC_LEFT_RIGHT_MARGINS,
+            mode_names.DEC_NUMERIC_KEYPAD,
+            mode_names.DEC_ORIGIN,
+            mode_names.DEC_REVERSE_SCREEN,
+            mode_names.UNICODE_GRAPHEME_CLUSTERING,
+            mode_names.XTERM_ALT_SCREEN_47,
+            mode_names.XTERM_ALT_SCREEN_1047,
+            mode_names.XTERM_ALT_SCREEN_1049,
+            mode_names.XTERM_BRACKETED_PASTE,
+            mode_names.XTERM_CURSOR_BLINK,
+            mode_names.XTERM_REVERSE_WRAP,
+            mode_names.XTERM_SAVE_CURSOR_1048,
+            mode_names.XTERM_SYNC_OUTPUT,
+        }
+    ),
+)
+
+_OPERATIONS = frozenset(
+    {
+        # text and controls
+        "PRINT", "REP", "C0_BEL", "C0_BS", "C0_CR", "C0_CRLF", "C0_FF", "C0_HT", "C0_LF",
+        "C0_SI", "C0_SO", "C0_VT",
+        # moving
+        "CUU", "CUD", "CUF", "CUB", "CUP", "HVP", "CHA", "CNL", "CPL", "HPA", "HPB", "HPR",
+        "VPA", "VPB", "VPR", "CBT", "CHT", "IND", "NEL", "RI", "SAVE", "RESTORE",
+        # tab stops
+        "CTC", "HTS", "TBC", "DECST8C",
+        # erasing, inserting, scrolling
+        "ED", "EL", "ECH", "ICH", "DCH", "IL", "DL", "SU", "SD", "SL", "SR", "DECSTBM",
+        "DECSLRM", "DECALN",
+        # colours, cursor, character sets, modes
+        "SGR", "DECSCUSR", "SCS_G0", "SCS_G1", "SCS_G2", "SCS_G3", "SS2", "SS3", "LS2", "LS3",
+        "LS1R", "LS2R", "LS3R", "SM", "RM", "DECSET", "DECRST", "XTSAVE", "XTRESTORE",
+        "DECKPAM", "DECKPNM", "DECSTR", "RIS",
+        # questions with fixed answers, or numbers that the screen's size bounds
+        "DA1", "DA2", "DSR", "CPR", "DECXCPR", "DECRQM",
+    }
+)  # fmt: skip
+
+
+class _Replies:
+    """The program's end of the line: keeps what the terminal answers, up to a bound."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def write(self, data: str) -> int:
+        if len(self.data) < _MAXIMUM_REPLY_BYTES:
+            self.data += data.encode("ascii", "ignore")
+        return len(data)
+
+    def write_bytes(self, data: bytes) -> int:
+        return len(data)
+
+    def flush(self) -> None: ...
+
+    def configure_line(self, line: object) -> None: ...
+
+    def resize(self, rows: int, cols: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class BitttyModel:
+    """A TerminalModel over bittty. One thread at a time.
+
+    Args:
+        size: Columns and rows; more than MAXIMUM_COLUMNS and MAXIMUM_ROWS are cut.
+        scrollback_rows: How many rows that scrolled off are kept.
+    """
+
+    keeps_scrollback = True
+
+    def __init__(self, size: TerminalSize, *, scrollback_rows: int = SCROLLBACK_ROWS) -> None:
+        size = _within_bounds(size)
+        self._board: _Board = Board(width=size.columns, height=size.rows, model=_MODEL)
+        for name in set(self._board.registry) - _OPERATIONS:
+            del self._board.registry[name]
+        self._board.set_caps(TerminalCaps(grapheme_mode="permanently-set"))
+        self._replies = _Replies()
+        self._board.host.attach(self._replies)
+        self._board.attach_display(self)
+        self._guard = SequenceGuard()
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._scrollback: deque[tuple[StyledRun, ...]] = deque()
+        self._scrollback_rows = scrollback_rows
+        self._scrollback_bytes = 0
+        self._scrolled_count = 0
+        self._bells = 0
+        self._seen_page: object = None
+        self._seen_generation = 0
+        self._seen_reverse = False
+
+    @property
+    def size(self) -> TerminalSize:
+        """Columns and rows of the screen."""
+        return TerminalSize(columns=self._board.width, rows=self._board.height)
+
+    @property
+    def cursor(self) -> CursorPosition | None:
+        """Where the cursor is; None while the program hides it."""
+        cursor = self._board.display.cursor
+        if cursor is None:
+            return None
+        column, row = cursor
+        size = self.size
+        return CursorPosition(
+            column=max(0, min(column, size.columns - 1)), row=max(0, min(row, size.rows - 1))
+        )
+
+    @property
+    def modes(self) -> TerminalModes:
+        """What the program asked for."""
+        modes = self._board.modes
+        return TerminalModes(
+            has_application_cursor=modes.cursor_application_mode,
+            has_application_keypad=not modes.numeric_keypad,
+            has_bracketed_paste=modes.bracketed_paste,
+            is_alternate_screen=self._board.blitter.in_alt_screen,
+            is_holding_output=modes.synchronized_output,
+        )
+
+    @property
+    def title(self) -> str:
+        """The title that the program set: one short clean line."""
+        return self._guard.title
+
+    @property
+    def first_line(self) -> int:
+        """The number of the oldest line that is kept."""
+        return self._scrolled_count - len(self._scrollback)
+
+    @property
+    def screen_line(self) -> int:
+        """The number of the screen's first row."""
+        return self._scrolled_count
+
+    def feed(self, data: bytes) -> None:
+        """Take output of the program."""
+        text = self._guard.filter(self._decoder.decode(data))
+        parser = self._board.parser
+        for start in range(0, len(text), _SLICE_CHARACTERS):
+            parser.feed(text[start : start + _SLICE_CHARACTERS])
+            if len(parser.buffer) > _MAXIMUM_UNFINISHED_CHARACTERS:
+                parser.reset()
+
+    def resize(self, size: TerminalSize) -> None:
+        """Change the screen's size; the row of the cursor stays on it."""
+        size = _within_bounds(size)
+        if size == self.size:
+            return
+        blitter = self._board.blitter
+        surplus = self._board.cursor.y - size.rows + 1
+        if surplus > 0 and not blitter.in_alt_screen:
+            # As xterm does it: what does not fit goes off the top, not off the bottom.
+            blitter.scroll_top, blitter.scroll_bottom = 0, self._board.height - 1
+            blitter.scroll(surplus)
+            self._board.cursor.y -= surplus
+        self._board.resize(size.columns, size.rows)
+
+    def row(self, line: int) -> tuple[StyledRun, ...]:
+        """Draw a line by its number."""
+        y = line - self._scrolled_count
+        if 0 <= y < self._board.height:
+            runs = _draw(self._board.display.page.grid[y])
+            return _reversed(runs) if self._board.modes.reverse_screen else runs
+        index = y + len(self._scrollback)
+        return self._scrollback[index] if 0 <= index < len(self._scrollback) else ()
+
+    def take_dirty_rows(self) -> frozenset[int]:
+        """The rows of the screen that changed since the last call."""
+        page = self._board.display.page
+        is_reversed = self._board.modes.reverse_screen
+        if page is self._seen_page and is_reversed == self._seen_reverse:
+            dirty = frozenset(page.dirty_rows(self._seen_generation))
+        else:
+            dirty = frozenset(range(self._board.height))
+        self._seen_page, self._seen_reverse = page, is_reversed
+        self._seen_generation = page.observe()
+        return dirty
+
+    def take_replies(self) -> bytes:
+        """What the terminal answers to the program's questions."""
+        data, self._replies.data = self._replies.data, b""
+        return data
+
+    def take_bells(self) -> int:
+        """How often the bell rang since the last call."""
+        bells, self._bells = self._bells, 0
+        return bells
+
+    def present(self, event: object) -> None:
+        """Take what bittty tells; it calls this for every line that scrolls off."""
+        if isinstance(event, RowsScrolledOff):
+            for line in event.lines:
+                self._keep(_draw(line.cells))
+        elif isinstance(event, ScrollbackCleared):
+            self._scrollback.clear()
+            self._scrollback_bytes = 0
+        elif isinstance(event, Bell):
+            self._bells += 1
+
+    def _keep(self, row: tuple[StyledRun, ...]) -> None:
+        self._scrollback.append(row)
+        self._scrolled_count += 1
+        self._scrollback_bytes += _cost(row)
+        while (
+            len(self._scrollback) > self._scrollback_rows
+            or self._scrollback_bytes > _MAXIMUM_SCROLLBACK_BYTES
+        ):
+            self._scrollback_bytes -= _cost(self._scrollback.popleft())
+
+
+def _cost(row: tuple[StyledRun, ...]) -> int:
+    return sum([len(run.text) + _RUN_BYTES for run in row])
+
+
+def _within_bounds(size: TerminalSize) -> TerminalSize:
+    return TerminalSize(
+        columns=max(1, min(size.columns, MAXIMUM_COLUMNS)),
+        rows=max(1, min(size.rows, MAXIMUM_ROWS)),
+    )
+
+
+# --- from bittty's cells to what Textual draws ---------------------------------------------------
+
+
+def _draw(cells: Sequence[tuple[_CellStyle, str]]) -> tuple[StyledRun, ...]:
+    """Join cells of one style; every run is as wide as its cells are many."""
+    end = len(cells)
+    invisible: _CellStyle | None = None
+    while end:
+        style, character = cells[end - 1]
+        if character != " ":
+            break
+        if style is not invisible:
+            if _is_visible(style):
+                break
+            invisible = style
+        end -= 1
+    runs: list[StyledRun] = []
+    start = 0
+    while start < end:
+        style = cells[start][0]
+        stop = start + 1
+        while stop < end and (cells[stop][0] is style or cells[stop][0] == style):
+            stop += 1
+        if stop < len(cells) and not cells[stop][1]:
+            stop += 1  # the other half of a wide character
+        text = "".join([cell[1] for cell in islice(cells, start, stop)])
+        if not (text.isascii() and text.isprintable()):
+            text = _clean(cells, start, stop)
+        runs.append(StyledRun(text, _rich_style(style)))
+        start = stop
+    return tuple(runs)
+
+
+def _clean(cells: Sequence[tuple[_CellStyle, str]], start: int, stop: int) -> str:
+    pieces: list[str] = []
+    for index in range(start, stop):
+        text = cells[index][1]
+        if text:
+            is_wide = index + 1 < len(cells) and not cells[index + 1][1]
+            pieces.append(clean_glyph(text, 1 + is_wide))
+        elif index == start:
+            pieces.append(" ")  # half of a character whose beginning is not there
+    return "".join(pieces)
+
+
+def _reversed(runs: tuple[StyledRun, ...]) -> tuple[StyledRun, ...]:
+    return tuple(
+        StyledRun(run.text, run.style + Style(reverse=not run.style.reverse)) for run in runs
+    )
+
+
+@lru_cache(maxsize=2048)
+def _is_visible(style: _CellStyle) -> bool:
+    """Whether a blank in this style can be seen."""
+    return bool(style.bg or style.reverse or style.underline or style.strike)
+
+
+@lru_cache(maxsize=2048)
+def _rich_style(style: _CellStyle) -> Style:
+    rich = Style(
+        color=_rich_color(style.fg),
+        bgcolor=_rich_color(style.bg),
+        bold=style.bold or None,
+        dim=style.dim or None,
+        italic=style.italic or None,
+        underline=style.underline or None,
+        reverse=style.reverse or None,
+        conceal=style.conceal or None,
+        strike=style.strike or None,
+        overline=style.overline or None,
+    )
+    return rich or PLAIN
+
+
+def _rich_color(color: _CellColor | None) -> Color | None:
+    if color is None:
+        return None
+    match color.mode, color.value:
+        case "indexed", int(index):
+            return Color.from_ansi(index & 0xFF)
+        case "rgb", (int(red), int(green), int(blue)):
+            return Color.from_rgb(red & 0xFF, green & 0xFF, blue & 0xFF)
+        case _:
+            return None
+
+
+# --- the parts of bittty that are used; it comes without types -----------------------------------
+
+
+class _CellColor(Protocol):
+    mode: str
+    value: int | tuple[int, int, int] | None
+
+
+class _CellStyle(Protocol):
+    fg: _CellColor | None
+    bg: _CellColor | None
+    bold: bool | None
+    dim: bool | None
+    italic: bool | None
+    underline: bool | None
+    reverse: bool | None
+    conceal: bool | None
+    strike: bool | None
+    overline: bool | None
+
+    def __hash__(self) -> int: ...
+
+
+class _Page(Protocol):
+    grid: list[list[tuple[_CellStyle, str]]]
+
+    def dirty_rows(self, seen: int) -> list[int]: ...
+
+    def observe(self) -> int: ...
+
+
+class _Display(Protocol):
+    page: _Page
+    cursor: tuple[int, int] | None
+
+
+class _Host(Protocol):
+    def attach(self, connection: _Replies) -> None: ...
+
+
+class _Parser(Protocol):
+    buffer: str
+
+    def feed(self, chunk: str) -> None: ...
+
+    def reset(self) -> None: ...
+
+
+class _Cursor(Protocol):
+    y: int
+
+
+class _Modes(Protocol):
+    cursor_application_mode: bool
+    numeric_keypad: bool
+    bracketed_paste: bool
+    synchronized_output: bool
+    reverse_screen: bool
+
+
+class _Blitter(Protocol):
+    in_alt_screen: bool
+    scroll_top: int
+    scroll_bottom: int
+
+    def scroll(self, lines: int) -> None: ...
+
+
+class _Board(Protocol):
+    width: int
+    height: int
+    registry: dict[str, object]
+    host: _Host
+    display: _Display
+    parser: _Parser
+    cursor: _Cursor
+    modes: _Modes
+    blitter: _Blitter
+
+    def set_caps(self, caps: TerminalCaps) -> None: ...
+
+    def attach_display(self, display: BitttyModel) -> None: ...
+
+    def resize(self, width: int, height: int) -> None: ...
