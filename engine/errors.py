@@ -8,7 +8,7 @@ EngineError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
-+ ProcessError ......... LauncherError, MonitorLostError, StartError
++ ProcessError ......... LauncherError, MonitorLostError, SessionLostError, StartError
 
 An error carries its facts as attributes, reads as one sentence without a full stop, and may
 carry a `hint`: what the person can do about it. This module imports nothing, so that launcher,
@@ -314,6 +314,17 @@ class MonitorLostError(ProcessError):
         super().__init__(
             f"lost the monitor of container {container_id[:12]}",
             hint="`lamella ps -a` shows what became of the container",
+        )
+        self.container_id = container_id
+
+
+class SessionLostError(ProcessError):
+    """The connection to a program ended before the program did, as far as is known."""
+
+    def __init__(self, container_id: str) -> None:
+        super().__init__(
+            "the session was lost",
+            hint=f"`lamella attach {container_id[:12]}` connects again, if it runs still",
         )
         self.container_id = container_id
 

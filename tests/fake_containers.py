@@ -27,6 +27,7 @@ from engine.types import (
     ExitStatus,
     LogLine,
     OutputStream,
+    TerminalSize,
 )
 from tests.fake_images import FakeImages
 from tests.fake_world import NOW
@@ -242,7 +243,9 @@ class FakeContainers(FakeImages):
         container_id = container.summary.container_id
         return CreatedContainer(container_id=container_id, name=name, warnings=())
 
-    async def start_container(self, reference: str) -> None:
+    async def start_container(
+        self, reference: str, *, terminal_size: TerminalSize | None = None
+    ) -> None:
         container = self._find(reference)
         await self._note("start", container.summary.name)
         self._apply(Operation.START, container)

@@ -10,10 +10,10 @@ from engine.types import ContainerRequest, CreatedContainer, PrunedVolumes, Volu
 from engine.volumes.filters import matches_labels
 from engine.volumes.library import ANONYMOUS_LABEL
 from engine.volumes.names import check_volume_name, draw_volume_name
-from tests.fake_containers import FakeContainers
+from tests.fake_programs import FakePrograms
 
 
-class FakeVolumes(FakeContainers):
+class FakeVolumes(FakePrograms):
     """Volumes by name; `volume_bytes` is what each measures."""
 
     def __init__(self) -> None:

@@ -7,7 +7,6 @@ Any number of engines may be open over one store, in one process or in many.
 from __future__ import annotations
 
 from engine.api.engine import Engine, open_engine
-from engine.interface import EngineApi
-from engine.interface.sessions import Session
+from engine.interface import EngineApi, Session
 
 __all__ = ["Engine", "EngineApi", "Session", "open_engine"]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         LayerChange,
         LogLine,
         ProcessInfo,
+        TerminalSize,
         WritableLayer,
     )
 
@@ -49,9 +50,11 @@ class ContainerCalls(EngineParts):
         """As EngineApi."""
         return await self._containers.create(request)
 
-    async def start_container(self, reference: str) -> None:
+    async def start_container(
+        self, reference: str, *, terminal_size: TerminalSize | None = None
+    ) -> None:
         """As EngineApi."""
-        await self._containers.start(reference)
+        await self._containers.start(reference, terminal_size=terminal_size)
 
     async def stop_container(
         self, reference: str, *, timeout_seconds: float | None = None, signal: str | None = None

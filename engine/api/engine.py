@@ -41,6 +41,7 @@ from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
 from engine.api.lifecycle import LifecycleCalls
+from engine.api.sessions import SessionCalls
 from engine.api.system import SystemCalls
 from engine.api.volumes import VolumeCalls
 
@@ -57,7 +58,15 @@ def open_engine(
     return Engine.open(EngineConfig.load(root=root, run=run))
 
 
-class Engine(ImageCalls, ContainerCalls, CopyCalls, LifecycleCalls, VolumeCalls, SystemCalls):
+class Engine(
+    ImageCalls,
+    ContainerCalls,
+    SessionCalls,
+    CopyCalls,
+    LifecycleCalls,
+    VolumeCalls,
+    SystemCalls,
+):
     """The real `EngineApi`."""
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal as signal_numbers
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.mounts import hold_mounts
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.runtime.spec import ContainerSpec, StateRecord
+    from engine.types import TerminalSize
 
 
 async def current_state(services: ContainerServices, record: ContainerRecord) -> StateRecord:
@@ -86,7 +88,12 @@ async def exclusively(
         lock.release()
 
 
-async def start_container(services: ContainerServices, record: ContainerRecord) -> None:
+async def start_container(
+    services: ContainerServices,
+    record: ContainerRecord,
+    *,
+    terminal_size: TerminalSize | None = None,
+) -> None:
     """Start a created or exited container; returns when its program runs.
 
     Once the launcher is asked it is carried through: cancelling waits for the answer, so that
@@ -98,14 +105,20 @@ async def start_container(services: ContainerServices, record: ContainerRecord) 
         ContainerStateError: It is not to be started now.
     """
     async with exclusively(services, record) as fresh:
-        await start_exclusively(services, fresh, Operation.START)
+        await start_exclusively(services, fresh, Operation.START, terminal_size=terminal_size)
 
 
 async def start_exclusively(
-    services: ContainerServices, record: ContainerRecord, operation: Operation
+    services: ContainerServices,
+    record: ContainerRecord,
+    operation: Operation,
+    *,
+    terminal_size: TerminalSize | None = None,
 ) -> None:
     """Start a container as `start_container` does, for the holder of its operation lock."""
     (state, is_lost), spec = await services.in_thread(_look, services, record)
+    if terminal_size is not None:
+        spec = replace(spec, terminal_size=(terminal_size.columns, terminal_size.rows))
     if is_lost:
         state = await current_state(services, record)
     _check(operation, state, record)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from engine.events import EventBus
     from engine.runtime.health import HealthRecord
     from engine.runtime.spec import StateRecord
-    from engine.types import ContainerRequest, CreatedContainer, ProcessInfo
+    from engine.types import ContainerRequest, CreatedContainer, ProcessInfo, TerminalSize
 
 
 class ContainerManager:
@@ -83,11 +83,11 @@ class ContainerManager:
         """Make a container without starting it."""
         return await create_container(self._services, request)
 
-    async def start(self, reference: str) -> None:
+    async def start(self, reference: str, *, terminal_size: TerminalSize | None = None) -> None:
         """Start a container; one that was to be removed on exit goes if it cannot start."""
         record = await self.find(reference)
         try:
-            await lifecycle.start_container(self._services, record)
+            await lifecycle.start_container(self._services, record, terminal_size=terminal_size)
         except StartError:
             if record.is_removed_on_exit:
                 with contextlib.suppress(ContainerNotFoundError, ContainerStateError):

@@ -51,6 +51,7 @@ class ContainerRecord:
     warnings: tuple[str, ...] = ()
     has_terminal: bool = False
     is_stdin_open: bool = False
+    is_stdin_closed_with_session: bool = False
     has_init: bool = False
     restart_policy: RestartPolicy = RestartPolicy()
     health: HealthCheck | None = None

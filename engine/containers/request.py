@@ -61,7 +61,7 @@ def check_request(request: ContainerRequest) -> None:
     check_limits(request.limits)
     check_policies(request)
     for entry in request.environment:
-        _check_environment_entry(entry)
+        check_environment_entry(entry)
     for what, texts in (
         ("command", request.command),
         ("--entrypoint", request.entrypoint or ()),
@@ -110,6 +110,7 @@ def merge_process(
             # An image made by a careless tool may have entries that are no variables.
             image_environment=filter(_is_variable, config.environment),
             user_environment=request.environment,
+            has_terminal=request.has_terminal,
         ),
         working_directory=working_directory,
         user=config.user if request.user is None else request.user,
@@ -145,7 +146,8 @@ def _merge_arguments(
     return entrypoint, command
 
 
-def _check_environment_entry(entry: str) -> None:
+def check_environment_entry(entry: str) -> None:
+    """Refuse what is no `NAME=value`."""
     if not _is_variable(entry):
         raise InvalidInputError(f"invalid environment variable: {entry!r}", hint="Write NAME=value")
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.runtime.protocol import MonitorCall
+    from engine.runtime.session_client import MonitorSession
     from engine.runtime.spec import ContainerSpec, StateRecord
 
 
@@ -28,5 +29,16 @@ class ContainerRuntime(Protocol):
 
         Raises:
             ContainerStateError: Nobody listens: the container does not run (any more).
+            MonitorLostError: The monitor ended before it answered.
+        """
+
+    async def open_session(
+        self, run_directory: Path, container_id: str, call: MonitorCall, *, has_terminal: bool
+    ) -> tuple[MonitorSession, int]:
+        """Connect to a program: the session, and the time that divides the log.
+
+        Raises:
+            ContainerStateError: Nobody listens, or the container is paused.
+            StartError: The program could not be started.
             MonitorLostError: The monitor ended before it answered.
         """

@@ -80,6 +80,8 @@ def build_spec(
         restart=restart_spec(record.restart_policy),
         health=health_spec(record.health),
         labels=record.labels,
+        is_stdin_open=record.is_stdin_open,
+        is_stdin_closed_with_session=record.is_stdin_closed_with_session,
     )
 
 
@@ -101,6 +103,7 @@ def _process(record: ContainerRecord, *, has_seccomp: bool) -> ProcessSpec:
         umask=DEFAULT_UMASK,
         seccomp_filter=_default_filter() if has_seccomp else "",
         has_init=record.has_init,
+        has_terminal=record.has_terminal,
     )
 
 

@@ -28,6 +28,7 @@ class Operation(StrEnum):
     FORCE_REMOVE = "rm -f"
     EXIT = "exit"
     EXEC = "exec"
+    ATTACH = "attach"
     RENAME = "rename"
     UPDATE = "update"
     COMMIT = "commit"
@@ -83,6 +84,10 @@ _NOT_RUNNING = Refusal(
 )
 _IS_RESTARTING = Refusal(
     message="Container {id} is restarting, wait until the container is running"
+)
+_CANNOT_ATTACH = Refusal(
+    message="You cannot attach to a stopped container, start it first",
+    hint="`lamella start -ai {name}` does both",
 )
 _NOT_PAUSED = Refusal(message="Container {id} is not paused")
 _ALREADY_STOPPED = Refusal(message="container is already stopped", is_already_done=True)
@@ -207,6 +212,17 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
         _EXITED: _ALREADY_STOPPED,
         _REMOVING: _ALREADY_STOPPED,
         _DEAD: _ALREADY_STOPPED,
+    },
+    Operation.ATTACH: {
+        **dict.fromkeys(ContainerStatus, _CANNOT_ATTACH),
+        _RUNNING: Transition(target=_RUNNING, events=("attach",)),
+        _PAUSED: Refusal(
+            message="You cannot attach to a paused container, unpause it first",
+            hint="`lamella unpause {name}` lets it go on",
+        ),
+        _RESTARTING: Refusal(
+            message="You cannot attach to a restarting container, wait until it is running"
+        ),
     },
     Operation.EXEC: {
         _RUNNING: Transition(target=_RUNNING, events=("exec_create", "exec_start", "exec_die")),

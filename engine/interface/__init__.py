@@ -16,6 +16,7 @@ from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
 from engine.interface.lifecycle import LifecycleApi
+from engine.interface.sessions import Session, SessionApi
 from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
 
@@ -25,10 +26,21 @@ __all__ = [
     "EngineApi",
     "ImageApi",
     "LifecycleApi",
+    "Session",
+    "SessionApi",
     "SystemApi",
     "VolumeApi",
 ]
 
 
-class EngineApi(ImageApi, ContainerApi, CopyApi, LifecycleApi, VolumeApi, SystemApi, Protocol):
+class EngineApi(
+    ImageApi,
+    ContainerApi,
+    SessionApi,
+    CopyApi,
+    LifecycleApi,
+    VolumeApi,
+    SystemApi,
+    Protocol,
+):
     """Everything that can be asked of an engine."""

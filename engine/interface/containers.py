@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         LayerChange,
         LogLine,
         ProcessInfo,
+        TerminalSize,
         WritableLayer,
     )
 
@@ -36,7 +37,9 @@ class ContainerApi(Protocol):
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:
         """Make a container without starting it."""
 
-    async def start_container(self, reference: str) -> None:
+    async def start_container(
+        self, reference: str, *, terminal_size: TerminalSize | None = None
+    ) -> None:
         """Start a created or exited container; returns when its program runs.
 
         Raises:

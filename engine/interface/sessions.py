@@ -43,9 +43,17 @@ class SessionApi(Protocol):
     """What can be asked about programs in containers."""
 
     def attach_container(
-        self, reference: str, *, size: TerminalSize | None = None, has_replay: bool = True
+        self,
+        reference: str,
+        *,
+        size: TerminalSize | None = None,
+        has_replay: bool = True,
+        is_from_start: bool = False,
     ) -> AbstractAsyncContextManager[Session]:
         """Connect to the container's own program.
+
+        With `has_replay` the newest of what it has written comes first. With `is_from_start`,
+        for who has just started it, all of that counts as output.
 
         Raises:
             ContainerStateError: The container does not run, or is paused.

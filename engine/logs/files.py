@@ -83,7 +83,14 @@ class LogFiles:
         self._is_closing = False
         self._is_past = False
 
-    def open(self, *, tail: int | None, since_ns: int | None, until_ns: int | None) -> None:
+    def open(
+        self,
+        *,
+        tail: int | None = None,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        last_bytes: int | None = None,
+    ) -> None:
         """Open what there is and go to the first wanted record."""
         with self._guard():
             self._until_ns = until_ns
@@ -94,6 +101,8 @@ class LogFiles:
                 for file in self._files:
                     found = self._find(file, since_ns)
                     file.position = file.size() if found is None else found
+            if last_bytes is not None:
+                self._go_to_last_bytes(last_bytes)
             if tail is not None:
                 self._go_to_tail(max(tail, 0))
 
@@ -243,6 +252,17 @@ class LogFiles:
                 at = block.find(b"\n", at) + 1
             position += max(len(block) - TIMESTAMP_BYTES, 1)
         return None
+
+    def _go_to_last_bytes(self, wanted: int) -> None:
+        """Leave out what is further than so many bytes of the files from the end."""
+        for index in range(len(self._files) - 1, -1, -1):
+            file = self._files[index]
+            size = file.size()
+            if size - file.position >= wanted:
+                found = self._record_after(file, size - wanted, size)
+                self._drop_before((index, size if found is None else found[0]))
+                return
+            wanted -= size - file.position
 
     def _go_to_tail(self, wanted: int) -> None:
         """Read backwards in blocks until the last lines are found."""

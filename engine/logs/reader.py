@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ async def read_log(
     tail: int | None = None,
     since_ns: int | None = None,
     until_ns: int | None = None,
+    last_bytes: int | None = None,
 ) -> AsyncIterator[tuple[LogLine, ...]]:
     """Give what is in a log now, oldest first, in batches of at most 1,000 records.
 
@@ -38,10 +40,11 @@ async def read_log(
             many pieces it has.
         since_ns: Only records of this time (since the epoch) or later.
         until_ns: Only records of this time or earlier.
+        last_bytes: Only so much of the end of the files, in whole records.
     """
     files = LogFiles(path)
     try:
-        await _open(files, tail, since_ns, until_ns)
+        await _open(files, tail, since_ns, until_ns, last_bytes)
         while batch := await _read(files, is_following=False):
             yield batch
     finally:
@@ -110,11 +113,16 @@ async def follow_log(
 
 
 async def _open(
-    files: LogFiles, tail: int | None, since_ns: int | None, until_ns: int | None
+    files: LogFiles,
+    tail: int | None,
+    since_ns: int | None,
+    until_ns: int | None,
+    last_bytes: int | None = None,
 ) -> None:
-    await asyncio.get_running_loop().run_in_executor(
-        _executor, lambda: files.open(tail=tail, since_ns=since_ns, until_ns=until_ns)
+    open_files = functools.partial(
+        files.open, tail=tail, since_ns=since_ns, until_ns=until_ns, last_bytes=last_bytes
     )
+    await asyncio.get_running_loop().run_in_executor(_executor, open_files)
 
 
 async def _read(files: LogFiles, *, is_following: bool) -> tuple[LogLine, ...] | None:

@@ -62,7 +62,7 @@ _NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_N
 _DRAIN_SECONDS = 2.0
 _LAST_SEND_SECONDS = 1
 _SESSION_PATIENCE_SECONDS = 10.0
-"""How long a session that does not read may hold the container up."""
+"""How long a session that does not read may hold a container with a terminal up."""
 
 
 class Monitor:
@@ -122,7 +122,8 @@ class Monitor:
             self._reactor,
             log=self._log,
             is_input_ended_with_session=spec.is_stdin_closed_with_session,
-            patience_seconds=_SESSION_PATIENCE_SECONDS,
+            # Only a terminal's: what a pipe brings must not be cut short.
+            patience_seconds=_SESSION_PATIENCE_SECONDS if spec.process.has_terminal else None,
         )
         running = dataclasses.replace(
             self.state,

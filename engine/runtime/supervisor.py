@@ -45,6 +45,7 @@ from engine.runtime.protocol import (
 )
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.sealed import open_sealed_executable
+from engine.runtime.session_client import MonitorSession
 from engine.runtime.spec import ContainerSpec, StateRecord
 
 if TYPE_CHECKING:
@@ -336,20 +337,56 @@ class Supervisor:
             EngineError: What the monitor raised.
         """
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-            client.setblocking(False)
-            await _connect(client, run_directory, container_id)
-            loop = asyncio.get_running_loop()
-            try:
-                await loop.sock_sendall(client, encode_record(call))
-                packet = await loop.sock_recv(client, LARGEST_PACKET_BYTES)
-            except ConnectionError:
-                packet = b""
-        if not packet:
-            raise MonitorLostError(container_id)
-        reply = decode_record(MonitorReply, packet)
-        if reply.error is not None:
-            raise restore_error(reply.error)
-        return decode_record(StateRecord, reply.state.encode())
+            reply = await _ask(client, run_directory, container_id, call)
+        return msgspec.json.decode(reply.state, type=StateRecord)
+
+    async def open_session(
+        self, run_directory: Path, container_id: str, call: MonitorCall, *, has_terminal: bool
+    ) -> tuple[MonitorSession, int]:
+        """Ask a container's monitor for a session by `attach` or `exec`.
+
+        Returns the session, which the caller closes, and the time in nanoseconds that divides
+        the log: what is older was written before it.
+
+        Raises:
+            ContainerStateError: There is no monitor, or the container is paused.
+            StartError: The program cannot be started.
+            MonitorLostError: The monitor ended before it answered.
+        """
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            reply = await _ask(client, run_directory, container_id, call)
+        except BaseException:
+            client.close()
+            raise
+        session = MonitorSession(client, container_id=container_id, has_terminal=has_terminal)
+        return session, reply.answered_at_ns
+
+
+async def _ask(
+    client: socket.socket, run_directory: Path, container_id: str, call: MonitorCall
+) -> MonitorReply:
+    """Connect and make a call; returns its answer, which is no error."""
+    client.setblocking(False)
+    document = encode_record(call)
+    if len(document) > LARGEST_PACKET_BYTES:
+        raise ProcessError(
+            f"the command and its environment are too long: {len(document)} bytes",
+            hint=f"Keep them under {LARGEST_PACKET_BYTES} bytes, or use a script in it",
+        )
+    await _connect(client, run_directory, container_id)
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.sock_sendall(client, document)
+        packet = await loop.sock_recv(client, LARGEST_PACKET_BYTES)
+    except ConnectionError:
+        packet = b""
+    if not packet:
+        raise MonitorLostError(container_id)
+    reply = decode_record(MonitorReply, packet)
+    if reply.error is not None:
+        raise restore_error(reply.error)
+    return reply
 
 
 async def _connect(client: socket.socket, run_directory: Path, container_id: str) -> None:

@@ -65,6 +65,8 @@ class ContainerRequest:
     """None is 10 seconds; -1 waits for ever."""
     has_terminal: bool = False
     is_stdin_open: bool = False
+    is_stdin_closed_with_session: bool = False
+    """Its stdin ends when the last session leaves, as `run -i` has it without -d."""
     has_init: bool = False
     """Put a small init before the program that reaps and passes signals on."""
     restart_policy: RestartPolicy = RestartPolicy()
