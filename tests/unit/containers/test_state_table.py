@@ -10,6 +10,7 @@ ID = "a" * 64
 
 STATES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 GONE = "gone"
+NOT_ATTACHED = "You cannot attach to a stopped container, start it first"
 NOT_RUNNING = f"container {ID} is not running"
 RESTARTING = f"Container {ID} is restarting, wait until the container is running"
 NOT_PAUSED = f"Container {ID} is not paused"
@@ -110,6 +111,15 @@ EXPECTED = {
         NOT_RUNNING,
         NOT_RUNNING,
         NOT_RUNNING,
+    ),
+    "attach": (
+        NOT_ATTACHED,
+        "running: attach",
+        "You cannot attach to a paused container, unpause it first",
+        "You cannot attach to a restarting container, wait until it is running",
+        NOT_ATTACHED,
+        NOT_ATTACHED,
+        NOT_ATTACHED,
     ),
     "rename": tuple(f"{state}: rename" for state in STATES),
     "update": (
