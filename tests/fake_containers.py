@@ -218,6 +218,8 @@ class FakeContainers(FakeImages):
             labels=container.request.labels,
             limits=container.request.limits,
             is_read_only=container.request.is_read_only,
+            has_terminal=container.request.has_terminal,
+            is_stdin_open=container.request.is_stdin_open,
             stop_signal=process.stop_signal,
             stop_timeout_seconds=process.stop_timeout_seconds,
             snapshotter="overlay",

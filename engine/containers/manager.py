@@ -228,6 +228,8 @@ class ContainerManager:
             labels=record.labels,
             limits=record.limits,
             is_read_only=record.is_read_only,
+            has_terminal=record.has_terminal,
+            is_stdin_open=record.is_stdin_open,
             stop_signal=record.stop_signal,
             stop_timeout_seconds=record.stop_timeout_seconds,
             snapshotter=record.snapshotter,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import time
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state
@@ -21,7 +22,7 @@ from engine.logs.reader import read_log
 from engine.runtime.isolation import default_environment
 from engine.runtime.protocol import MonitorCall
 from engine.runtime.spec import ExecSpec
-from engine.types import OutputStream, SessionOutput
+from engine.types import ContainerStatus, OutputStream, SessionOutput
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -49,6 +50,7 @@ class AttachedSession:
         self._divide_ns = 0
         self._received = dict.fromkeys(OutputStream, 0)
         self._size: TerminalSize | None = None
+        self._ended_with: int | None = None
 
     async def connect(
         self, size: TerminalSize | None, *, has_replay: bool, is_from_start: bool
@@ -61,8 +63,15 @@ class AttachedSession:
             is_from_start: The container was started for this session: give all of it, as output.
         """
         state = await current_state(self._services, self._record)
-        _check(Operation.ATTACH, state, self._record)
-        self._live, self._divide_ns = await self._open()
+        try:
+            _check(Operation.ATTACH, state, self._record)
+            self._live, self._divide_ns = await self._open()
+        except (ContainerStateError, MonitorLostError):
+            state = await current_state(self._services, self._record)
+            if not is_from_start or status_of(state) is not ContainerStatus.EXITED:
+                raise
+            # It was quicker than we: all that it wrote is in the log.
+            self._ended_with, self._divide_ns = state.exit_code, time.time_ns()
         if has_replay:
             self._earlier = self._read_log(
                 since_ns=state.started_at_ns,
@@ -88,15 +97,16 @@ class AttachedSession:
     @property
     def exit_code(self) -> int | None:
         """As Session."""
-        return None if self._live is None else self._live.exit_code
+        return self._ended_with if self._live is None else self._live.exit_code
 
     async def read(self) -> SessionOutput | None:
         """As Session."""
-        assert self._live is not None
         if self._earlier is not None:
             async for earlier in self._earlier:
                 return earlier
             self._earlier = None
+        if self._live is None:
+            return None
         try:
             output = await self._live.read()
         except SessionLostError:
@@ -149,19 +159,19 @@ class AttachedSession:
 
     async def write(self, data: bytes) -> None:
         """As Session."""
-        assert self._live is not None
-        await self._live.write(data)
+        if self._live is not None:
+            await self._live.write(data)
 
     async def end_input(self) -> None:
         """As Session."""
-        assert self._live is not None
-        await self._live.end_input()
+        if self._live is not None:
+            await self._live.end_input()
 
     async def resize(self, size: TerminalSize) -> None:
         """As Session."""
-        assert self._live is not None
         self._size = size
-        await self._live.resize(size)
+        if self._live is not None:
+            await self._live.resize(size)
 
     async def close(self) -> None:
         """Leave; the container goes on."""

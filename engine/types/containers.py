@@ -142,6 +142,8 @@ class ContainerDetails:
     """How its health is asked for: image and request together."""
     health: ContainerHealth | None = None
     mounts: tuple[MountPoint, ...] = ()
+    has_terminal: bool = False
+    is_stdin_open: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

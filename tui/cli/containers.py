@@ -10,6 +10,7 @@ from tui.cli.command import Command
 from tui.cli.dispatch import report
 from tui.cli.options import Option, UsageError
 from tui.cli.session import for_each
+from tui.cli.session_options import DETACH_KEYS, INTERACTIVE, check_terminal, detach_keys
 from tui.cli.values import timeout_seconds
 
 if TYPE_CHECKING:
@@ -38,13 +39,26 @@ async def _each(arguments: Arguments, act: Callable[[str], Awaitable[object]]) -
 
 async def start(engine: EngineApi, arguments: Arguments) -> int:
     """Start containers; with --attach show one's output and take its exit code."""
-    if not arguments.is_on("attach"):
+    has_input = arguments.is_on("interactive")
+    if not (arguments.is_on("attach") or has_input):
         return await _each(arguments, engine.start_container)
     if len(arguments.operands) != 1:
-        raise UsageError("--attach takes one container", command="start")
-    from tui.cli.foreground import run_in_foreground
+        raise UsageError("--attach and --interactive take one container", command="start")
+    from tui.cli.foreground import run_in_foreground, run_in_session
 
-    return await run_in_foreground(engine, arguments.operands[0], is_removed=False)
+    (reference,) = arguments.operands
+    has_terminal = (await engine.inspect_container(reference)).has_terminal
+    if not (has_terminal or has_input):
+        return await run_in_foreground(engine, reference, is_removed=False)
+    check_terminal(has_input=has_input, has_terminal=has_terminal)
+    return await run_in_session(
+        engine,
+        reference,
+        is_removed=False,
+        has_terminal=has_terminal,
+        has_input=has_input,
+        detach_keys=detach_keys(arguments),
+    )
 
 
 async def stop(engine: EngineApi, arguments: Arguments) -> int:
@@ -121,7 +135,11 @@ COMMANDS = (
         _CONTAINERS,
         "Start containers that do not run.",
         start,
-        (Option("attach", "a", "", "Show its output, pass signals on, exit with its exit code"),),
+        (
+            Option("attach", "a", "", "Show its output, pass signals on, exit with its exit code"),
+            INTERACTIVE,
+            DETACH_KEYS,
+        ),
         (1, None),
     ),
     Command(

@@ -71,6 +71,8 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         "Config": {
             "Hostname": details.hostname,
             "User": details.user,
+            "Tty": details.has_terminal,
+            "OpenStdin": details.is_stdin_open,
             "Env": _texts(details.environment),
             "Cmd": _texts(details.arguments),
             "Image": summary.image,

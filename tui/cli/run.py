@@ -13,12 +13,21 @@ from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
 from tui.cli.options import Option, UsageError
+from tui.cli.session_options import (
+    DETACH_KEYS,
+    INTERACTIVE,
+    TERMINAL,
+    check_terminal,
+    detach_keys,
+)
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
     from tui.cli.options import Arguments
 
 _OPTIONS = (
+    INTERACTIVE,
+    TERMINAL,
     Option("rm", "", "", "Remove the container when it has ended"),
     Option("name", "", "NAME", "Name of the container; one is drawn without it"),
     Option(
@@ -68,6 +77,10 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         health=lifecycle_options.health_check(arguments),
         mounts=mount_options.mounts(arguments),
         volumes_from=arguments.texts("volumes-from"),
+        has_terminal=arguments.is_on("tty"),
+        is_stdin_open=arguments.is_on("interactive"),
+        is_stdin_closed_with_session=arguments.is_on("interactive")
+        and not arguments.is_on("detach"),
     )
 
 
@@ -89,9 +102,26 @@ async def run(engine: EngineApi, arguments: Arguments) -> int:
     if not arguments.operands[0]:
         raise UsageError("the image's name is empty", command="run")
     is_removed = arguments.is_on("rm")
+    is_detached = arguments.is_on("detach")
+    has_terminal, has_input = arguments.is_on("tty"), arguments.is_on("interactive")
+    is_session = not is_detached and (has_terminal or has_input)
+    if is_session:
+        check_terminal(has_input=has_input, has_terminal=has_terminal)
+    keys = detach_keys(arguments)
     try:
         container_id = await _create(engine, arguments)
-        if not arguments.is_on("detach"):
+        if is_session:
+            from tui.cli.foreground import run_in_session
+
+            return await run_in_session(
+                engine,
+                container_id,
+                is_removed=is_removed,
+                has_terminal=has_terminal,
+                has_input=has_input,
+                detach_keys=keys,
+            )
+        if not is_detached:
             from tui.cli.foreground import run_in_foreground
 
             return await run_in_foreground(engine, container_id, is_removed=is_removed)
@@ -115,7 +145,7 @@ COMMANDS = (
         "IMAGE [COMMAND] [ARGUMENT...]",
         "Create a container of an image and start it.",
         run,
-        (_DETACH, *_OPTIONS),
+        (_DETACH, DETACH_KEYS, *_OPTIONS),
         (1, None),
         True,
         (

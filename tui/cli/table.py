@@ -23,6 +23,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("run", "tui.cli.run", "Create and start a container"),
             ("create", "tui.cli.run", "Create a container without starting it"),
+            ("exec", "tui.cli.sessions", "Run another program in a running container"),
+            ("attach", "tui.cli.sessions", "Connect to the program of a running container"),
             ("ps", "tui.cli.listing", "List containers"),
             ("start", "tui.cli.containers", "Start containers"),
             ("stop", "tui.cli.containers", "Stop containers"),
