@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +14,8 @@ from tests.integration.images.loading import HOST
 from tests.unit.snapshots.tars import END, directory, entry, symlink
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.api import EngineApi
     from engine.config import EngineConfig
     from engine.types import LoadedImage
