@@ -124,18 +124,27 @@ def status_style(status: ContainerStatus, exit_code: int | None) -> str:
             return "bad"
 
 
+def health(status: str) -> str:
+    """Write a container's health as Docker does behind `Up`; nothing without a health check."""
+    return {"": "", "starting": " (health: starting)"}.get(status, f" ({status})")
+
+
 def status(container: ContainerSummary, *, now: float) -> str:
     """Write a container's state in words: `Up 2 m`, `Paused`, `Exited (0) 3 m`."""
+    oom = " OOM" if container.is_out_of_memory_killed else ""
     match container.status:
         case ContainerStatus.RUNNING:
             since = container.started_at
-            return "Up" if since is None or now - since < 60 else f"Up {duration(now - since)}"
+            up = "Up" if since is None or now - since < 60 else f"Up {duration(now - since)}"
+            return f"{up}{health(container.health)}{oom}"
         case ContainerStatus.EXITED:
             code = "?" if container.exit_code is None else str(container.exit_code)
-            reason = " OOM" if container.is_out_of_memory_killed else ""
             ended = container.finished_at
             ago = "" if ended is None or now - ended < 60 else f" {duration(now - ended)}"
-            return f"Exited ({code}){reason}{ago}"
+            return f"Exited ({code}){oom}{ago}"
+        case ContainerStatus.RESTARTING:
+            code = "?" if container.exit_code is None else str(container.exit_code)
+            return f"Restarting ({code}){oom}"
         case _:
             return container.status.value.capitalize()
 

@@ -16,7 +16,7 @@ from engine.containers.processes import list_container_processes
 from engine.containers.removal import remove_after_exit, remove_container
 from engine.containers.spec import LOG_FILE
 from engine.containers.state_table import Operation, check
-from engine.containers.states import LIVE_STATUSES, status_of
+from engine.containers.states import LIVE_STATUSES, is_restarted_by_policy, status_of
 from engine.errors import (
     ContainerNotFoundError,
     ContainerStateError,
@@ -190,22 +190,13 @@ class ContainerManager:
                     continue
                 if event.action == "oom":
                     is_out_of_memory_killed = True
-                if event.action in {"die", "destroy"}:
+                if event.action in {"die", "stop", "destroy"}:
+                    state = await current_state(self._services, record)
+                    if is_restarted_by_policy(state):
+                        continue
                     code = event.attribute("exitCode")
-                    return await self._ended(
-                        record, code, is_out_of_memory_killed=is_out_of_memory_killed
-                    )
+                    return _ended(state, code, is_out_of_memory_killed=is_out_of_memory_killed)
         raise ContainerNotFoundError(record.name)
-
-    async def _ended(
-        self, record: ContainerRecord, code: str | None, *, is_out_of_memory_killed: bool
-    ) -> ExitStatus:
-        state = await current_state(self._services, record)
-        if status_of(state) is ContainerStatus.EXITED and str(state.exit_code) == code:
-            return exit_status(state)
-        # It is gone, or runs again: the event is all there is.
-        number = int(code) if code is not None and code.isdigit() else 0
-        return ExitStatus(exit_code=number, is_out_of_memory_killed=is_out_of_memory_killed)
 
     async def list_processes(self, reference: str) -> tuple[ProcessInfo, ...]:
         """The processes of a running container."""
@@ -271,6 +262,14 @@ def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
         health=state.health.status if state.health else "",
         restart_count=state.restart_count,
     )
+
+
+def _ended(state: StateRecord, code: str | None, *, is_out_of_memory_killed: bool) -> ExitStatus:
+    if status_of(state) is ContainerStatus.EXITED and code in {None, str(state.exit_code)}:
+        return exit_status(state)
+    # It is gone, or runs again: the event is all there is.
+    number = int(code) if code is not None and code.isdigit() else 0
+    return ExitStatus(exit_code=number, is_out_of_memory_killed=is_out_of_memory_killed)
 
 
 def _health(record: HealthRecord | None) -> ContainerHealth | None:

@@ -139,7 +139,8 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
     Operation.STOP: {
         _RUNNING: Transition(target=_EXITED, events=_STOPPED),
         _PAUSED: Transition(target=_EXITED, events=_STOPPED),
-        _RESTARTING: Transition(target=_EXITED, events=_STOPPED),
+        # There is no process now; the next start is called off.
+        _RESTARTING: Transition(target=_EXITED, events=("stop",)),
         _CREATED: _ALREADY_STOPPED,
         _EXITED: _ALREADY_STOPPED,
         _REMOVING: _ALREADY_STOPPED,
@@ -148,8 +149,7 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
     Operation.KILL: {
         _RUNNING: Transition(target=_EXITED, events=_KILLED),
         _PAUSED: Transition(target=_EXITED, events=_KILLED),
-        # There is no process now; the next start is called off.
-        _RESTARTING: Transition(target=_EXITED),
+        _RESTARTING: Transition(target=_EXITED, events=("stop",)),
         _CREATED: _NOT_RUNNING,
         _EXITED: _NOT_RUNNING,
         _REMOVING: _NOT_RUNNING,
@@ -160,7 +160,7 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
         _EXITED: Transition(target=_RUNNING, events=("start", "restart")),
         _RUNNING: Transition(target=_RUNNING, events=(*_STOPPED, "start", "restart")),
         _PAUSED: Transition(target=_RUNNING, events=(*_STOPPED, "start", "restart")),
-        _RESTARTING: Transition(target=_RUNNING, events=(*_STOPPED, "start", "restart")),
+        _RESTARTING: Transition(target=_RUNNING, events=("stop", "start", "restart")),
         _REMOVING: _CANNOT_RESTART,
         _DEAD: _CANNOT_RESTART,
     },
@@ -200,7 +200,7 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
         _DEAD: Transition(target=None, events=("destroy",)),
         _RUNNING: Transition(target=None, events=(*_KILLED, "destroy")),
         _PAUSED: Transition(target=None, events=(*_KILLED, "destroy")),
-        _RESTARTING: Transition(target=None, events=("destroy",)),
+        _RESTARTING: Transition(target=None, events=("stop", "destroy")),
         _REMOVING: _REMOVAL_IN_PROGRESS,
     },
     Operation.EXIT: {

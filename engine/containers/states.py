@@ -36,6 +36,14 @@ def status_of(state: StateRecord) -> ContainerStatus:
         return ContainerStatus.DEAD
 
 
+def is_restarted_by_policy(state: StateRecord) -> bool:
+    """Whether the end of a run was not the container's: its restart policy has it go on."""
+    status = status_of(state)
+    return status is ContainerStatus.RESTARTING or (
+        status in LIVE_STATUSES and state.restart_count > 0
+    )
+
+
 def read_container_state(config: EngineConfig, container_id: str) -> StateRecord:
     """Read a container's state.json.
 

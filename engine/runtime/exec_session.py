@@ -205,6 +205,7 @@ class _ExecSession:
             working_directory=spec.working_directory,
             user=spec.user,
             has_terminal=spec.has_terminal,
+            has_init=False,
         )
         if not spec.is_privileged:
             return process

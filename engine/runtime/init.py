@@ -30,6 +30,7 @@ from engine.runtime.program import (
     make_working_directory,
     run_to_exec,
 )
+from engine.runtime.reaper import open_reaper
 from engine.runtime.rootfs import (
     cover_paths,
     mount_control_groups,
@@ -91,4 +92,5 @@ def _enter(spec: ContainerSpec, descriptors: InheritedDescriptors, step: Step) -
     if terminal is not None:
         send_terminal(descriptors.terminal, terminal.master)
         streams = (terminal.slave,) * 3
-    execute(process, user, streams, parent=descriptors.parent)
+    reaper = open_reaper() if process.has_init else -1
+    execute(process, user, streams, parent=descriptors.parent, reaper=reaper)

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import functools
 import os
 import signal
 import socket
 import time
 from typing import TYPE_CHECKING
 
-from engine.cgroups.groups import Cgroup, create_group
-from engine.cgroups.host import detect_cgroups
+from engine.cgroups.limit_changes import change_limits
 from engine.errors import (
     ContainerStateError,
     EngineError,
@@ -27,42 +24,24 @@ from engine.errors import (
     StartError,
     SyscallError,
 )
-from engine.linux.process import (
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWUTS,
-    clone_process,
-    start_ticks,
-    try_lock,
-    unlock,
-)
-from engine.logs.writer import LogWriter
-from engine.runtime.exec_session import fork_exec_session
-from engine.runtime.init import run_init
+from engine.linux.process import start_ticks, try_lock, unlock
+from engine.runtime.container_run import ContainerRun
+from engine.runtime.health import HealthRecord, ended_health
+from engine.runtime.health_checker import HealthChecker
+from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import CallServer
-from engine.runtime.pipes import ProgramPipes
-from engine.runtime.program import InheritedDescriptors, wait_for_exec
-from engine.runtime.protocol import MonitorCall, MonitorReply, PacketKind, SessionEnd
+from engine.runtime.protocol import MonitorCall, MonitorReply
 from engine.runtime.reactor import Deadline, Reactor
 from engine.runtime.records import encode_record
-from engine.runtime.spec import StateRecord
-from engine.runtime.state_file import append_container_event, read_state, write_state
-from engine.runtime.streams import ProgramStreams
+from engine.runtime.restart import BackOff
+from engine.runtime.spec import ExecSpec, StateRecord
+from engine.runtime.state_file import read_boot_id
 
 if TYPE_CHECKING:
-    from engine.runtime.spec import ContainerSpec, ExecSpec
+    from engine.runtime.spec import ContainerSpec
 
 LOCK_FILE = "lock"
 SOCKET_FILE = "attach.sock"
-CONFIG_FILE = "config.json"
-
-_NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
-_DRAIN_SECONDS = 2.0
-_LAST_SEND_SECONDS = 1
-_SESSION_PATIENCE_SECONDS = 10.0
-"""How long a session that does not read may hold a container with a terminal up."""
 
 
 class Monitor:
@@ -71,18 +50,21 @@ class Monitor:
     def __init__(self, spec: ContainerSpec, spec_document: bytes) -> None:
         self.spec = spec
         self._spec_document = spec_document
-        self.name = spec.name
-        self.state = StateRecord()
-        self._group: Cgroup | None = None
-        self._pidfd = -1
-        self._out_of_memory: int | None = None
+        self._journal = ContainerJournal(spec)
         self._lock = -1
-        self._log: LogWriter | None = None
+        self._run: ContainerRun | None = None
         self._calls: CallServer | None = None
-        self._streams: ProgramStreams | None = None
+        self._health: HealthChecker | None = None
         self._reactor = Reactor()
         self._is_stopping = False
         self._kill_deadline: Deadline | None = None
+        self._restart_deadline: Deadline | None = None
+        self._back_off = BackOff()
+
+    @property
+    def state(self) -> StateRecord:
+        """What became of the container so far."""
+        return self._journal.state
 
     # --- start --------------------------------------------------------------------------------
 
@@ -102,73 +84,44 @@ class Monitor:
             os.close(lock)
             raise OperationInProgressError(f"starting container {spec.name}")
         self._lock = lock
-        self.state = read_state(spec.container_directory)
-        _write_config(spec.container_directory, self._spec_document)
+        self._journal.read()
+        write_config(spec.container_directory, self._spec_document)
         self._spec_document = b""
-        self._group = create_group(detect_cgroups(), spec.cgroup)
-        self._log = LogWriter(
-            spec.log.path, file_bytes=spec.log.file_bytes, file_count=spec.log.file_count
-        )
-        pipes = ProgramPipes(
-            has_terminal=spec.process.has_terminal,
-            is_stdin_open=spec.is_stdin_open,
-            is_discarded=False,
-        )
-        process_id, report = self._clone_init(pipes)
+        run = self._run = ContainerRun(spec, self._reactor, on_end=self._end)
+        run.clone()
         # While init sets the container up, this process makes ready for what comes after.
-        self._out_of_memory = self._group.out_of_memory_watch()
         self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._reactor, self._answer)
-        self._streams = ProgramStreams(
-            self._reactor,
-            log=self._log,
-            is_input_ended_with_session=spec.is_stdin_closed_with_session,
-            # Only a terminal's: what a pipe brings must not be cut short.
-            patience_seconds=_SESSION_PATIENCE_SECONDS if spec.process.has_terminal else None,
-        )
+        # A start that takes up what a killed monitor left counts as one of the policy's.
+        count = self.state.restart_count if self.state.awaits_restart else 0
+        self._await_program(run, restart_count=count)
+
+    def _await_program(self, run: ContainerRun, *, restart_count: int) -> None:
+        """Return when the program of a new run runs, and everybody can know it."""
+        health = self.state.health or HealthRecord()
         running = dataclasses.replace(
             self.state,
             status="running",
-            process_id=process_id,
-            process_start_ticks=start_ticks(process_id),
+            process_id=run.process_id,
+            process_start_ticks=start_ticks(run.process_id),
             monitor_process_id=os.getpid(),
             monitor_start_ticks=start_ticks(os.getpid()),
             finished_at_ns=0,
             exit_code=-1,
             is_out_of_memory_killed=False,
             error="",
-            cgroup_paths=self._group.paths,
-            warnings=self._group.warnings,
+            cgroup_paths=run.group.paths,
+            warnings=run.group.warnings,
+            boot_id=read_boot_id(),
+            restart_count=restart_count,
+            next_start_at_ns=0,
+            is_stopped_by_person=False,
+            awaits_restart=False,
+            health=HealthRecord(results=health.results) if self.spec.health else None,
         )
-        wait_for_exec(report)
-        pipes.open(self._streams)
-        self.state = dataclasses.replace(running, started_at_ns=time.time_ns())
-        write_state(spec.container_directory, self.state, is_durable=False)
+        run.await_program()
+        self._journal.begin(dataclasses.replace(running, started_at_ns=time.time_ns()))
         # Before the answer: who hears of the start watches over the monitor from then on.
-        self.tell("start")
-
-    def _clone_init(self, pipes: ProgramPipes) -> tuple[int, int]:
-        """Clone init; returns its process id, and the pipe on which it reports."""
-        assert self._group is not None
-        report, report_end = os.pipe2(os.O_CLOEXEC)
-        descriptors = InheritedDescriptors(
-            stdin=pipes.stdin,
-            stdout=pipes.stdout,
-            stderr=pipes.stderr,
-            terminal=pipes.terminal,
-            report=report_end,
-            parent=os.pidfd_open(os.getpid()),
-            join=self._group.join_descriptors,
-        )
-        process_id, pidfd = clone_process(_NAMESPACES, cgroup=self._group.unified_descriptor)
-        if process_id == 0:
-            run_init(self.spec, descriptors)
-        self._pidfd = pidfd
-        self._reactor.watch(pidfd, self._end)
-        self._group.close_join_descriptors()
-        pipes.close_theirs()
-        os.close(report_end)
-        os.close(descriptors.parent)
-        return process_id, report
+        self._journal.tell("start")
 
     def abandon(self, error: EngineError | OSError) -> EngineError:
         """Undo a start that failed, write down why, and return the error to answer with.
@@ -178,20 +131,18 @@ class Monitor:
         failure = error if isinstance(error, EngineError) else _wrap(error)
         if self._lock < 0:
             return failure
-        if self._pidfd >= 0:
-            with contextlib.suppress(OSError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        if self._group is not None:
-            with contextlib.suppress(EngineError, OSError):
-                self._group.destroy()
-        if self._log is not None:
-            self._log.close()
+        if self._run is not None:
+            self._run.abandon()
         exit_code = failure.exit_code if isinstance(failure, StartError) else 125
-        state = dataclasses.replace(self.state, exit_code=exit_code, error=failure.message)
-        with contextlib.suppress(OSError):
-            write_state(self.spec.container_directory, state, is_durable=True)
+        self._journal.fail(
+            dataclasses.replace(
+                self.state,
+                exit_code=exit_code,
+                error=failure.message,
+                boot_id=read_boot_id(),
+                awaits_restart=False,
+            )
+        )
         if self._calls is not None:
             self._calls.close()
         # Whoever is told of the failure may start or remove the container at once.
@@ -201,16 +152,36 @@ class Monitor:
     # --- watch --------------------------------------------------------------------------------
 
     def watch(self) -> None:
-        """Move output, answer calls and keep time until the container has ended."""
+        """Move output, answer calls and keep time until the container has ended for good."""
         assert self._calls is not None
-        if self._out_of_memory is not None:
-            self._reactor.watch(self._out_of_memory, self._notice_out_of_memory)
+        assert self._run is not None
+        self._accompany(self._run)
         self._calls.listen()
         self._reactor.run()
 
-    def _notice_out_of_memory(self, _events: int) -> None:
-        assert self._out_of_memory is not None
-        self._reactor.forget(self._out_of_memory)
+    def _accompany(self, run: ContainerRun) -> None:
+        """Do what goes on beside a program that runs."""
+        run.watch_memory(self._note_out_of_memory)
+        if self.spec.health is not None:
+            self._health = HealthChecker(
+                self.spec.health,
+                self._reactor,
+                started_at_ns=self.state.started_at_ns,
+                read_health=lambda: self.state.health or HealthRecord(),
+                write_health=self._note_health,
+                run_probe=self._run_probe,
+            )
+            self._health.resume()
+
+    def _note_out_of_memory(self) -> None:
+        self._journal.change(dataclasses.replace(self.state, is_out_of_memory_killed=True))
+        self._journal.tell("oom")
+
+    def _note_health(self, health: HealthRecord) -> None:
+        before = self.state.health
+        self._journal.change(dataclasses.replace(self.state, health=health))
+        if before is None or before.status != health.status:
+            self._journal.tell(f"health_status: {health.status}")
 
     def _answer(self, client: int, call: MonitorCall) -> None:
         assert self._calls is not None
@@ -221,19 +192,20 @@ class Monitor:
             self._calls.refuse(client, failure)
             return
         if is_answered:
-            self._calls.answer(client, self.state)
+            self._calls.answer(client, self._journal.told_state)
 
     def _do(self, client: int, call: MonitorCall) -> bool:
         """Do what a call asks; False if the answer comes later, or has been given."""
         assert self._calls is not None
         if call.call == "signal":
-            self._signal(call.signal)
             if call.signal == signal.SIGKILL:
                 self._calls.wait_for_end(client)
+                self._signal(call.signal)
                 return False
+            self._signal(call.signal)
         elif call.call == "stop":
-            self._begin_stop(call)
             self._calls.wait_for_end(client)
+            self._begin_stop(call)
             return False
         elif call.call == "attach":
             self._attach(client)
@@ -245,8 +217,10 @@ class Monitor:
             self._pause()
         elif call.call == "unpause":
             self._unpause()
+        elif call.call == "update":
+            self._update(call)
         elif call.call == "rename":
-            self.name = call.name
+            self._journal.name = call.name
         elif call.call != "state":
             raise EngineError(
                 f"the container's monitor does not know the call {call.call!r}",
@@ -254,61 +228,80 @@ class Monitor:
             )
         return True
 
+    def _update(self, call: MonitorCall) -> None:
+        if call.cgroup is not None:
+            limits = dataclasses.replace(call.cgroup, device_rules=self.spec.cgroup.device_rules)
+            if self._run is not None:
+                warnings = change_limits(self._run.group, self.spec.cgroup, limits)
+                told = tuple(dict.fromkeys((*self.state.warnings, *warnings)))
+                self._journal.change(dataclasses.replace(self.state, warnings=told))
+            self.spec = dataclasses.replace(self.spec, cgroup=limits)
+        if call.restart is not None:
+            self.spec = dataclasses.replace(self.spec, restart=call.restart)
+        with contextlib.suppress(OSError):
+            write_config(self.spec.container_directory, encode_record(self.spec))
+
     # --- sessions -----------------------------------------------------------------------------
 
     def _attach(self, client: int) -> None:
         assert self._calls is not None
-        assert self._streams is not None
-        assert self._log is not None
-        self._refuse_if_paused("You cannot attach to a paused container, unpause it first")
+        run = self._running(
+            if_paused="You cannot attach to a paused container, unpause it first",
+            if_restarting=("You cannot attach to a restarting container, wait until it is running"),
+        )
         connection = self._calls.hand_over(client)
         reply = MonitorReply(
-            state=encode_record(self.state).decode(), answered_at_ns=self._log.last_time_ns
+            state=encode_record(self._journal.told_state).decode(),
+            answered_at_ns=run.log.last_time_ns,
         )
         with contextlib.suppress(OSError):
             connection.send(encode_record(reply), socket.MSG_NOSIGNAL)
-        self._streams.join(connection)
-        self.tell("attach")
+        run.streams.join(connection)
+        self._journal.tell("attach")
 
     def _exec(self, client: int, spec: ExecSpec) -> None:
         """Fork the process that runs another program and serves its session."""
         assert self._calls is not None
-        assert self._group is not None
-        self._refuse_if_paused(
-            f"Container {self.spec.container_id} is paused, unpause the container before exec"
+        identity = self.spec.container_id
+        run = self._running(
+            if_paused=f"Container {identity} is paused, unpause the container before exec"
         )
         with self._calls.hand_over(client) as connection:
-            process_id = fork_exec_session(
-                self.spec,
-                spec,
-                name=self.name,
-                state=self.state,
-                group=self._group,
-                init=self._pidfd,
-                connection=connection,
-            )
-        pidfd = os.pidfd_open(process_id)
-        self._reactor.watch(pidfd, functools.partial(self._reap, pidfd))
+            run.fork_session(connection, spec, self._journal)
 
-    def _reap(self, pidfd: int, _events: int) -> None:
-        self._reactor.forget(pidfd)
-        with contextlib.suppress(ChildProcessError):
-            os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-        os.close(pidfd)
+    def _run_probe(self, connection: socket.socket, arguments: tuple[str, ...]) -> int:
+        assert self._run is not None
+        process = self.spec.process
+        probe = ExecSpec(
+            exec_id=os.urandom(32).hex(),
+            arguments=arguments,
+            environment=process.environment,
+            working_directory=process.working_directory,
+            user=process.user,
+        )
+        return self._run.fork_session(connection, probe, self._journal)
 
-    def _refuse_if_paused(self, message: str) -> None:
-        if self.state.status == "paused":
-            raise ContainerStateError(
-                message,
-                container_id=self.spec.container_id,
-                status="paused",
-                operation="exec",
-            )
+    def _running(self, *, if_paused: str, if_restarting: str = "") -> ContainerRun:
+        """The run, if its program runs and is not paused."""
+        if self._run is not None and self.state.status != "paused":
+            return self._run
+        identity = self.spec.container_id
+        raise ContainerStateError(
+            if_paused
+            if self._run is not None
+            else if_restarting
+            or f"Container {identity} is restarting, wait until the container is running",
+            container_id=identity,
+            status=self.state.status,
+            operation="exec",
+        )
 
     # --- signals ------------------------------------------------------------------------------
 
     def _begin_stop(self, call: MonitorCall) -> None:
         self._is_stopping = True
+        if not self._note_stop_by_person():
+            return
         if self._kill_deadline is not None:
             self._kill_deadline.cancel()
         if call.timeout_seconds == 0:
@@ -322,130 +315,158 @@ class Monitor:
     def _kill(self) -> None:
         self._signal(signal.SIGKILL)
 
+    def _note_stop_by_person(self) -> bool:
+        """Keep the restart policy from starting the container again; False if it has ended now."""
+        self._journal.change(dataclasses.replace(self.state, is_stopped_by_person=True))
+        if self._run is not None:
+            return True
+        assert self._restart_deadline is not None
+        self._restart_deadline.cancel()
+        self._finish(self.state, "stop")
+        return False
+
     def _signal(self, number: int) -> None:
-        try:
-            signal.pidfd_send_signal(self._pidfd, number)
-        except ProcessLookupError:
+        is_end = number in {signal.SIGKILL, self.spec.stop_signal}
+        if is_end and not self._note_stop_by_person():
             return
-        self.tell("kill", signal=str(int(number)))
-        if number in {signal.SIGKILL, self.spec.stop_signal}:
+        if self._run is None or not self._run.signal(number):
+            return
+        self._journal.tell("kill", signal=str(int(number)))
+        if is_end:
             # A frozen process does not see the signal; on v1 not even SIGKILL.
             self._thaw_if_paused()
 
     def _pause(self) -> None:
-        assert self._group is not None
-        if self.state.status == "paused":
-            raise ContainerStateError(
-                f"Container {self.spec.container_id} is already paused",
-                container_id=self.spec.container_id,
-                status="paused",
-                operation="pause",
-            )
-        self._group.freeze()
-        self._change(status="paused")
-        self.tell("pause")
+        run = self._running(if_paused=f"Container {self.spec.container_id} is already paused")
+        if self._health is not None:
+            self._health.suspend()
+        try:
+            run.group.freeze()
+        except BaseException:
+            self._resume_health()
+            raise
+        self._journal.change(dataclasses.replace(self.state, status="paused"))
+        self._journal.tell("pause")
 
     def _unpause(self) -> None:
-        assert self._group is not None
-        if self.state.status != "paused":
+        if self._run is None or self.state.status != "paused":
             raise ContainerStateError(
                 f"Container {self.spec.container_id} is not paused",
                 container_id=self.spec.container_id,
                 status=self.state.status,
                 operation="unpause",
             )
-        self._group.thaw()
-        self._change(status="running")
-        self.tell("unpause")
+        self._run.group.thaw()
+        self._journal.change(dataclasses.replace(self.state, status="running"))
+        self._resume_health()
+        self._journal.tell("unpause")
 
     def _thaw_if_paused(self) -> None:
         if self.state.status == "paused":
             self._unpause()
 
-    def _change(self, *, status: str) -> None:
-        self.state = dataclasses.replace(self.state, status=status)
-        with contextlib.suppress(OSError):
-            # A full disk must not keep a container from being paused or let go on.
-            write_state(self.spec.container_directory, self.state, is_durable=False)
+    def _resume_health(self) -> None:
+        if self._health is not None:
+            self._health.resume()
 
     # --- end ----------------------------------------------------------------------------------
 
-    def _end(self, _events: int) -> None:
-        """Collect the exit status, drain the log, clean up, and write everything down."""
-        assert self._group is not None
-        assert self._log is not None
-        assert self._calls is not None
-        assert self._streams is not None
-        result = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-        assert result is not None
-        is_exit = result.si_code == os.CLD_EXITED
-        exit_code = result.si_status if is_exit else 128 + result.si_status
-        self._streams.drain(_DRAIN_SECONDS, send_seconds=_LAST_SEND_SECONDS)
-        self._log.close()
-        warnings = self.state.warnings
-        is_out_of_memory = False
-        try:
-            is_out_of_memory = self._group.out_of_memory_kills() > 0
-            self._group.destroy()
-        except (EngineError, OSError) as error:
-            warnings = (*warnings, f"control group not removed: {error}")
-        self.state = dataclasses.replace(
+    def _end(self) -> None:
+        """Write down how a run has ended, and start another one if the restart policy wants it."""
+        assert self._run is not None
+        run, self._run = self._run, None
+        if self._health is not None:
+            self._health.suspend()
+            self._health = None
+        if self._kill_deadline is not None:
+            self._kill_deadline.cancel()
+        ended = run.end()
+        self._back_off = self._back_off.after_run(ended.lasted_seconds)
+        is_wanted = not self.state.is_stopped_by_person and self.spec.restart.wants(
+            ended.exit_code, restart_count=self.state.restart_count, is_stopped_by_person=False
+        )
+        finished_at_ns = time.time_ns()
+        delay_ns = round(self._back_off.delay_seconds * 1e9)
+        state = dataclasses.replace(
             self.state,
-            status="exited",
+            status="restarting",
             process_id=0,
             process_start_ticks=0,
-            monitor_process_id=0,
-            monitor_start_ticks=0,
-            finished_at_ns=time.time_ns(),
-            exit_code=exit_code,
-            is_out_of_memory_killed=is_out_of_memory,
+            finished_at_ns=finished_at_ns,
+            exit_code=ended.exit_code,
+            is_out_of_memory_killed=self.state.is_out_of_memory_killed or ended.has_new_kill,
             cgroup_paths=(),
-            warnings=warnings,
+            warnings=(*self.state.warnings, *ended.warnings),
+            restart_count=self.state.restart_count + int(is_wanted),
+            next_start_at_ns=finished_at_ns + delay_ns,
+            health=ended_health(self.state.health),
         )
-        self._write_end()
+        lasted = (finished_at_ns - self.state.started_at_ns) // 10**9
+        told = {"exitCode": str(ended.exit_code), "execDuration": str(lasted)}
+        if is_wanted:
+            self._journal.change(state)
+            self._tell_end(told, has_new_kill=ended.has_new_kill)
+            run.close(ended.exit_code)
+            self._restart_deadline = self._reactor.after(
+                self._back_off.delay_seconds, self._restart
+            )
+            return
+        self._let_go(state)
+        self._tell_end(told, has_new_kill=ended.has_new_kill)
+        if self._is_stopping:
+            self._journal.tell("stop")
+        self._answer_those_who_wait()
+        run.close(ended.exit_code)
+
+    def _tell_end(self, attributes: dict[str, str], *, has_new_kill: bool) -> None:
+        if has_new_kill:
+            self._journal.tell("oom")
+        self._journal.tell("die", **attributes)
+
+    def _restart(self) -> None:
+        """Start the program again, as its restart policy wants."""
+        self._restart_deadline = None
+        try:
+            run = self._run = ContainerRun(self.spec, self._reactor, on_end=self._end)
+            run.clone()
+            self._await_program(run, restart_count=self.state.restart_count)
+        except (EngineError, OSError) as error:
+            failure = error if isinstance(error, EngineError) else _wrap(error)
+            if self._run is not None:
+                self._run.abandon()
+                self._run = None
+            exit_code = failure.exit_code if isinstance(failure, StartError) else 125
+            state = dataclasses.replace(self.state, exit_code=exit_code, error=failure.message)
+            self._finish(state, "die", exitCode=str(exit_code), execDuration="0")
+            return
+        self._accompany(run)
+
+    def _finish(self, state: StateRecord, action: str, **attributes: str) -> None:
+        """End a container that waits for its restart."""
+        self._let_go(state)
+        self._journal.tell(action, **attributes)
+        self._answer_those_who_wait()
+
+    def _let_go(self, state: StateRecord) -> None:
+        """Write the end down, and leave the container to others."""
+        assert self._calls is not None
+        self._journal.end(
+            dataclasses.replace(
+                state,
+                status="exited",
+                monitor_process_id=0,
+                monitor_start_ticks=0,
+                next_start_at_ns=0,
+            )
+        )
         # Whoever is told of the end may start the container again at once.
         self._calls.close()
         unlock(self._lock)
-        lasted = (self.state.finished_at_ns - self.state.started_at_ns) // 10**9
-        if is_out_of_memory:
-            self.tell("oom")
-        self.tell("die", exitCode=str(exit_code), execDuration=str(lasted))
-        if self._is_stopping:
-            self.tell("stop")
-        self._calls.end(self.state)
-        self._streams.close(PacketKind.END + encode_record(SessionEnd(exit_code=exit_code)))
+
+    def _answer_those_who_wait(self) -> None:
+        assert self._calls is not None
+        self._calls.end(self._journal.told_state)
         self._reactor.stop()
-
-    def _write_end(self) -> None:
-        """Write the end down, waiting out a full disk: nobody else knows the exit code."""
-        while True:
-            try:
-                write_state(self.spec.container_directory, self.state, is_durable=True)
-            except OSError as error:
-                if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-                    return
-                # Nothing tells when a person has made room: look again now and then.
-                time.sleep(1.0)
-            else:
-                return
-
-    def tell(self, action: str, **attributes: str) -> None:
-        """Append an event about the container to the store's log."""
-        append_container_event(
-            self.spec.events_path,
-            action,
-            container_id=self.spec.container_id,
-            name=self.name,
-            attributes={"image": self.spec.image, **attributes},
-            labels=self.spec.labels,
-        )
-
-
-def _write_config(directory: str, document: bytes) -> None:
-    path = f"{directory}/{CONFIG_FILE}"
-    with open(f"{path}.tmp", "wb") as config:
-        config.write(document)
-    os.rename(f"{path}.tmp", path)
 
 
 def _wrap(error: OSError) -> EngineError:

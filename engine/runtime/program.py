@@ -29,6 +29,7 @@ from engine.linux.seccomp import load_filter
 from engine.linux.terminal import take_terminal
 from engine.runtime.isolation import ResolvedUser, find_executable, resolve_user
 from engine.runtime.protocol import InitFailure
+from engine.runtime.reaper import leave_reaper_behind
 from engine.runtime.records import decode_record, encode_record
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def execute(
     streams: tuple[int, int, int],
     *,
     parent: int,
+    reaper: int = -1,
 ) -> NoReturn:
     """Exec the program; never returns.
 
@@ -194,6 +196,7 @@ def execute(
         user: Whom it runs as.
         streams: What become its descriptors 0, 1 and 2; three times the same is its terminal.
         parent: A pidfd of the parent, with which it dies.
+        reaper: What `open_reaper` gave: this process becomes that, and a child the program.
 
     Raises:
         StartError: It cannot be executed.
@@ -216,10 +219,12 @@ def execute(
     die_with(parent)
     for number in _RESET_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
+    close_descriptors_on_exec(3)
+    if reaper >= 0:
+        leave_reaper_behind(reaper, has_terminal=process.has_terminal)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     variables = dict(variable.split("=", 1) for variable in environment)
     executable = find_executable(process.arguments[0], variables.get("PATH", ""))
-    close_descriptors_on_exec(3)
     try:
         os.execve(executable, process.arguments, variables)
     except OSError as error:

@@ -1,0 +1,109 @@
+"""What a monitor writes down of its container: state.json, and events in the store's log."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+from engine.runtime.spec import StateRecord
+from engine.runtime.state_file import append_container_event, read_state, write_state
+
+if TYPE_CHECKING:
+    from engine.runtime.spec import ContainerSpec
+
+CONFIG_FILE = "config.json"
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ContainerJournal:
+    """State and events of one container, written by the holder of its lock.
+
+    Attributes:
+        name: The container's name now, for its events.
+        state: What was written last.
+    """
+
+    def __init__(self, spec: ContainerSpec) -> None:
+        self._spec = spec
+        self.name = spec.name
+        self.state = StateRecord()
+
+    def read(self) -> None:
+        """Find out what became of the container before.
+
+        Raises:
+            ValueError: state.json is damaged.
+        """
+        self.state = read_state(self._spec.container_directory)
+
+    @property
+    def told_state(self) -> StateRecord:
+        """The state without what probes wrote, which is long and for who reads state.json."""
+        health = self.state.health
+        if health is None:
+            return self.state
+        return dataclasses.replace(self.state, health=dataclasses.replace(health, results=()))
+
+    def begin(self, state: StateRecord) -> None:
+        """Write down that the program runs.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self.state = state
+        write_state(self._spec.container_directory, state, is_durable=False)
+
+    def change(self, state: StateRecord) -> None:
+        """Write down what has changed, if it can be written.
+
+        A full disk must not keep a container from being paused, let go on or started again.
+        """
+        with contextlib.suppress(OSError):
+            self.begin(state)
+
+    def fail(self, state: StateRecord) -> None:
+        """Write down why a start has failed, if it can be written."""
+        self.state = state
+        with contextlib.suppress(OSError):
+            write_state(self._spec.container_directory, state, is_durable=True)
+
+    def end(self, state: StateRecord) -> None:
+        """Write the end down, waiting out a full disk: nobody else knows the exit code."""
+        self.state = state
+        while True:
+            try:
+                write_state(self._spec.container_directory, state, is_durable=True)
+            except OSError as error:
+                if error.errno not in _NO_SPACE:
+                    return
+                # Nothing tells when a person has made room: look again now and then.
+                time.sleep(1.0)
+            else:
+                return
+
+    def tell(self, action: str, **attributes: str) -> None:
+        """Append an event about the container to the store's log."""
+        append_container_event(
+            self._spec.events_path,
+            action,
+            container_id=self._spec.container_id,
+            name=self.name,
+            attributes={"image": self._spec.image, **attributes},
+            labels=self._spec.labels,
+        )
+
+
+def write_config(directory: str, document: bytes) -> None:
+    """Replace a container's config.json, what its monitor was told.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path = f"{directory}/{CONFIG_FILE}"
+    with open(f"{path}.tmp", "wb") as config:
+        config.write(document)
+    os.rename(f"{path}.tmp", path)
