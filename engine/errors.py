@@ -2,13 +2,14 @@
 
 EngineError
 + NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError,
-|                        VolumeNotFoundError
+|                        FileNotInContainerError, VolumeNotFoundError
 + ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
-|                        VolumeInUseError, OperationInProgressError
+|                        VolumeInUseError, OperationInProgressError, CopyRefusedError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
-+ ProcessError ......... LauncherError, MonitorLostError, SessionLostError, StartError
++ ProcessError ......... LauncherError, MonitorLostError, ReaderGoneError, SessionLostError,
+                         StartError
 
 An error carries its facts as attributes, reads as one sentence without a full stop, and may
 carry a `hint`: what the person can do about it. This module imports nothing, so that launcher,
@@ -79,6 +80,18 @@ class VolumeNotFoundError(NotFoundError):
             f"get {name}: no such volume", hint="`lamella volume ls` lists every volume"
         )
         self.name = name
+
+
+class FileNotInContainerError(NotFoundError):
+    """A path is not in a container; the text is Docker's."""
+
+    def __init__(self, path: str, container: str) -> None:
+        super().__init__(
+            f"Could not find the file {path} in container {container}",
+            hint="The directory that something is copied into must exist",
+        )
+        self.path = path
+        self.container = container
 
 
 class ConflictError(EngineError):
@@ -158,6 +171,10 @@ class OperationInProgressError(ConflictError):
             f"{what} is already in progress", hint="Wait for it to end, then try again"
         )
         self.what = what
+
+
+class CopyRefusedError(ConflictError):
+    """Source and destination do not fit each other; the texts are Docker's."""
 
 
 class InvalidInputError(EngineError):
@@ -305,6 +322,13 @@ class ProcessError(EngineError):
 
 class LauncherError(ProcessError):
     """The launcher cannot be started, or ended while it was needed."""
+
+
+class ReaderGoneError(ProcessError):
+    """Whoever was to read an archive has gone."""
+
+    def __init__(self) -> None:
+        super().__init__("nobody reads the archive any more")
 
 
 class MonitorLostError(ProcessError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from engine.containers.committing import ImageMaker
+from engine.containers.copying import ContainerCopies
 from engine.containers.manager import ContainerManager
 from engine.containers.stats import StatsSampler
 
@@ -89,3 +90,4 @@ class EngineParts:
         self._events = events
         self._containers = ContainerManager(services, events)
         self._stats = StatsSampler(services)
+        self._copies = ContainerCopies(services, supervisor, rootfs)

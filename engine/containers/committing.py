@@ -166,7 +166,7 @@ def _config_of(
     volumes |= {
         mount.target: Empty()
         for mount in record.mounts
-        if mount.kind == "volume" and not mount.source
+        if mount.kind == "volume" and mount.is_anonymous
     }
     variables = {*(image.env or ())}
     return ConfigSection(

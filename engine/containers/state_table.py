@@ -32,6 +32,8 @@ class Operation(StrEnum):
     RENAME = "rename"
     UPDATE = "update"
     COMMIT = "commit"
+    COPY = "cp"
+    EXPORT = "export"
     WAIT = "wait"
     TOP = "top"
     LOGS = "logs"
@@ -110,6 +112,9 @@ _NAME_CONFLICT = Refusal(
     hint="`lamella rm {name}` removes it, `--name` chooses another name",
 )
 _CANNOT_UPDATE = Refusal(message='Container is marked for removal and cannot be "update".')
+_CANNOT_COPY = Refusal(
+    message="container {name} is marked for removal and its files cannot be copied"
+)
 _NO_LOGS = Refusal(message="can not get logs from container which is dead or marked for removal")
 
 
@@ -246,6 +251,18 @@ TABLE: dict[Operation, dict[ContainerStatus, Rule]] = {
         **_unchanged("commit"),
         _REMOVING: Refusal(message="You cannot commit container {id} which is being removed"),
         _DEAD: Refusal(message="You cannot commit container {id} which is Dead"),
+    },
+    Operation.COPY: {
+        **_unchanged(),
+        # Its root would be mounted twice when it comes back.
+        _RESTARTING: _IS_RESTARTING,
+        _REMOVING: _CANNOT_COPY,
+        _DEAD: _CANNOT_COPY,
+    },
+    Operation.EXPORT: {
+        **_unchanged("export"),
+        _REMOVING: Refusal(message="You cannot export container {id} which is being removed"),
+        _DEAD: Refusal(message="You cannot export container {id} which is Dead"),
     },
     Operation.WAIT: _unchanged(),
     Operation.TOP: {

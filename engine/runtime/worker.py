@@ -32,8 +32,14 @@ if TYPE_CHECKING:
     import socket
 
 _JOBS_MODULE = "engine.snapshots.jobs"
-_SMALL_JOBS_MODULES = {"remove-tree": "engine.snapshots.removal"}
-"""Jobs that are done so often that they do not wait for the modules of all the others."""
+_JOBS_MODULES = {
+    # Done so often that it does not wait for the modules of all the others.
+    "remove-tree": "engine.snapshots.removal",
+    # These put a container's root together first, as its init does.
+    "copy-out": "engine.runtime.copy_jobs",
+    "copy-in": "engine.runtime.copy_jobs",
+}
+"""Where jobs are that are not in the general table."""
 
 
 class Reporter(Protocol):
@@ -84,7 +90,7 @@ def run_worker(
 
 def _find_job(name: str, options: LaunchOptions) -> Job:
     sys.path[:] = options.module_paths
-    module = importlib.import_module(_SMALL_JOBS_MODULES.get(name, _JOBS_MODULE))
+    module = importlib.import_module(_JOBS_MODULES.get(name, _JOBS_MODULE))
     table = cast("dict[str, Job]", module.JOBS)
     if name not in table:
         raise ProcessError(f"no such job: {name}")

@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from engine.errors import EngineError
+from engine.errors import ReaderGoneError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots.apply import LayerApplier
@@ -232,7 +232,8 @@ def export_tree(arguments: bytes, descriptors: list[int], report: Reporter) -> b
     here, so it does not matter whether the container runs, or who started it.
 
     Raises:
-        EngineError: The reader has gone, or the disk that is written to is full.
+        ReaderGoneError: Nobody reads it any more.
+        NoSpaceError: The disk that is written to is full.
     """
     request = msgspec.json.decode(arguments, type=CompareArguments)
     upper, target = descriptors
@@ -243,7 +244,7 @@ def export_tree(arguments: bytes, descriptors: list[int], report: Reporter) -> b
         ):
             return _export(request, lowers, found, upper, file, report)
     except BrokenPipeError:
-        raise EngineError("nobody reads the archive any more") from None
+        raise ReaderGoneError from None
     except OSError as error:
         raise engine_error(error, "the exported archive") from error
 

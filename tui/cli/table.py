@@ -37,6 +37,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("rename", "tui.cli.containers", "Give a container another name"),
             ("rm", "tui.cli.containers", "Remove containers"),
             ("commit", "tui.cli.making", "Make an image of a container"),
+            ("cp", "tui.cli.making", "Copy files between a container and this host"),
+            ("export", "tui.cli.making", "Write all files of a container as a tar archive"),
         ),
     ),
     (

@@ -2,10 +2,19 @@
 
 import asyncio
 import contextlib
+import io
+import os
+import tarfile
 
 import pytest
 
-from engine.errors import ContainerNotFoundError, InvalidInputError, InvalidReferenceError
+from engine.errors import (
+    ContainerNotFoundError,
+    CopyRefusedError,
+    FileNotInContainerError,
+    InvalidInputError,
+    InvalidReferenceError,
+)
 from engine.types import CommitRequest, ContainerRequest, ContainerStatus
 
 IMAGE = "starter:latest"
@@ -89,3 +98,53 @@ async def test_a_commit_that_makes_no_sense_makes_no_image(any_engine, container
 async def test_a_container_that_is_not_there_cannot_be_committed(any_engine):
     with pytest.raises(ContainerNotFoundError):
         await any_engine.commit_container("nobody", CommitRequest())
+
+
+async def written(call):
+    """What a call writes to the descriptor that it gets."""
+    with os.fdopen(os.memfd_create("archive"), "w+b") as file:
+        await call(file.fileno())
+        file.seek(0)
+        return file.read()
+
+
+async def test_a_file_goes_into_a_container_and_comes_out_again(any_engine, container, tmp_path):
+    (tmp_path / "note").write_bytes(b"hello")
+    into = await any_engine.copy_to_container("web", str(tmp_path / "note"), "/tmp")
+    assert (into.size_bytes, into.entry_count, into.warnings) == (5, 1, ())
+    out = await any_engine.copy_from_container("web", "/tmp/note", str(tmp_path / "note"))
+    assert out == into
+
+
+async def test_a_path_comes_out_as_a_tar(any_engine, container):
+    data = await written(lambda end: any_engine.archive_from_container("web", "/tmp/new", end))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        (member,) = archive.getmembers()
+        assert member.name == "new"
+        assert archive.extractfile(member).read() == b"x\n"
+
+
+async def test_a_tar_goes_in_and_is_part_of_what_is_exported(any_engine, container):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        member = tarfile.TarInfo("sent")
+        member.size = 3
+        archive.addfile(member, io.BytesIO(b"abc"))
+    with os.fdopen(os.memfd_create("archive"), "w+b") as file:
+        file.write(stream.getvalue())
+        file.seek(0)
+        await any_engine.extract_to_container("web", file.fileno(), "/tmp")
+    data = await written(lambda end: any_engine.export_container("web", end))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert archive.extractfile("tmp/sent").read() == b"abc"
+        assert archive.extractfile("tmp/new").read() == b"x\n"
+
+
+async def test_what_is_not_there_is_not_copied(any_engine, container, tmp_path):
+    with pytest.raises(FileNotInContainerError, match="Could not find the file /no in container"):
+        await any_engine.copy_from_container("web", "/no", str(tmp_path))
+    with pytest.raises(CopyRefusedError, match="no such file or directory"):
+        await any_engine.copy_to_container("web", str(tmp_path / "no"), "/tmp")
+    with pytest.raises(ContainerNotFoundError):
+        await any_engine.copy_from_container("nobody", "/tmp/new", str(tmp_path))
+    assert list(tmp_path.rglob("no")) == []

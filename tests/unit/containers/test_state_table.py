@@ -30,6 +30,7 @@ REMOVE_RESTARTING = REMOVE_RUNNING.replace("is running", "is restarting")
 REMOVE_PAUSED = 'cannot remove container "web": container is paused and must be unpaused first'
 NO_RESTART = f"Cannot restart container web: {MARKED}"
 NO_UPDATE = 'Container is marked for removal and cannot be "update".'
+NO_COPY = "container web is marked for removal and its files cannot be copied"
 NO_LOGS = "can not get logs from container which is dead or marked for removal"
 STOP_EVENTS = "exited: kill die stop"
 AGAIN = "running: kill die stop start restart"
@@ -139,6 +140,24 @@ EXPECTED = {
         f"You cannot commit container {ID} which is being removed",
         "exited: commit",
         f"You cannot commit container {ID} which is Dead",
+    ),
+    "cp": (
+        "created:",
+        "running:",
+        "paused:",
+        RESTARTING,
+        NO_COPY,
+        "exited:",
+        NO_COPY,
+    ),
+    "export": (
+        "created: export",
+        "running: export",
+        "paused: export",
+        "restarting: export",
+        f"You cannot export container {ID} which is being removed",
+        "exited: export",
+        f"You cannot export container {ID} which is Dead",
     ),
     "wait": tuple(f"{state}:" for state in STATES),
     "top": (
