@@ -6,8 +6,13 @@ from dataclasses import replace
 
 from engine.errors import VolumeInUseError, VolumeNotFoundError
 from engine.events import EventSubject
-from engine.types import ContainerRequest, CreatedContainer, PrunedVolumes, VolumeSummary
-from engine.volumes.filters import matches_labels
+from engine.types import (
+    ContainerRequest,
+    CreatedContainer,
+    PrunedVolumes,
+    VolumeSummary,
+    matches_labels,
+)
 from engine.volumes.library import ANONYMOUS_LABEL
 from engine.volumes.names import check_volume_name, draw_volume_name
 from tests.fake_programs import FakePrograms

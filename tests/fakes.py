@@ -13,12 +13,19 @@ from engine.types import (
     ContainerId,
     ContainerStats,
     ContainerSummary,
+    ContainerUsage,
     DiskUsage,
+    DiskUsageDetails,
     FileTree,
     HostFeature,
     HostReport,
+    ImageUsage,
     LayerChange,
     ProcessInfo,
+    PrunedContainers,
+    PruneFilter,
+    RemovedImage,
+    VolumeUsage,
     WritableLayer,
 )
 from tests.fake_containers import RUNNING
@@ -124,6 +131,70 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
             container_id=container.summary.container_id,
             size_bytes=container.writable_bytes,
             entry_count=1,
+        )
+
+    async def prune_containers(self, wanted: PruneFilter) -> PrunedContainers:
+        await self._note("prune", "containers")
+        doomed = [
+            container
+            for container in self.containers.values()
+            if container.summary.status not in RUNNING
+            and wanted.means(
+                created_at=container.summary.created_at, labels=container.summary.labels
+            )
+        ]
+        for container in doomed:
+            await self.remove_container(container.summary.container_id)
+        return PrunedContainers(
+            container_ids=tuple(container.summary.container_id for container in doomed),
+            freed_bytes=sum(container.writable_bytes for container in doomed),
+        )
+
+    async def prune_images(
+        self, wanted: PruneFilter, *, includes_named: bool = False
+    ) -> RemovedImage:
+        await self._note("prune", "all images" if includes_named else "images")
+        used = {container.summary.image_id for container in self.containers.values()}
+        doomed = [
+            image
+            for image in self.images.values()
+            if image.summary.image_id not in used
+            and (includes_named or not image.summary.names)
+            and wanted.means(created_at=image.summary.created_at or 0, labels=image.config.labels)
+        ]
+        for image in doomed:
+            del self.images[image.summary.image_id]
+            name = next(iter(image.summary.names), "")
+            self._emit(EventSubject.IMAGE, "delete", image.summary.image_id, name)
+        return RemovedImage(
+            untagged=tuple(name for image in doomed for name in image.summary.names),
+            deleted=tuple(image.summary.image_id for image in doomed),
+            freed_bytes=sum(image.summary.size_bytes for image in doomed),
+        )
+
+    async def disk_usage_details(self) -> DiskUsageDetails:
+        used = {container.summary.image_id for container in self.containers.values()}
+        images = tuple(image.summary for image in self.images.values())
+        return DiskUsageDetails(
+            images=tuple(
+                ImageUsage(image=image, shared_bytes=0, own_bytes=image.size_bytes)
+                for image in images
+            ),
+            containers=tuple(
+                ContainerUsage(container=container.summary, size_bytes=container.writable_bytes)
+                for container in self.containers.values()
+            ),
+            volumes=tuple(
+                [
+                    VolumeUsage(volume=volume, size_bytes=self.volume_bytes.get(volume.name, 0))
+                    for volume in await self.list_volumes()
+                ]
+            ),
+            layers_bytes=sum(image.size_bytes for image in images),
+            unused_layers_bytes=sum(
+                image.size_bytes for image in images if image.image_id not in used
+            ),
+            blobs_bytes=0,
         )
 
     async def disk_usage(self) -> DiskUsage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from engine.containers.prune import prune_containers
 from engine.containers.removal import hold_container
 from engine.containers.spec import LOG_FILE
 from engine.containers.state_table import Operation, check
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
         LayerChange,
         LogLine,
         ProcessInfo,
+        PrunedContainers,
+        PruneFilter,
         TerminalSize,
         WritableLayer,
     )
@@ -98,6 +101,12 @@ class ContainerCalls(EngineParts):
         """As EngineApi."""
         await self._containers.remove(
             reference, is_forced=is_forced, removes_volumes=removes_volumes
+        )
+
+    async def prune_containers(self, wanted: PruneFilter) -> PrunedContainers:
+        """As EngineApi."""
+        return await prune_containers(
+            self._services, self._containers, wanted, measure=self._rootfs.measure
         )
 
     async def rename_container(self, reference: str, name: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ImageDetails,
         ImageSummary,
         LoadedImage,
+        PruneFilter,
         RemovedImage,
     )
 
@@ -59,6 +60,12 @@ class ImageCalls(EngineParts):
     async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
         """As EngineApi."""
         return await self._images.remove(reference, is_forced=is_forced)
+
+    async def prune_images(
+        self, wanted: PruneFilter, *, includes_named: bool = False
+    ) -> RemovedImage:
+        """As EngineApi."""
+        return await self._images.prune(wanted, includes_named=includes_named)
 
     async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
         """As EngineApi."""

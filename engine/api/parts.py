@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.containers.rootfs import ContainerRootfs
     from engine.containers.services import ContainerServices
     from engine.events import EventBus
+    from engine.images.usage import ImagesUsage
     from engine.operations import ProgressListener
     from engine.runtime.supervisor import Supervisor
     from engine.types import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         ImageDetails,
         ImageSummary,
         LoadedImage,
+        PruneFilter,
         RemovedImage,
     )
     from engine.volumes.library import VolumeLibrary
@@ -52,6 +54,12 @@ class ImageOperations(ImageMaker, Protocol):
 
     async def remove(self, reference: str, *, is_forced: bool) -> RemovedImage:
         """Take a name away, and delete the image with its last name."""
+
+    async def prune(self, wanted: PruneFilter, *, includes_named: bool) -> RemovedImage:
+        """Remove the images without a container that have no name, or all of them."""
+
+    async def usages(self) -> ImagesUsage:
+        """What each image occupies."""
 
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
         """The files of one history step, marked against the layers below it."""

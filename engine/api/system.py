@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
 from engine.store.event_history import follow_event_log
-from engine.types import DiskUsage
+from engine.types import ContainerUsage, DiskUsage, DiskUsageDetails, VolumeUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -39,6 +39,32 @@ class SystemCalls(EngineParts):
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """As EngineApi."""
         return self._events.subscribe()
+
+    async def disk_usage_details(self) -> DiskUsageDetails:
+        """As EngineApi."""
+        images = await self._images.usages()
+        containers: list[ContainerUsage] = []
+        for summary in await self._containers.list_summaries():
+            # One that is removed meanwhile occupies nothing.
+            with contextlib.suppress(EngineError):
+                layer = await self._rootfs.measure(
+                    await self._containers.find(summary.container_id)
+                )
+                containers.append(ContainerUsage(container=summary, size_bytes=layer.size_bytes))
+        volumes: list[VolumeUsage] = []
+        for volume in await self._volumes.list():
+            with contextlib.suppress(EngineError):
+                size_bytes = await self._volumes.measure(volume.name)
+                volumes.append(VolumeUsage(volume=volume, size_bytes=size_bytes))
+        _, blobs_bytes = await self._images.usage()
+        return DiskUsageDetails(
+            images=images.images,
+            containers=tuple(containers),
+            volumes=tuple(volumes),
+            layers_bytes=images.layers_bytes,
+            unused_layers_bytes=images.unused_layers_bytes,
+            blobs_bytes=blobs_bytes,
+        )
 
     async def disk_usage(self) -> DiskUsage:
         """As EngineApi."""

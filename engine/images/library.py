@@ -17,6 +17,7 @@ from engine.images.catalog import StoreCatalog, append_image_event, layer_direct
 from engine.images.documents import config_labels, container_config, history_steps, indented
 from engine.images.oci import ConfigSection, decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
+from engine.images.usage import ImagesUsage, usage_of_images
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.writable import remove_tree
@@ -36,7 +37,7 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
-    from engine.types import ChainId
+    from engine.types import ChainId, PruneFilter
 
 _SHORT_ID_DIGITS = 12
 
@@ -190,6 +191,14 @@ class ImageLibrary:
         blobs_bytes = await asyncio.to_thread(self._blobs.total_bytes)
         return await self._records.layers_total_bytes(), blobs_bytes
 
+    async def usages(self) -> ImagesUsage:
+        """What each image occupies, with the layers that it shares."""
+        return usage_of_images(
+            await self.list_images(),
+            await self._records.layer_uses(),
+            layers_bytes=await self._records.layers_total_bytes(),
+        )
+
     # --- add ----------------------------------------------------------------------------------
 
     async def load(
@@ -320,6 +329,31 @@ class ImageLibrary:
                 return await self._untag(image_id, names)
             await self._require_unused(image_id, reference, is_forced=is_forced)
             return await carry_through(self._delete(image_id, names))
+
+    async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
+        """As EngineApi.prune_images."""
+        async with self._locked(is_shared=False):
+            doomed = [
+                image
+                for image in await self.list_images()
+                if not image.container_count
+                and (includes_named or not image.names)
+                and wanted.means(created_at=image.created_at or 0.0, labels=image.labels)
+            ]
+            return await carry_through(self._delete_all(doomed))
+
+    async def _delete_all(self, images: Sequence[ImageSummary]) -> RemovedImage:
+        for image in images:
+            await self._untag(image.image_id, image.names)
+            await self._records.delete(image.image_id)
+        layers, freed_bytes = await self._collect()
+        for image in images:
+            await self._tell("delete", image.image_id, image.names[0] if image.names else "")
+        return RemovedImage(
+            untagged=tuple(name for image in images for name in image.names),
+            deleted=(*(image.image_id for image in images), *layers),
+            freed_bytes=freed_bytes,
+        )
 
     async def _delete(self, image_id: ImageId, names: tuple[str, ...]) -> RemovedImage:
         untagged = await self._untag(image_id, names)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         LayerChange,
         LogLine,
         ProcessInfo,
+        PrunedContainers,
+        PruneFilter,
         TerminalSize,
         WritableLayer,
     )
@@ -88,6 +90,9 @@ class ContainerApi(Protocol):
         With `removes_volumes` the anonymous volumes go that no other container has. They always
         go with a container that was to be removed on exit.
         """
+
+    async def prune_containers(self, wanted: PruneFilter) -> PrunedContainers:
+        """Remove the containers that do not run; one that is started meanwhile is left."""
 
     async def rename_container(self, reference: str, name: str) -> None:
         """Give a container another name."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ImageDetails,
         ImageSummary,
         LoadedImage,
+        PruneFilter,
         RemovedImage,
     )
 
@@ -61,6 +62,11 @@ class ImageApi(Protocol):
         By id: deletes the image if it has at most one name, or if forced. An image that a
         container needs is not deleted, forced or not, as long as a container is running.
         """
+
+    async def prune_images(
+        self, wanted: PruneFilter, *, includes_named: bool = False
+    ) -> RemovedImage:
+        """Remove the images that have no name and no container; or all without a container."""
 
     async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
         """The files of one history step, marked against the layers below it."""

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from engine.events import Event, EventSubscription
     from engine.types import (
         DiskUsage,
+        DiskUsageDetails,
         HostReport,
     )
 
@@ -34,6 +35,9 @@ class SystemApi(Protocol):
 
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """Subscribe to the events of this store, also those that other processes make."""
+
+    async def disk_usage_details(self) -> DiskUsageDetails:
+        """What each thing in the store occupies; a walk over writable layers and volumes."""
 
     async def disk_usage(self) -> DiskUsage:
         """What the store occupies."""

@@ -81,6 +81,15 @@ class ImageListRecord:
     container_count: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerUse:
+    """An image has a layer."""
+
+    image_id: ImageId
+    chain_id: ChainId
+    size_bytes: int
+
+
 class ImageRecords:
     """Queries on images; every method may raise StoreError or NoSpaceError."""
 
@@ -227,6 +236,18 @@ class ImageRecords:
                 for row in connection.execute(
                     "SELECT manifest_digest FROM images UNION SELECT image_id FROM images UNION "
                     "SELECT blob_digest FROM image_layers WHERE blob_digest IS NOT NULL"
+                )
+            )
+        )
+
+    async def layer_uses(self) -> tuple[LayerUse, ...]:
+        """Every layer of every image."""
+        return await self._database.read(
+            lambda connection: tuple(
+                LayerUse(image_id=ImageId(row[0]), chain_id=ChainId(row[1]), size_bytes=row[2])
+                for row in connection.execute(
+                    "SELECT image_id, chain_id, size_bytes "
+                    "FROM image_layers JOIN layers USING (chain_id)"
                 )
             )
         )

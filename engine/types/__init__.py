@@ -42,10 +42,19 @@ from engine.types.images import (
     LoadedImage,
     RemovedImage,
 )
+from engine.types.labels import matches_labels
 from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
 from engine.types.options import ProcessOptions
 from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
-from engine.types.system import DiskUsage
+from engine.types.system import (
+    ContainerUsage,
+    DiskUsage,
+    DiskUsageDetails,
+    ImageUsage,
+    PrunedContainers,
+    PruneFilter,
+    VolumeUsage,
+)
 from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, VolumeSummary
 
 __all__ = [
@@ -61,12 +70,14 @@ __all__ = [
     "ContainerStatus",
     "ContainerSummary",
     "ContainerUpdate",
+    "ContainerUsage",
     "CopyOptions",
     "CopyResult",
     "CreatedContainer",
     "DiffId",
     "Digest",
     "DiskUsage",
+    "DiskUsageDetails",
     "ExecRequest",
     "ExitStatus",
     "FileEntry",
@@ -80,6 +91,7 @@ __all__ = [
     "ImageDetails",
     "ImageId",
     "ImageSummary",
+    "ImageUsage",
     "LayerChange",
     "LayerSummary",
     "LoadedImage",
@@ -89,6 +101,8 @@ __all__ = [
     "OutputStream",
     "ProcessInfo",
     "ProcessOptions",
+    "PruneFilter",
+    "PrunedContainers",
     "PrunedVolumes",
     "RemovedImage",
     "ResourceLimits",
@@ -96,5 +110,7 @@ __all__ = [
     "SessionOutput",
     "TerminalSize",
     "VolumeSummary",
+    "VolumeUsage",
     "WritableLayer",
+    "matches_labels",
 ]

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.types.labels import matches_labels
+
+if TYPE_CHECKING:
+    from engine.types.containers import ContainerSummary
+    from engine.types.identity import ContainerId
+    from engine.types.images import ImageSummary
+    from engine.types.volumes import VolumeSummary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,3 +26,68 @@ class DiskUsage:
     def total_bytes(self) -> int:
         """Everything together."""
         return self.layers_bytes + self.containers_bytes + self.blobs_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUsage:
+    """What one image occupies: layers that others have too, and those that only it has."""
+
+    image: ImageSummary
+    shared_bytes: int
+    own_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUsage:
+    """What one container's writable layer occupies."""
+
+    container: ContainerSummary
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeUsage:
+    """What one volume's files occupy."""
+
+    volume: VolumeSummary
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskUsageDetails:
+    """What everything in the store occupies, one by one."""
+
+    images: tuple[ImageUsage, ...]
+    containers: tuple[ContainerUsage, ...]
+    volumes: tuple[VolumeUsage, ...]
+    layers_bytes: int
+    """Of all layers, each counted once."""
+    unused_layers_bytes: int
+    """Of the layers that no container stands on."""
+    blobs_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneFilter:
+    """Which of the things that nobody uses a prune means.
+
+    Attributes:
+        created_before: Only those made before this time; None is all.
+        label_filters: `key` or `key=value`, all of them; with a `!` the label must be missing.
+    """
+
+    created_before: float | None = None
+    label_filters: tuple[str, ...] = ()
+
+    def means(self, *, created_at: float, labels: tuple[tuple[str, str], ...]) -> bool:
+        """Whether it means a thing that was made then and has these labels."""
+        is_old = self.created_before is None or created_at < self.created_before
+        return is_old and matches_labels(labels, self.label_filters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedContainers:
+    """What a prune removed."""
+
+    container_ids: tuple[ContainerId, ...]
+    freed_bytes: int

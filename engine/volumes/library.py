@@ -25,8 +25,7 @@ from engine.store.durability import make_directory, raise_store_error, sync_dire
 from engine.store.event_log import append_event
 from engine.store.locks import LockFile
 from engine.store.volume_records import VolumeRecord
-from engine.types import PrunedVolumes, VolumeSummary
-from engine.volumes.filters import matches_labels
+from engine.types import PrunedVolumes, VolumeSummary, matches_labels
 from engine.volumes.names import check_volume_name, draw_volume_name
 
 if TYPE_CHECKING:

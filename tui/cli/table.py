@@ -46,6 +46,14 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (("volume", "tui.cli.volumes", "Make, list, inspect and remove volumes"),),
     ),
     (
+        "Cleaning up",
+        (
+            ("container", "tui.cli.pruning", "Remove containers that do not run"),
+            ("image", "tui.cli.pruning", "Remove images that nobody uses"),
+            ("system", "tui.cli.pruning", "Show what the store occupies, and clean it up"),
+        ),
+    ),
+    (
         "Watching",
         (
             ("logs", "tui.cli.logs", "Show what a container wrote"),

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from engine.types import ContainerRequest
+from engine.types import ContainerRequest, PruneFilter
 
 DEADLINE_SECONDS = 30
 
@@ -55,3 +55,55 @@ async def test_an_event_of_a_container_has_its_labels_and_its_image(any_engine, 
     batches = any_engine.follow_events(since_ns=begun_ns, until_ns=time.time_ns())
     events = [event async for batch in batches for event in batch]
     assert [event.attribute("team") for event in events] == ["blue", "blue"]
+
+
+async def test_a_prune_of_containers_takes_what_does_not_run_and_what_the_filter_means(
+    any_engine, image
+):
+    for name, team in (("old", "blue"), ("kept", "red"), ("busy", "blue")):
+        labels = (("team", team),)
+        command = ("sleep", "1000")
+        request = ContainerRequest(image=image, name=name, labels=labels, command=command)
+        await any_engine.create_container(request)
+    await any_engine.start_container("busy")
+    wanted = PruneFilter(label_filters=("team=blue",))
+    pruned = await any_engine.prune_containers(wanted)
+    assert len(pruned.container_ids) == 1
+    assert sorted(one.name for one in await any_engine.list_containers()) == ["busy", "kept"]
+    nothing = await any_engine.prune_containers(PruneFilter(created_before=1.0))
+    assert nothing.container_ids == ()
+    await any_engine.prune_containers(PruneFilter(label_filters=("!team=red",)))
+    assert sorted(one.name for one in await any_engine.list_containers()) == ["busy", "kept"]
+    await any_engine.prune_containers(PruneFilter())
+    assert [one.name for one in await any_engine.list_containers()] == ["busy"]
+    await any_engine.remove_container("busy", is_forced=True)
+
+
+async def test_a_prune_of_images_leaves_those_that_a_container_has(any_engine, image):
+    await any_engine.create_container(ContainerRequest(image=image, name="web"))
+    assert (await any_engine.prune_images(PruneFilter(), includes_named=True)).deleted == ()
+    await any_engine.prune_containers(PruneFilter())
+    assert (await any_engine.prune_images(PruneFilter())).deleted == ()
+    mistaken = PruneFilter(label_filters=("no-such-label",))
+    assert (await any_engine.prune_images(mistaken, includes_named=True)).deleted == ()
+    pruned = await any_engine.prune_images(PruneFilter(), includes_named=True)
+    assert pruned.untagged == ("starter:latest",)
+    assert pruned.deleted[0] == image
+    assert pruned.freed_bytes > 0
+    assert await any_engine.list_images() == ()
+
+
+async def test_the_details_of_the_disk_usage_name_everything_and_what_nobody_needs(
+    any_engine, image
+):
+    usage = await any_engine.disk_usage_details()
+    assert [one.image.image_id for one in usage.images] == [image]
+    assert usage.unused_layers_bytes == usage.layers_bytes > 0
+    await any_engine.create_container(ContainerRequest(image=image, name="web"))
+    await any_engine.create_volume("data")
+    usage = await any_engine.disk_usage_details()
+    assert usage.unused_layers_bytes == 0
+    assert [one.container.name for one in usage.containers] == ["web"]
+    assert [one.volume.name for one in usage.volumes] == ["data"]
+    await any_engine.remove_container("web")
+    await any_engine.remove_volume("data")

@@ -1,0 +1,183 @@
+"""Commands that clean up: `container prune`, `image prune`, `system prune`; `system df`, `info`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from engine.types import PruneFilter
+from tui import format as formats
+from tui.cli import output
+from tui.cli.command import Command, command_group
+from tui.cli.disk_usage import DISK_USAGE
+from tui.cli.filters import PRUNE_KEYS, Filters
+from tui.cli.inspection import COMMANDS as INSPECTION
+from tui.cli.options import Option, UsageError
+from tui.cli.values import moment_ns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from engine.api import EngineApi
+    from engine.types import PrunedContainers, PrunedVolumes, RemovedImage
+    from tui.cli.options import Arguments
+
+_FORCE = Option("force", "f", "", "Do not ask")
+_FILTER = Option("filter", "", "KEY=VALUE", f"Only these: {', '.join(PRUNE_KEYS)}", True)
+_ALL = Option("all", "a", "", "All images without a container, not only those without a name")
+
+
+async def prune_containers(engine: EngineApi, arguments: Arguments) -> int:
+    """Remove containers that do not run."""
+    wanted = _read_filter(arguments, "container prune")
+    if not _agrees(arguments, "WARNING! This will remove all stopped containers."):
+        return 0
+    pruned = await engine.prune_containers(wanted)
+    _tell_containers(pruned)
+    _tell_space(pruned.freed_bytes)
+    return 0
+
+
+async def prune_images(engine: EngineApi, arguments: Arguments) -> int:
+    """Remove images that nobody uses."""
+    wanted = _read_filter(arguments, "image prune")
+    includes_named = arguments.is_on("all")
+    which = (
+        "all images without at least one container associated to them"
+        if includes_named
+        else "all dangling images"
+    )
+    if not _agrees(arguments, f"WARNING! This will remove {which}."):
+        return 0
+    pruned = await engine.prune_images(wanted, includes_named=includes_named)
+    _tell_images(pruned)
+    _tell_space(pruned.freed_bytes)
+    return 0
+
+
+async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
+    """Remove everything that nobody uses."""
+    wanted = _read_filter(arguments, "system prune")
+    includes_named, has_volumes = arguments.is_on("all"), arguments.is_on("volumes")
+    if has_volumes and wanted.created_before is not None:
+        raise UsageError(
+            'the "until" filter is not supported with "--volumes"', command="system prune"
+        )
+    things = ["all stopped containers"]
+    if has_volumes:
+        things.append("all anonymous volumes not used by at least one container")
+    things.append(
+        "all images without at least one container associated to them"
+        if includes_named
+        else "all dangling images"
+    )
+    warning = ["WARNING! This will remove:", *(f"  - {thing}" for thing in things)]
+    if texts := arguments.texts("filter"):
+        warning += ["", "  Items to be pruned will be filtered with:"]
+        warning += [f"  - {text}" for text in texts]
+    if not _agrees(arguments, *warning, ""):
+        return 0
+    # Containers first: they keep volumes and images.
+    containers = await engine.prune_containers(wanted)
+    _tell_containers(containers)
+    freed_bytes = containers.freed_bytes
+    if has_volumes:
+        volumes = await engine.prune_volumes(label_filters=wanted.label_filters)
+        _tell_volumes(volumes)
+        freed_bytes += volumes.freed_bytes
+    images = await engine.prune_images(wanted, includes_named=includes_named)
+    _tell_images(images)
+    _tell_space(freed_bytes + images.freed_bytes)
+    return 0
+
+
+def _read_filter(arguments: Arguments, command: str) -> PruneFilter:
+    filters = Filters(arguments.texts("filter"), known=PRUNE_KEYS, command=command)
+    until_ns = moment_ns("--filter until", filters.newest("until"))
+    return PruneFilter(
+        created_before=None if until_ns is None else until_ns / 1e9,
+        label_filters=(
+            *filters.values("label"),
+            *(f"!{value}" for value in filters.values("label!")),
+        ),
+    )
+
+
+def _agrees(arguments: Arguments, *warning: str) -> bool:
+    if arguments.is_on("force"):
+        return True
+    for line in warning:
+        output.write_message(line)
+    output.write_all(2, b"Are you sure you want to continue? [y/N] ")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _tell_containers(pruned: PrunedContainers) -> None:
+    _tell("Deleted Containers:", pruned.container_ids)
+
+
+def _tell_volumes(pruned: PrunedVolumes) -> None:
+    _tell("Deleted Volumes:", pruned.names)
+
+
+def _tell_images(pruned: RemovedImage) -> None:
+    untagged = (f"untagged: {name}" for name in pruned.untagged)
+    _tell("Deleted Images:", (*untagged, *(f"deleted: {each}" for each in pruned.deleted)))
+
+
+def _tell(head: str, lines: Sequence[str]) -> None:
+    if lines:
+        output.write_text("\n".join((head, *lines, "")))
+
+
+def _tell_space(freed_bytes: int) -> None:
+    output.write_line(f"Total reclaimed space: {formats.size(freed_bytes)}")
+
+
+CONTAINER = command_group(
+    "container",
+    "Clean up containers; every other command for containers has one word.",
+    (
+        Command(
+            "container prune",
+            "",
+            "Remove all containers that do not run.",
+            prune_containers,
+            (_FORCE, _FILTER),
+        ),
+    ),
+)
+IMAGE = command_group(
+    "image",
+    "Clean up images; every other command for images has one word.",
+    (
+        Command(
+            "image prune",
+            "",
+            "Remove images that have no name and no container.",
+            prune_images,
+            (_ALL, _FORCE, _FILTER),
+        ),
+    ),
+)
+SYSTEM = command_group(
+    "system",
+    "Measure and clean up the store.",
+    (
+        DISK_USAGE,
+        *(each._replace(name="system info") for each in INSPECTION if each.name == "info"),
+        Command(
+            "system prune",
+            "",
+            "Remove what nobody uses: stopped containers and images without a name.",
+            prune_system,
+            (
+                _ALL,
+                Option("volumes", "", "", "Also anonymous volumes that no container has"),
+                _FORCE,
+                _FILTER,
+            ),
+        ),
+    ),
+)
+COMMANDS = (*CONTAINER, *IMAGE, *SYSTEM)
