@@ -40,7 +40,7 @@ async def prune_containers(
             continue
         try:
             size_bytes = (await measure(record)).size_bytes
-            await manager.remove(summary.container_id, is_forced=False)
+            await manager.remove(summary.container_id, is_forced=False, removes_volumes=False)
         except (ContainerStateError, NotFoundError):
             continue
         removed.append(summary.container_id)
