@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from tests.fake_sessions import SIZE, PtySession, pty_session
+from tests.local_sessions import SIZE, PtySession, pty_session
 from tui.cli.terminal import relay_session, terminal_size
 
 if TYPE_CHECKING:

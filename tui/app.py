@@ -76,7 +76,7 @@ class LamellaApp(App[None], inherit_bindings=False):
     """
 
     TITLE = "lamella"
-    CSS_PATH = ["screens/dashboard.tcss", "screens/dialogs.tcss"]
+    CSS_PATH = ["screens/dashboard.tcss", "screens/dialogs.tcss", "screens/terminal.tcss"]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_command_provider}
     BINDINGS = [
         binding for binding in bindings_of(Context.EVERYWHERE) if binding.action.startswith("app.")

@@ -118,7 +118,7 @@ class Bridge:
 
     async def stream(
         self, function: Callable[[EngineApi], AsyncIterator[Item]]
-    ) -> AsyncIterator[tuple[Item, ...]]:
+    ) -> AsyncGenerator[tuple[Item, ...], None]:
         """Iterate over an engine's iterator, taking all that is there each time.
 
         The engine's side waits when 64 items are not taken yet, so a flood costs no memory.

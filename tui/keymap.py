@@ -23,6 +23,8 @@ class Context(StrEnum):
     DETAIL = "Details"
     FILES = "Files"
     LOGS = "Logs"
+    TERMINAL = "Terminal"
+    HISTORY = "Terminal, scrolled back"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ def _command(
 _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
 _F, _G = Context.FILES, Context.LOGS
+_T, _H = Context.TERMINAL, Context.HISTORY
 
 COMMANDS: tuple[Command, ...] = (
     # Everywhere
@@ -115,6 +118,8 @@ COMMANDS: tuple[Command, ...] = (
     _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
     _command("host", _E, "screen.host", "exclamation_mark", "host",
              "Show what this host gives and lacks, with remedies", "lamella info"),
+    _command("terminals", _E, "screen.terminals", "T", "terminals",
+             "Go back to a terminal that was left and goes on"),
     # Moving
     _command("move.down", _L, "move(1)", "down,j", "down", "Next row", is_in_palette=False),
     _command("move.up", _L, "move(-1)", "up,k", "up", "Previous row", is_in_palette=False),
@@ -178,6 +183,14 @@ COMMANDS: tuple[Command, ...] = (
              "Show all containers, or only those that run", "lamella ps -a"),
     _command("containers.inspect", _C, "screen.tab('inspect')", "i", "inspect",
              "Show everything about the container", "lamella inspect CONTAINER"),
+    _command("containers.shell", _C, "screen.open_shell", "e", "shell",
+             "Open a terminal with bash in the container, or sh where there is none",
+             "lamella exec -it CONTAINER bash", is_in_footer=True),
+    _command("containers.exec", _C, "screen.open_exec", "E", "exec",
+             "Open a terminal with a program of your choice in the container",
+             "lamella exec -it CONTAINER COMMAND"),
+    _command("containers.attach", _C, "screen.attach_container", "a", "attach",
+             "Open a terminal on the container's own program", "lamella attach CONTAINER"),
     # Files
     _command("files.fold", _F, "fold", "enter,space", "fold", "Open or close the directory",
              is_in_footer=True, is_in_palette=False),
@@ -224,6 +237,50 @@ COMMANDS: tuple[Command, ...] = (
              is_in_palette=False),
     _command("logs.save", _G, "screen.save_log", "S", "save", "Save the log to a file",
              "lamella logs CONTAINER > FILE", is_in_footer=True),
+    # Terminal: every other key is the program's
+    _command("terminal.leave", _T, "screen.leave", "ctrl+right_square_bracket", "leave",
+             "Leave the terminal; the program goes on", is_in_footer=True, is_in_palette=False),
+    _command("terminal.back", _T, "history_page(-1.0)", "shift+pageup", "scroll back",
+             "Scroll back to select and copy; pgup as well, unless a program fills the screen",
+             is_in_palette=False),
+    # Terminal, scrolled back
+    _command("history.select", _H, "history_select", "v,space", "select",
+             "Begin a selection, or give it up", is_in_footer=True, is_in_palette=False),
+    _command("history.copy", _H, "history_copy", "y,enter", "copy",
+             "Copy the selection, or the line, and go back to the program",
+             is_in_footer=True, is_in_palette=False),
+    _command("history.full_screen", _H, "screen.full_screen", "f", "full screen",
+             "Give the whole terminal to the program until ctrl-] or ctrl-p ctrl-q",
+             is_in_footer=True, is_in_palette=False),
+    _command("history.leave", _H, "history_leave", "escape,q,ctrl+c", "back to the program",
+             "Go to the end; keys are the program's again", is_in_footer=True,
+             is_in_palette=False),
+    _command("history.help", _H, "screen.help", "question_mark", "help",
+             "Show these keys", is_in_footer=True, is_in_palette=False),
+    _command("history.up", _H, "history_move(-1, 0)", "up,k", "up", "Previous line",
+             is_in_palette=False),
+    _command("history.down", _H, "history_move(1, 0)", "down,j", "down", "Next line",
+             is_in_palette=False),
+    _command("history.left", _H, "history_move(0, -1)", "left,h", "left", "Previous column",
+             is_in_palette=False),
+    _command("history.right", _H, "history_move(0, 1)", "right,l", "right", "Next column",
+             is_in_palette=False),
+    _command("history.first", _H, "history_column(0)", "home,0", "line start",
+             "First column", is_in_palette=False),
+    _command("history.last", _H, "history_column(-1)", "end,dollar_sign", "line end",
+             "Last column", is_in_palette=False),
+    _command("history.page_up", _H, "history_page(-1.0)", "pageup,shift+pageup,ctrl+b", "page up",
+             "One page back", is_in_palette=False),
+    _command("history.page_down", _H, "history_page(1.0)", "pagedown,shift+pagedown,ctrl+f",
+             "page down", "One page towards the end", is_in_palette=False),
+    _command("history.half_up", _H, "history_page(-0.5)", "ctrl+u", "half page up",
+             "Half a page back", is_in_palette=False),
+    _command("history.half_down", _H, "history_page(0.5)", "ctrl+d", "half page down",
+             "Half a page towards the end", is_in_palette=False),
+    _command("history.top", _H, "history_to(0)", "g", "oldest", "Oldest line",
+             is_in_palette=False),
+    _command("history.bottom", _H, "history_to(-1)", "G", "newest", "Newest line",
+             is_in_palette=False),
 )  # fmt: skip
 
 COMMAND_IDS = frozenset(command.command_id for command in COMMANDS)
@@ -260,7 +317,7 @@ _KEY_NAMES = {
     "right_square_bracket": "]",
     "pagedown": "pgdn",
     "pageup": "pgup",
-    "shift+tab": "shift-tab",
+    "dollar_sign": "$",
 }
 
 
@@ -268,8 +325,12 @@ def display_keys(keys: str) -> str:
     """Write keys as people know them: `ctrl+k` is `^K`."""
     shown = []
     for key in keys.split(","):
-        name = _KEY_NAMES.get(key, key)
-        shown.append(f"^{name[5:].upper()}" if name.startswith("ctrl+") else name)
+        *modifiers, base = key.split("+") if key not in _KEY_NAMES else [key]
+        name = _KEY_NAMES.get(base, base)
+        if modifiers == ["ctrl"]:
+            shown.append(f"^{name.upper()}")
+        else:
+            shown.append("-".join([*modifiers, name]))
     return " ".join(shown)
 
 
@@ -289,6 +350,8 @@ _ACTIVE_TOGETHER = (
     (_E, _L, _D),
     (_E, _L, _F),
     (_E, _L, _G),
+    (_T,),
+    (_H,),
 )
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 DEADLINE_SECONDS = 20.0
+LASTING = ("follow", "terminal")
+"""Workers that go on while nothing happens."""
 
 
 async def wait_until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
@@ -43,7 +45,7 @@ async def settled(pilot: Pilot[None]) -> None:
                 and app.bridge.calls_in_flight == 0
                 and not app.has_keys_in_hand
                 and (app.watcher.is_settled or app.has_failed)
-                and all(worker.group == "follow" for worker in app.workers if worker.is_running)
+                and all(worker.group in LASTING for worker in app.workers if worker.is_running)
             )
             quiet = quiet + 1 if is_quiet else 0
 

@@ -268,6 +268,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         right = []
         if self.background_count:
             right.append(Cell(f"{self.background_count} in background (B)  ", "key"))
+        if self.open_terminals:
+            right.append(Cell(f"{len(self.open_terminals)} left open (T)  ", "key"))
         if running:
             right.append(Cell(f"{running} running  ", "good"))
         if paused:

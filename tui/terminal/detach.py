@@ -35,26 +35,25 @@ def _invalid(text: str, word: str) -> InvalidInputError:
 
 
 class DetachScanner:
-    """Finds the keys in what is typed. The beginning of them is held until it is clear."""
+    """Finds the keys in what is typed. The beginning of them is held until it is clear.
 
-    def __init__(self, keys: bytes) -> None:
-        self._keys = keys
-        self._matched = 0
+    Args:
+        sequences: Each of them leaves.
+    """
+
+    def __init__(self, *sequences: bytes) -> None:
+        self._sequences = sequences
+        self._held = b""
 
     def feed(self, data: bytes) -> tuple[bytes, bool]:
         """Return what goes to the program, and whether the keys were pressed (the rest is lost)."""
         passed = bytearray()
         for code in data:
-            if code == self._keys[self._matched]:
-                self._matched += 1
-                if self._matched == len(self._keys):
-                    self._matched = 0
-                    return bytes(passed), True
-                continue
-            passed += self._keys[: self._matched]
-            self._matched = 0
-            if code == self._keys[0]:
-                self._matched = 1
-            else:
-                passed.append(code)
+            self._held += bytes([code])
+            if self._held in self._sequences:
+                self._held = b""
+                return bytes(passed), True
+            while self._held and not any(s.startswith(self._held) for s in self._sequences):
+                passed += self._held[:1]
+                self._held = self._held[1:]
         return bytes(passed), False

@@ -16,7 +16,7 @@ import pytest
 
 from engine.errors import InvalidInputError
 from engine.types import TerminalSize
-from tests.fake_sessions import PtySession, ScriptedSession, set_size, terminal_environment
+from tests.local_sessions import PtySession, ScriptedSession, set_size, terminal_environment
 from tui.cli.terminal import RelayReason, relay_session
 from tui.terminal.detach import DetachScanner, parse_detach_keys
 
@@ -239,6 +239,14 @@ async def test_a_reader_that_is_gone_is_told_to_the_caller() -> None:
 # --- what came before -------------------------------------------------------------------------
 
 
+def read_up_to(descriptor: int, end: bytes) -> bytes:
+    seen = b""
+    while not seen.partition(end)[1]:
+        seen += os.read(descriptor, 65536)
+    head, found, _rest = seen.partition(end)
+    return head + found
+
+
 @needs_emulator
 async def test_replayed_output_is_painted_once_as_its_last_screen() -> None:
     ours, theirs = pty.openpty()
@@ -255,7 +263,7 @@ async def test_replayed_output_is_painted_once_as_its_last_screen() -> None:
             await session.give(b"now")
             await session.end(0)
             await relay_session(session, has_input=False)
-        seen = os.read(ours, 65536)
+        seen = read_up_to(ours, b"now")
     finally:
         os.close(ours)
         os.close(theirs)
@@ -273,7 +281,8 @@ async def test_a_replayed_full_screen_program_is_asked_to_draw_itself() -> None:
             await session.give(b"\x1b[?1049h\x1b[H\x1b[2Jeditor", is_replay=True)
             await session.end(0)
             await relay_session(session, has_input=False)
-        assert os.read(ours, 65536).startswith(b"\x1b[?1049h\x1b[H\x1b[2J\x1b[1;1Heditor")
+        seen = read_up_to(ours, b"editor")
+        assert seen == b"\x1b[?1049h\x1b[H\x1b[2J\x1b[1;1Heditor"
     finally:
         os.close(ours)
         os.close(theirs)

@@ -136,7 +136,15 @@ class PtySession:
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        self.exit_code = await self._process.wait()
+        is_cancelled = False
+        while self._process.returncode is None:
+            try:
+                await self._process.wait()
+            except asyncio.CancelledError:
+                is_cancelled = True  # even then nothing may be left behind
+        self.exit_code = self._process.returncode
+        if is_cancelled:
+            raise asyncio.CancelledError
 
 
 def set_size(descriptor: int, size: TerminalSize) -> None:
