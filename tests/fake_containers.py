@@ -232,6 +232,7 @@ class FakeContainers(FakeImages):
             restart_policy=container.request.restart_policy,
             health_check=container.health_check,
             health=container.health,
+            options=container.request.options,
         )
 
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:

@@ -7,11 +7,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from engine.containers.attributes import attribute_warnings
 from engine.containers.limits import check_cpusets, effective_limits, limit_warnings
 from engine.containers.mounts import plan_mounts, prepare_volumes
 from engine.containers.names import draw_container_id, draw_container_name
+from engine.containers.namespaces import resolve_joined
 from engine.containers.network_files import write_network_files
 from engine.containers.policies import health_warnings, merge_health
+from engine.containers.process_options import check_host
 from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
@@ -20,7 +23,7 @@ from engine.operations import carry_through
 from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import write_state
 from engine.store.durability import raise_store_error
-from engine.types import ContainerId, CreatedContainer
+from engine.types import ContainerId, CreatedContainer, ProcessOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +49,15 @@ async def create_container(
     check_request(request)
     if request.limits.cpuset_cpus or request.limits.cpuset_memory_nodes:
         await services.in_thread(check_cpusets, request.limits)
+    warnings: tuple[str, ...] = ()
+    if request.options != ProcessOptions():
+        options = await resolve_joined(services, request.options)
+        request = replace(request, options=options)
+        warnings = await services.in_thread(_check_options, services, options)
     async with services.hold_image(request.image) as image:
         mounts = await plan_mounts(services, request, image)
         record = _new_record(services, request, image, mounts)
+        record = replace(record, warnings=(*record.warnings, *warnings))
         await carry_through(_create(services, record, has_drawn_name=not request.name))
     made = await services.table.get(record.container_id)
     return CreatedContainer(
@@ -56,6 +65,17 @@ async def create_container(
         name=made.name if made else record.name,
         warnings=record.warnings,
     )
+
+
+def _check_options(services: ContainerServices, options: ProcessOptions) -> tuple[str, ...]:
+    """Refuse what cannot be had here; returns what can be had in part only."""
+    check_host(
+        options,
+        is_rootless=services.is_rootless,
+        has_cgroup=bool(services.cgroups.parent),
+        has_seccomp=services.has_seccomp,
+    )
+    return attribute_warnings(options)
 
 
 async def _create(
@@ -142,6 +162,7 @@ def _new_record(
         has_terminal=request.has_terminal,
         is_stdin_open=request.is_stdin_open,
         is_stdin_closed_with_session=request.is_stdin_closed_with_session,
+        options=request.options,
         has_init=request.has_init,
         restart_policy=request.restart_policy,
         health=merge_health(image.config, request),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.mounts import hold_mounts
+from engine.containers.namespaces import check_joined
 from engine.containers.recovery import (
     clean_after_lost_start,
     let_monitor_end,
@@ -124,6 +125,8 @@ async def start_exclusively(
     _check(operation, state, record)
     if status_of(state) is ContainerStatus.EXITED:
         await let_monitor_end(services, record)
+    if record.options.pid_mode or record.options.ipc_mode:
+        await check_joined(services, record)
     async with hold_mounts(services, record):
         await carry_through(_start(services, record, spec))
 

@@ -229,6 +229,7 @@ class ContainerManager:
             log_path=str(directory / LOG_FILE),
             writable_layer_path=str(directory / "upper"),
             warnings=tuple(dict.fromkeys((*record.warnings, *state.warnings))),
+            options=record.options,
             has_init=record.has_init,
             restart_policy=record.restart_policy,
             next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,

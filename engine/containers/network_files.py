@@ -43,9 +43,9 @@ def write_network_files(directory: Path, *, hostname: str, name: str) -> None:
             file.write(content)
 
 
-def network_file_mounts(directory: Path) -> tuple[FileMount, ...]:
-    """Where the three files appear in the container; writable, as Docker has them."""
+def network_file_mounts(directory: Path, *, is_read_only: bool) -> tuple[FileMount, ...]:
+    """Where the three files appear in the container; writable like its root, as Docker has them."""
     return tuple(
-        FileMount(source=str(directory / name), target=f"/etc/{name}", is_read_only=False)
+        FileMount(source=str(directory / name), target=f"/etc/{name}", is_read_only=is_read_only)
         for name in _FILES
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from engine.containers.limits import check_limits
 from engine.containers.mount_requests import check_mounts
 from engine.containers.names import check_container_name
 from engine.containers.policies import check_policies
+from engine.containers.process_options import HOST, check_options
 from engine.errors import InvalidInputError, LimitError
 from engine.runtime.isolation import (
     DEFAULT_STOP_TIMEOUT_SECONDS,
@@ -74,6 +76,7 @@ def check_request(request: ContainerRequest) -> None:
         check_working_directory(request.working_directory)
     if request.hostname is not None:
         _check_hostname(request.hostname)
+    check_options(request.options, hostname=request.hostname)
     if request.stop_signal is not None:
         parse_signal(request.stop_signal, option="--stop-signal")
     timeout = request.stop_timeout_seconds
@@ -94,6 +97,8 @@ def merge_process(
         InvalidInputError: Neither says what to run, or the image's words cannot work.
     """
     hostname = request.hostname or container_id[:12]
+    if request.options.uts_mode == HOST:
+        hostname = os.uname().nodename
     working_directory = request.working_directory or config.working_directory or "/"
     check_working_directory(working_directory)
     stop_signal = request.stop_signal or config.stop_signal or DEFAULT_STOP_SIGNAL

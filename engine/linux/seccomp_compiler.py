@@ -9,7 +9,9 @@ an allowed call cost the same whatever the length.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from engine.linux.libc import ARCHITECTURE
 from engine.linux.seccomp_profile import (
@@ -22,11 +24,18 @@ from engine.linux.seccomp_profile import (
     Decision,
     decide,
 )
+from engine.linux.seccomp_rules import TestedRules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engine.linux.seccomp_rules import ArgumentTest, FilterRules
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
 _JUMP = 0x05  # BPF_JMP | BPF_JA
 _JUMP_IF_EQUAL = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+_JUMP_IF_MORE = 0x25  # BPF_JMP | BPF_JGT | BPF_K
 _JUMP_IF_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 
@@ -35,6 +44,8 @@ _NUMBER_OFFSET = 0
 _ARCHITECTURE_OFFSET = 4
 _ARGUMENTS_OFFSET = 16
 
+_X32 = 0x40000000  # numbers from here on are x32's, in the table of x86_64
+_WORD = 0xFFFFFFFF
 _FARTHEST = 255  # what the eight bits of a conditional jump reach
 _INSTRUCTION = struct.Struct("<HBBI")  # both architectures are little endian
 
@@ -66,22 +77,62 @@ def compile_filter(capabilities: frozenset[int], *, architecture: str = ARCHITEC
     return assembly.finish()
 
 
-def number_ranges(decisions: dict[int, Decision]) -> list[tuple[int, Decision]]:
-    """Beginnings of the ranges of equal decision, from 0; gaps and the rest are MISSING."""
-    ranges: list[tuple[int, Decision]] = []
+@lru_cache(maxsize=16)
+def compile_rules(rules: FilterRules, *, architecture: str = ARCHITECTURE) -> bytes:
+    """Make the filter of a policy that a person wrote.
+
+    Returns:
+        struct sock_filter[] for `engine.linux.seccomp.load_filter`, which refuses one that is
+        longer than the kernel takes.
+
+    Raises:
+        KeyError: Another architecture.
+    """
+    assembly = _Assembly()
+    next_table = assembly.answer(KILL)
+    native = CALL_TABLES[architecture][0][0]
+    for table, audit_architecture in reversed(CALL_TABLES[architecture]):
+        if table != native and table not in rules.tables:
+            continue
+        ranges = number_ranges(rules.decide(table), otherwise=rules.otherwise)
+        if table == "x86_64":
+            # No rule can name these, so a policy that refuses some calls would let them through.
+            _extend(ranges, _X32, MISSING)
+        entry = assembly.load(_NUMBER_OFFSET, assembly.tree(ranges))
+        next_table = assembly.jump_if(_JUMP_IF_EQUAL, audit_architecture, entry, next_table)
+    assembly.load(_ARCHITECTURE_OFFSET, next_table)
+    return assembly.finish()
+
+
+def number_ranges(
+    decisions: Mapping[int, Decision | TestedRules], *, otherwise: int = MISSING
+) -> list[tuple[int, Decision | TestedRules]]:
+    """Beginnings of the ranges of equal decision, from 0; gaps and the rest are `otherwise`."""
+    ranges: list[tuple[int, Decision | TestedRules]] = []
     expected = 0
     for number in sorted(decisions):
         if number > expected:
-            _extend(ranges, expected, MISSING)
+            _extend(ranges, expected, otherwise)
         _extend(ranges, number, decisions[number])
         expected = number + 1
-    _extend(ranges, expected, MISSING)
+    _extend(ranges, expected, otherwise)
     return ranges
 
 
-def _extend(ranges: list[tuple[int, Decision]], start: int, decision: Decision) -> None:
+def _extend(
+    ranges: list[tuple[int, Decision | TestedRules]], start: int, decision: Decision | TestedRules
+) -> None:
     if not ranges or ranges[-1][1] != decision:
         ranges.append((start, decision))
+
+
+_COMPARISONS = {
+    "==": _JUMP_IF_EQUAL,
+    "&": _JUMP_IF_EQUAL,
+    ">": _JUMP_IF_MORE,
+    ">=": _JUMP_IF_AT_LEAST,
+}
+_OPPOSITES = {"!=": "==", "<": ">=", "<=": ">"}
 
 
 class _Assembly:
@@ -117,7 +168,7 @@ class _Assembly:
         here = len(self._instructions)
         return self._emit(comparison, here - if_true - 1, here - if_false - 1, operand)
 
-    def tree(self, ranges: list[tuple[int, Decision]]) -> int:
+    def tree(self, ranges: Sequence[tuple[int, Decision | TestedRules]]) -> int:
         """Find the range that the loaded word is in, and do what is decided for it."""
         if len(ranges) == 1:
             return self._decision(ranges[0][1])
@@ -126,10 +177,12 @@ class _Assembly:
         lower = self.tree(ranges[:middle])
         return self.jump_if(_JUMP_IF_AT_LEAST, ranges[middle][0], upper, lower)
 
-    def _decision(self, decision: Decision) -> int:
+    def _decision(self, decision: Decision | TestedRules) -> int:
+        if isinstance(decision, TestedRules):
+            return self._tested(decision)
         if not isinstance(decision, ArgumentCondition):
             return self.answer(decision)
-        ranges: list[tuple[int, Decision]] = []
+        ranges: list[tuple[int, Decision | TestedRules]] = []
         expected = 0
         for first, last in decision.ranges:
             if first > expected:
@@ -144,6 +197,36 @@ class _Assembly:
             following = self._emit(_AND, 0, 0, decision.mask)
         # Little endian: the low word of an argument comes first.
         return self.load(_ARGUMENTS_OFFSET + 8 * decision.argument, following)
+
+    def _tested(self, decision: TestedRules) -> int:
+        following = self.answer(decision.default)
+        for tests, answer in reversed(decision.rules):
+            otherwise, following = following, self.answer(answer)
+            for test in reversed(tests):
+                following = self._test(test, following, otherwise)
+        return following
+
+    def _test(self, test: ArgumentTest, if_true: int, if_false: int) -> int:
+        """Compare all 64 bits of an argument, the high word first."""
+        if test.operator in _OPPOSITES:
+            opposite = replace(test, operator=_OPPOSITES[test.operator])
+            return self._test(opposite, if_false, if_true)
+        comparison = _COMPARISONS[test.operator]
+        offset = _ARGUMENTS_OFFSET + 8 * test.argument
+        low, high = test.value & _WORD, test.value >> 32
+        is_masked = test.operator == "&"
+        # Little endian: the low word of an argument comes first.
+        low_word = self.jump_if(comparison, low, if_true, if_false)
+        if is_masked:
+            low_word = self._emit(_AND, 0, 0, test.mask & _WORD)
+        low_word = self.load(offset, low_word)
+        high_word = self.jump_if(_JUMP_IF_EQUAL, high, low_word, if_false)
+        if is_masked:
+            self._fall_through_to(high_word)
+            high_word = self._emit(_AND, 0, 0, test.mask >> 32)
+        elif comparison != _JUMP_IF_EQUAL:
+            high_word = self.jump_if(_JUMP_IF_MORE, high, if_true, high_word)
+        return self.load(offset + 4, high_word)
 
     def _fall_through_to(self, place: int) -> None:
         distance = len(self._instructions) - place - 1

@@ -16,17 +16,11 @@ from typing import TYPE_CHECKING
 from engine.cgroups.groups import create_group
 from engine.cgroups.host import detect_cgroups
 from engine.errors import EngineError
-from engine.linux.process import (
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWUTS,
-    clone_process,
-)
+from engine.linux.process import clone_process
 from engine.logs.writer import LogWriter
 from engine.runtime.exec_session import fork_exec_session
 from engine.runtime.init import run_init
+from engine.runtime.namespaces import PRIVATE, children_join, new_namespaces, open_owner
 from engine.runtime.pipes import ProgramPipes
 from engine.runtime.program import InheritedDescriptors, wait_for_exec
 from engine.runtime.protocol import PacketKind, SessionEnd
@@ -41,7 +35,6 @@ if TYPE_CHECKING:
     from engine.runtime.reactor import Deadline, Reactor
     from engine.runtime.spec import ContainerSpec, ExecSpec
 
-_NAMESPACES = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
 _DRAIN_SECONDS = 2.0
 _LAST_SEND_SECONDS = 1
 _SESSION_PATIENCE_SECONDS = 10.0
@@ -134,11 +127,16 @@ class ContainerRun:
             parent=os.pidfd_open(os.getpid()),
             join=self.group.join_descriptors,
         )
-        self.process_id, self.pidfd = clone_process(
-            _NAMESPACES, cgroup=self.group.unified_descriptor
-        )
-        if self.process_id == 0:
-            run_init(self._spec, descriptors)
+        namespaces = self._spec.namespaces
+        ipc_owner = open_owner(namespaces.ipc) if namespaces.joins_ipc else -1
+        with children_join(namespaces):
+            self.process_id, self.pidfd = clone_process(
+                new_namespaces(namespaces), cgroup=self.group.unified_descriptor
+            )
+            if self.process_id == 0:
+                run_init(self._spec, descriptors, ipc_owner=ipc_owner)
+        if ipc_owner >= 0:
+            os.close(ipc_owner)
         self._reactor.watch(self.pidfd, lambda _events: self._on_end())
         self.group.close_join_descriptors()
         pipes.close_theirs()
@@ -229,6 +227,9 @@ class ContainerRun:
         assert result is not None
         is_exit = result.si_code == os.CLD_EXITED
         exit_code = result.si_status if is_exit else 128 + result.si_status
+        if self._spec.namespaces.pid != PRIVATE:
+            # Only a pid namespace of its own ends with its first process.
+            self.group.kill_all()
         self.streams.drain(_DRAIN_SECONDS, send_seconds=_LAST_SEND_SECONDS)
         self.log.close()
         warnings: tuple[str, ...] = ()

@@ -15,21 +15,17 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import EngineError, SyscallError
-from engine.linux.capabilities import last_capability
+from engine.linux.capabilities import read_capabilities
 from engine.linux.files import open_beneath
 from engine.linux.process import (
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
     CLONE_NEWPID,
-    CLONE_NEWUTS,
     clone_process,
     close_other_descriptors,
     enter_namespaces,
     set_process_name,
 )
 from engine.linux.terminal import open_terminal, send_terminal, set_terminal_size
+from engine.runtime.namespaces import HOST, entered_namespaces
 from engine.runtime.pipes import ProgramPipes
 from engine.runtime.program import (
     InheritedDescriptors,
@@ -44,14 +40,13 @@ from engine.runtime.program import (
 from engine.runtime.protocol import MonitorReply, PacketKind, SessionEnd, describe_error
 from engine.runtime.reactor import Reactor
 from engine.runtime.records import encode_record
+from engine.runtime.resource_limits import set_oom_score
 from engine.runtime.state_file import append_container_event
 from engine.runtime.streams import ProgramStreams
 
 if TYPE_CHECKING:
     from engine.cgroups.groups import Cgroup
     from engine.runtime.spec import ContainerSpec, ExecSpec, ProcessSpec, StateRecord
-
-_NAMESPACES = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP
 
 
 def fork_exec_session(
@@ -145,7 +140,8 @@ class _ExecSession:
             is_discarded=spec.is_detached,
         )
         report, report_end = os.pipe2(os.O_CLOEXEC)
-        enter_namespaces(self._init, CLONE_NEWPID)
+        if self._container.namespaces.pid != HOST:
+            enter_namespaces(self._init, CLONE_NEWPID)
         descriptors = InheritedDescriptors(
             stdin=pipes.stdin,
             stdout=pipes.stdout,
@@ -172,10 +168,11 @@ class _ExecSession:
         die_with(descriptors.parent)
         step.name = "cgroup"
         join_groups(descriptors.join)
+        set_oom_score(process.oom_score_adjustment)
         step.name = "namespaces"
         # From now on a module can only come from the container: there must be none to load.
         sys.meta_path.clear()
-        enter_namespaces(self._init, _NAMESPACES)
+        enter_namespaces(self._init, entered_namespaces(self._container.namespaces))
         streams = (descriptors.stdin, descriptors.stdout, descriptors.stderr)
         if process.has_terminal:
             step.name = "terminal"
@@ -209,9 +206,10 @@ class _ExecSession:
         )
         if not spec.is_privileged:
             return process
+        own = read_capabilities()
         return dataclasses.replace(
             process,
-            capabilities=tuple(range(last_capability() + 1)),
+            capabilities=tuple(own.bounding & own.permitted),
             seccomp_filter="",
             has_no_new_privileges=False,
         )

@@ -20,6 +20,7 @@ from engine.linux.mounts import (
 from engine.linux.process import CLONE_NEWCGROUP, leave_namespaces, set_host_name
 from engine.linux.terminal import send_terminal
 from engine.runtime.mounting import attach_mounts, open_sources
+from engine.runtime.namespaces import PRIVATE, join_ipc
 from engine.runtime.program import (
     InheritedDescriptors,
     Step,
@@ -31,6 +32,7 @@ from engine.runtime.program import (
     run_to_exec,
 )
 from engine.runtime.reaper import open_reaper
+from engine.runtime.resource_limits import set_oom_score
 from engine.runtime.rootfs import (
     cover_paths,
     mount_control_groups,
@@ -45,19 +47,33 @@ if TYPE_CHECKING:
     from engine.runtime.spec import ContainerSpec
 
 
-def run_init(spec: ContainerSpec, descriptors: InheritedDescriptors) -> NoReturn:
-    """Become the container's program; never returns, and ends with 1 after a reported failure."""
-    run_to_exec(lambda step: _enter(spec, descriptors, step), descriptors.report)
+def run_init(
+    spec: ContainerSpec, descriptors: InheritedDescriptors, *, ipc_owner: int = -1
+) -> NoReturn:
+    """Become the container's program; never returns, and ends with 1 after a reported failure.
+
+    Args:
+        spec: The container's.
+        descriptors: What is inherited from the monitor.
+        ipc_owner: A pidfd of the process whose ipc namespace is joined; -1 for none.
+    """
+    run_to_exec(lambda step: _enter(spec, descriptors, ipc_owner, step), descriptors.report)
 
 
-def _enter(spec: ContainerSpec, descriptors: InheritedDescriptors, step: Step) -> NoReturn:
+def _enter(
+    spec: ContainerSpec, descriptors: InheritedDescriptors, ipc_owner: int, step: Step
+) -> NoReturn:
     process = spec.process
     step.name = "session"
     os.setsid()
     die_with(descriptors.parent)
     step.name = "cgroup"
     join_groups(descriptors.join)
-    leave_namespaces(CLONE_NEWCGROUP)
+    set_oom_score(process.oom_score_adjustment)
+    if spec.namespaces.cgroup == PRIVATE:
+        leave_namespaces(CLONE_NEWCGROUP)
+    step.name = "namespaces"
+    shared_memory = None if ipc_owner < 0 else join_ipc(ipc_owner)
     step.name = "mounts"
     sources = open_sources(spec.mounts)
     step.name = "root filesystem"
@@ -66,12 +82,13 @@ def _enter(spec: ContainerSpec, descriptors: InheritedDescriptors, step: Step) -
     null_device = open_null_device()
     root = mount_root(spec.rootfs)
     step.name = "mounts"
-    terminal = mount_kernel_filesystems(root, spec)
-    mount_control_groups(root)
+    terminal = mount_kernel_filesystems(root, spec, shared_memory)
+    mount_control_groups(root, is_writable=spec.is_privileged)
     attach_mounts(root, sources, spec.file_mounts)
     step.name = "network"
     raise_loopback()
-    set_host_name(spec.hostname)
+    if spec.namespaces.uts == PRIVATE:
+        set_host_name(spec.hostname)
     write_sysctls(root, spec.sysctls)
     step.name = "masked paths"
     cover_paths(root, spec.masked_paths, spec.read_only_paths, null_device)

@@ -193,6 +193,12 @@ def default_sysctls(*, is_rootless: bool) -> tuple[tuple[str, str], ...]:
     return (ports, ("net.ipv4.ping_group_range", "0 2147483647"))
 
 
+DEFAULT_SYSCTLS: frozenset[str] = frozenset(
+    name for name, _value in default_sysctls(is_rootless=False)
+)
+"""What a kernel may lack without anybody missing it."""
+
+
 def default_environment(
     *,
     hostname: str,
@@ -238,7 +244,9 @@ class ResolvedUser:
     home: str
 
 
-def resolve_user(spec: str, passwd: bytes, group: bytes) -> ResolvedUser:
+def resolve_user(
+    spec: str, passwd: bytes, group: bytes, additional: tuple[str, ...] = ()
+) -> ResolvedUser:
     """Find the user that `spec` means, by the container's own files.
 
     The rules are Docker's (GetExecUser of moby/sys/user): digits are always an id; the first
@@ -250,6 +258,7 @@ def resolve_user(spec: str, passwd: bytes, group: bytes) -> ResolvedUser:
         spec: `user`, `user:group`, or empty for user 0; each half a name or an id.
         passwd: Contents of /etc/passwd, empty if there is none.
         group: Contents of /etc/group.
+        additional: Further groups, by name or id (`--group-add`).
 
     Raises:
         StartError: No such user or group, or an id outside 0 to 2^31 - 1.
@@ -284,6 +293,7 @@ def resolve_user(spec: str, passwd: bytes, group: bytes) -> ResolvedUser:
             entry_gid = _number(_text(fields[2]))
             if entry_gid is not None and name in fields[3].split(b","):
                 supplementary.append(entry_gid)
+    supplementary += [_resolve_group(text, group) for text in additional]
     groups = tuple(dict.fromkeys((gid, *supplementary)))
     if not all(0 <= number <= _HIGHEST_ID for number in (uid, *groups)):
         raise _user_error(

@@ -110,7 +110,7 @@ class Monitor:
             is_out_of_memory_killed=False,
             error="",
             cgroup_paths=run.group.paths,
-            warnings=run.group.warnings,
+            warnings=(*self.spec.warnings, *run.group.warnings),
             boot_id=read_boot_id(),
             restart_count=restart_count,
             next_start_at_ns=0,

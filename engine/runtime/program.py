@@ -31,6 +31,7 @@ from engine.runtime.isolation import ResolvedUser, find_executable, resolve_user
 from engine.runtime.protocol import InitFailure
 from engine.runtime.reaper import leave_reaper_behind
 from engine.runtime.records import decode_record, encode_record
+from engine.runtime.resource_limits import set_resource_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,8 @@ def find_user(process: ProcessSpec) -> ResolvedUser:
     Raises:
         StartError: There is none of that name.
     """
-    return resolve_user(process.user, _account_file("/etc/passwd"), _account_file("/etc/group"))
+    passwd, group = _account_file("/etc/passwd"), _account_file("/etc/group")
+    return resolve_user(process.user, passwd, group, process.groups)
 
 
 def _account_file(path: str) -> bytes:
@@ -213,6 +215,7 @@ def execute(
     os.umask(process.umask)
     with contextlib.suppress(OSError):
         os.chdir(process.working_directory)
+    set_resource_limits(process.resource_limits)
     _drop_privileges(process, user)
     _check_directory(process.working_directory)
     # The kernel forgets the parent death signal when ids change.

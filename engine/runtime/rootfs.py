@@ -32,7 +32,9 @@ from engine.linux.mounts import (
     set_mount_attributes,
 )
 from engine.linux.terminal import open_terminal, set_terminal_size
-from engine.runtime.isolation import DEFAULT_DEVICES, DEVICE_LINKS, DeviceNode
+from engine.runtime.devices import bind_console, make_default_devices, place_devices
+from engine.runtime.isolation import DEFAULT_SYSCTLS
+from engine.runtime.namespaces import HOST, PRIVATE
 
 if TYPE_CHECKING:
     from engine.linux.terminal import Terminal
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _NO_SUID_DEV_EXEC = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _TTY_GROUP = 5
+_HOST_SHARED_MEMORY = "/dev/shm"
 _SIOCGIFFLAGS = 0x8913
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
@@ -111,11 +114,20 @@ def open_null_device() -> int:
     return device
 
 
-def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> Terminal | None:
-    """Mount /proc, /sys, and a /dev of our own with its nodes; return the program's terminal."""
-    _attach_at(root, b"proc", new_filesystem("proc", attributes=_NO_SUID_DEV_EXEC))
+def mount_kernel_filesystems(
+    root: int, spec: ContainerSpec, shared_memory: int | None = None
+) -> Terminal | None:
+    """Mount /proc, /sys, and a /dev of our own with its nodes; return the program's terminal.
+
+    Args:
+        root: The root filesystem.
+        spec: The container's.
+        shared_memory: A detached mount for /dev/shm that another container shares; it is closed.
+    """
+    _attach_at(root, b"proc", _processes(spec))
+    write_protection = 0 if spec.is_privileged else MOUNT_ATTR_RDONLY
     _attach_at(
-        root, b"sys", new_filesystem("sysfs", attributes=_NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY)
+        root, b"sys", new_filesystem("sysfs", attributes=_NO_SUID_DEV_EXEC | write_protection)
     )
     devices = new_filesystem(
         "tmpfs",
@@ -128,33 +140,58 @@ def mount_kernel_filesystems(root: int, spec: ContainerSpec) -> Terminal | None:
     terminals = _terminals()
     terminal = open_terminal(terminals) if spec.process.has_terminal else None
     _mount_in(devices, "pts", terminals)
-    _mount_in(
-        devices,
-        "shm",
-        new_filesystem(
-            "tmpfs",
-            [("source", "shm"), ("mode", "1777"), ("size", str(spec.shared_memory_bytes))],
-            attributes=_NO_SUID_DEV_EXEC,
-        ),
-    )
-    _mount_in(devices, "mqueue", new_filesystem("mqueue", attributes=_NO_SUID_DEV_EXEC))
-    _make_devices(devices, is_rootless=spec.is_rootless)
+    if spec.namespaces.ipc == PRIVATE:
+        shared_memory = _shared_memory(spec.shared_memory_bytes)
+    elif spec.namespaces.ipc == HOST:
+        shared_memory = clone_mount(_HOST_SHARED_MEMORY)
+    if shared_memory is not None:
+        _mount_in(devices, "shm", shared_memory)
+    _mount_message_queues(devices, spec)
+    make_default_devices(devices, is_rootless=spec.is_rootless)
     if terminal is not None:
         set_terminal_size(terminal.master, *spec.terminal_size)
-        _bind_console(devices, terminal.slave)
+        bind_console(devices, terminal.slave)
+    if spec.devices:
+        place_devices(root, devices, spec.devices, is_rootless=spec.is_rootless)
     os.close(devices)
     return terminal
 
 
-def mount_control_groups(root: int) -> None:
-    """Show the container its own control groups, read-only, as the host has them (v1 or v2).
+def _processes(spec: ContainerSpec) -> int:
+    try:
+        return new_filesystem("proc", attributes=_NO_SUID_DEV_EXEC)
+    except SyscallError as error:
+        # The pid namespace of the host's belongs to no ordinary user.
+        if error.errno != errno.EPERM or spec.namespaces.pid == PRIVATE:
+            raise
+        return clone_mount("/proc", is_recursive=True)
+
+
+def _shared_memory(size_bytes: int) -> int:
+    options = [("source", "shm"), ("mode", "1777"), ("size", str(size_bytes))]
+    return new_filesystem("tmpfs", options, attributes=_NO_SUID_DEV_EXEC)
+
+
+def _mount_message_queues(devices: int, spec: ContainerSpec) -> None:
+    try:
+        queues = new_filesystem("mqueue", attributes=_NO_SUID_DEV_EXEC)
+    except SyscallError as error:
+        # As above, of the ipc namespace; programs use queues without the mount too.
+        if error.errno != errno.EPERM or spec.namespaces.ipc == PRIVATE:
+            raise
+        return
+    _mount_in(devices, "mqueue", queues)
+
+
+def mount_control_groups(root: int, *, is_writable: bool = False) -> None:
+    """Show the container its own control groups, as the host has them (v1 or v2).
 
     Call inside the container's cgroup namespace. A host that does not let us mount them leaves
     the container an empty directory: nothing in a container depends on it.
     """
     with open("/proc/self/cgroup", encoding="ascii") as own:
         hierarchies = [line.split(":", 2)[1] for line in own]
-    attributes = _NO_SUID_DEV_EXEC | MOUNT_ATTR_RDONLY
+    attributes = _NO_SUID_DEV_EXEC | (0 if is_writable else MOUNT_ATTR_RDONLY)
     named = [controllers for controllers in hierarchies if controllers]
     with contextlib.suppress(SyscallError, OSError):
         if not named:
@@ -174,7 +211,8 @@ def mount_control_groups(root: int) -> None:
                         directory, "unified", new_filesystem("cgroup2", attributes=attributes)
                     )
         finally:
-            set_mount_attributes(directory, MOUNT_ATTR_RDONLY)
+            if not is_writable:
+                set_mount_attributes(directory, MOUNT_ATTR_RDONLY)
             os.close(directory)
 
 
@@ -269,16 +307,27 @@ def _empty_directory() -> int:
 
 
 def write_sysctls(root: int, sysctls: tuple[tuple[str, str], ...]) -> None:
-    """Set kernel parameters of the container's own namespaces, before /proc/sys is covered."""
+    """Set kernel parameters of the container's own namespaces, before /proc/sys is covered.
+
+    Raises:
+        StartError: The kernel does not have one, or refuses its value.
+    """
     for name, value in sysctls:
         path = os.fsencode("proc/sys/" + name.replace(".", "/"))
-        # A kernel without the parameter (no IPv4, say) has nothing that it could open up.
-        with contextlib.suppress(FileNotFoundError):
+        try:
             descriptor = open_beneath(root, path, os.O_WRONLY)
             try:
                 os.write(descriptor, value.encode())
             finally:
                 os.close(descriptor)
+        except OSError as error:
+            # A kernel without IPv4, say, has nothing that a default could open up.
+            if isinstance(error, FileNotFoundError) and name in DEFAULT_SYSCTLS:
+                continue
+            reason = (error.strerror or str(error)).lower()
+            raise StartError(
+                f"cannot set sysctl {name}={value}: {reason}", exit_code=125, step="network"
+            ) from None
 
 
 def raise_loopback() -> None:
@@ -340,53 +389,3 @@ def _terminals() -> int:
             raise
         # The group is not mapped in a user namespace with a single id.
         return new_filesystem("devpts", options, attributes=attributes)
-
-
-def _make_devices(devices: int, *, is_rootless: bool) -> None:
-    for node in DEFAULT_DEVICES:
-        if is_rootless:
-            _bind_device(devices, node)
-            continue
-        os.mknod(
-            node.name,
-            stat.S_IFCHR | node.mode,
-            os.makedev(node.major, node.minor),
-            dir_fd=devices,
-        )
-    for name, target in DEVICE_LINKS:
-        os.symlink(target, name, dir_fd=devices)
-
-
-def _bind_console(devices: int, terminal: int) -> None:
-    """Show the terminal as /dev/console (CVE-2025-52565: by descriptors, on a file just made)."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_WRONLY | os.O_CLOEXEC
-    os.close(os.open("console", flags, 0o600, dir_fd=devices))
-    mount = clone_mount("", directory=terminal)
-    target = open_beneath(devices, b"console", os.O_PATH)
-    try:
-        attach_mount(mount, target)
-    finally:
-        os.close(target)
-        os.close(mount)
-
-
-def _bind_device(devices: int, node: DeviceNode) -> None:
-    """Bind the host's node: one made in a user namespace could not be opened."""
-    source = os.open(f"/dev/{node.name}", os.O_PATH | os.O_NOFOLLOW)
-    status = os.fstat(source)
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(node.major, node.minor):
-        os.close(source)
-        raise StartError(
-            f"the host's /dev/{node.name} is not the device it should be",
-            exit_code=125,
-            step="devices",
-        )
-    mount = clone_mount("", directory=source)
-    os.close(source)
-    os.close(os.open(node.name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666, dir_fd=devices))
-    target = open_beneath(devices, node.name.encode(), os.O_PATH)
-    try:
-        attach_mount(mount, target)
-    finally:
-        os.close(target)
-        os.close(mount)

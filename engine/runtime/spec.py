@@ -81,6 +81,64 @@ class MountSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSpec:
+    """A device of the host's in the container.
+
+    Attributes:
+        host_path: Bound where no node can be made (rootless).
+        path: Absolute, in the container.
+        kind: `c` or `b`.
+        major: Device number.
+        minor: Device number.
+        mode: Permission bits.
+        uid: Owner on the host.
+        gid: Group on the host.
+        access: Letters of `rwm` that the control group lets through.
+    """
+
+    host_path: str
+    path: str
+    kind: str
+    major: int
+    minor: int
+    mode: int
+    uid: int
+    gid: int
+    access: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceSpec:
+    """Whose namespaces a container has: its own where nothing else is said.
+
+    Attributes:
+        pid: `private`, `host`, or the directory of the container whose namespace it joins.
+        ipc: As above, or `none`: its own and without /dev/shm.
+        uts: `private` or `host`.
+        cgroup: `private` or `host`.
+    """
+
+    pid: str = "private"
+    ipc: str = "private"
+    uts: str = "private"
+    cgroup: str = "private"
+
+    @property
+    def joins_ipc(self) -> bool:
+        """Whether `ipc` is a container's directory."""
+        return self.ipc.startswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceLimitSpec:
+    """One limit of setrlimit(2); -1 is no limit."""
+
+    number: int
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
     """The container's first program.
 
@@ -96,6 +154,9 @@ class ProcessSpec:
         has_init: Process 1 is a small init of ours (`engine.runtime.reaper`), its child the
             program.
         has_terminal: Its standard streams are a terminal.
+        groups: Further groups, by name or number.
+        resource_limits: Set before its privileges are given up.
+        oom_score_adjustment: -1000 to 1000.
     """
 
     arguments: tuple[str, ...]
@@ -108,6 +169,9 @@ class ProcessSpec:
     seccomp_filter: str
     has_init: bool = False
     has_terminal: bool = False
+    groups: tuple[str, ...] = ()
+    resource_limits: tuple[ResourceLimitSpec, ...] = ()
+    oom_score_adjustment: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +227,12 @@ class ContainerSpec:
     is_stdin_open: bool = False
     is_stdin_closed_with_session: bool = False
     terminal_size: tuple[int, int] = (80, 24)
+    namespaces: NamespaceSpec = field(default_factory=NamespaceSpec)
+    devices: tuple[DeviceSpec, ...] = ()
+    is_privileged: bool = False
+    """/sys and the control groups can be written to."""
+    warnings: tuple[str, ...] = ()
+    """What the host cannot give in full, found before the start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,7 @@ from engine.types.images import (
 )
 from engine.types.labels import matches_labels
 from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
-from engine.types.options import ProcessOptions
+from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
 from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
 from engine.types.system import (
     ContainerUsage,
@@ -74,6 +74,7 @@ __all__ = [
     "CopyOptions",
     "CopyResult",
     "CreatedContainer",
+    "DeviceRequest",
     "DiffId",
     "Digest",
     "DiskUsage",
@@ -109,6 +110,7 @@ __all__ = [
     "RestartPolicy",
     "SessionOutput",
     "TerminalSize",
+    "Ulimit",
     "VolumeSummary",
     "VolumeUsage",
     "WritableLayer",

@@ -144,6 +144,7 @@ class ContainerDetails:
     mounts: tuple[MountPoint, ...] = ()
     has_terminal: bool = False
     is_stdin_open: bool = False
+    options: ProcessOptions = ProcessOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine.types import ContainerStatus
 from tui.cli.docker_texts import rfc3339
 from tui.cli.documents import document
+from tui.cli.host_config import limit_fields, option_fields
 from tui.cli.template_functions import LabelMap
 
 if TYPE_CHECKING:
@@ -40,9 +41,8 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         "Driver": details.snapshotter,
         "Platform": "linux",
         "HostConfig": {
-            "Memory": details.limits.memory_bytes or 0,
-            "NanoCpus": round((details.limits.cpu_count or 0) * 1e9),
-            "PidsLimit": details.limits.pids,
+            **limit_fields(details.limits),
+            **option_fields(details.options),
             "Init": details.has_init,
             "RestartPolicy": {
                 "Name": details.restart_policy.name,

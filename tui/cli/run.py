@@ -11,8 +11,10 @@ from engine.types import ContainerRequest, RestartPolicy
 from tui.cli import lifecycle_options, mount_options, output, values
 from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
+from tui.cli.identity_file import IdentityFile
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
 from tui.cli.options import Option, UsageError
+from tui.cli.process_options import PROCESS_OPTIONS, file_labels, file_variables, read_options
 from tui.cli.session_options import (
     DETACH_KEYS,
     INTERACTIVE,
@@ -41,7 +43,11 @@ _OPTIONS = (
     Option("stop-signal", "", "SIGNAL", "What `stop` sends; SIGTERM without it"),
     Option("stop-timeout", "", "SECONDS", "How long `stop` waits before it kills; -1 is for ever"),
     Option("label", "l", "NAME=VALUE", "Label the container", True),
+    Option("env-file", "", "FILE", "Set the variables of a file, one on each line", True),
+    Option("label-file", "", "FILE", "Take labels from a file, one on each line", True),
+    Option("cidfile", "", "FILE", "Write the container's id to a file that is not there yet"),
     *LIMIT_OPTIONS,
+    *PROCESS_OPTIONS,
     *lifecycle_options.OPTIONS,
     *mount_options.OPTIONS,
 )
@@ -49,7 +55,7 @@ _DETACH = Option("detach", "d", "", "Run in the background and print the contain
 
 
 def read_request(arguments: Arguments) -> ContainerRequest:
-    """Make the request from the command line.
+    """Make the request from the command line; blocking, as some options name files.
 
     Raises:
         InvalidInputError: A value makes no sense.
@@ -60,11 +66,17 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         name=arguments.text("name"),
         command=tuple(arguments.operands[1:]),
         entrypoint=None if entrypoint is None else (entrypoint,),
-        environment=values.environment(arguments.texts("env"), dict(os.environ)),
+        environment=(
+            *file_variables(arguments.texts("env-file"), os.environ),
+            *values.environment(arguments.texts("env"), dict(os.environ)),
+        ),
         working_directory=arguments.text("workdir"),
         user=arguments.text("user"),
         hostname=arguments.text("hostname"),
-        labels=values.labels(arguments.texts("label")),
+        labels=(
+            *file_labels(arguments.texts("label-file")),
+            *values.labels(arguments.texts("label")),
+        ),
         limits=read_limits(arguments),
         is_read_only=arguments.is_on("read-only"),
         is_removed_on_exit=arguments.is_on("rm"),
@@ -72,6 +84,7 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         stop_timeout_seconds=values.timeout_seconds(
             "--stop-timeout", arguments.text("stop-timeout")
         ),
+        options=read_options(arguments),
         has_init=arguments.is_on("init"),
         restart_policy=lifecycle_options.restart_policy(arguments) or RestartPolicy(),
         health=lifecycle_options.health_check(arguments),
@@ -85,7 +98,19 @@ def read_request(arguments: Arguments) -> ContainerRequest:
 
 
 async def _create(engine: EngineApi, arguments: Arguments) -> str:
-    created = await engine.create_container(read_request(arguments))
+    import asyncio
+
+    request = await asyncio.to_thread(read_request, arguments)
+    path = arguments.text("cidfile")
+    identity_file = IdentityFile(path) if path else None
+    try:
+        created = await engine.create_container(request)
+    except BaseException:
+        if identity_file is not None:
+            identity_file.discard()
+        raise
+    if identity_file is not None:
+        identity_file.write(created.container_id)
     for warning in created.warnings:
         output.write_message(f"WARNING: {warning}")
     return created.container_id

@@ -27,6 +27,6 @@ def test_everybody_in_the_container_may_read_them_whatever_the_umask(tmp_path):
         write_network_files(tmp_path, hostname="box", name="web")
     finally:
         os.umask(before)
-    for mount in network_file_mounts(tmp_path):
+    for mount in network_file_mounts(tmp_path, is_read_only=False):
         assert os.stat(mount.source).st_mode & 0o777 == 0o644
         assert mount.target.startswith("/etc/")
