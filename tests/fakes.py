@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.state_table import Operation
@@ -173,8 +175,11 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
         )
 
     async def disk_usage_details(self) -> DiskUsageDetails:
-        used = {container.summary.image_id for container in self.containers.values()}
-        images = tuple(image.summary for image in self.images.values())
+        users = Counter(container.summary.image_id for container in self.containers.values())
+        images = tuple(
+            replace(image.summary, container_count=users[image.summary.image_id])
+            for image in self.images.values()
+        )
         return DiskUsageDetails(
             images=tuple(
                 ImageUsage(image=image, shared_bytes=0, own_bytes=image.size_bytes)
@@ -192,7 +197,7 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
             ),
             layers_bytes=sum(image.size_bytes for image in images),
             unused_layers_bytes=sum(
-                image.size_bytes for image in images if image.image_id not in used
+                image.size_bytes for image in images if not image.container_count
             ),
             blobs_bytes=0,
         )

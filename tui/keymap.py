@@ -120,6 +120,10 @@ COMMANDS: tuple[Command, ...] = (
              "Show what this host gives and lacks, with remedies", "lamella info"),
     _command("terminals", _E, "screen.terminals", "T", "terminals",
              "Go back to a terminal that was left and goes on"),
+    _command("events", _E, "screen.events", "V", "events",
+             "Show what happened in the last day, and what happens", "lamella events --since 24h"),
+    _command("prune", _E, "screen.prune", "X", "clean up",
+             "Measure what nobody uses, and remove it", "lamella system prune"),
     # Moving
     _command("move.down", _L, "move(1)", "down,j", "down", "Next row", is_in_palette=False),
     _command("move.up", _L, "move(-1)", "up,k", "up", "Previous row", is_in_palette=False),

@@ -12,7 +12,7 @@ from textual.suggester import Suggester
 from engine.types import ContainerRequest, ContainerStatus
 from tui import format as formatting
 from tui.sanitise import clean
-from tui.screens.operations import OperationScreen
+from tui.screens.store import StoreScreen
 
 if TYPE_CHECKING:
     from engine.types import ContainerSummary
@@ -47,7 +47,7 @@ def complete_path(value: str) -> str | None:
     return value + clean(names[0][len(beginning) :]) if names else None
 
 
-class ActionScreen(OperationScreen):
+class ActionScreen(StoreScreen):
     """The actions; a subclass says what is selected."""
 
     images: ImageList
