@@ -45,8 +45,9 @@ async def follow_event_log(
     loop = asyncio.get_running_loop()
     woken = asyncio.Event()
     await asyncio.to_thread(make_directory, path.parent)
-    watch = await asyncio.to_thread(watch_event_log, path)
     reader = _Reader(path, is_live_only=since_ns is None and until_ns is None)
+    # On the loop, where a cancellation cannot come between making it and taking it.
+    watch = watch_event_log(path)
     loop.add_reader(watch.descriptor, _wake, watch, path, woken)
     try:
         await asyncio.to_thread(reader.open)
