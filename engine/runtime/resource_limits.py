@@ -10,6 +10,8 @@ import contextlib
 import resource
 from typing import TYPE_CHECKING
 
+from engine.linux.capabilities import is_dumpable, set_dumpable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -61,7 +63,18 @@ def set_oom_score(adjustment: int) -> None:
 
     It is inherited: whoever started the engine may have one that the container must not get.
     """
-    with open(OOM_SCORE_FILE, "r+b", buffering=0) as score:
-        if int(score.read()) != adjustment:
-            with contextlib.suppress(PermissionError):
-                score.write(b"%d" % adjustment)
+    with open(OOM_SCORE_FILE, "rb", buffering=0) as score:
+        if int(score.read()) == adjustment:
+            return
+    # The file of a process that is not dumpable belongs to the first root, whom a user namespace
+    # does not have. Whoever is in the container has fewer capabilities, so may not trace this.
+    was_dumpable = is_dumpable()
+    set_dumpable(is_dumpable=True)
+    try:
+        with (
+            contextlib.suppress(PermissionError),
+            open(OOM_SCORE_FILE, "wb", buffering=0) as score,
+        ):
+            score.write(b"%d" % adjustment)
+    finally:
+        set_dumpable(is_dumpable=was_dumpable)
