@@ -34,6 +34,7 @@ class FakeImages(FakeWorld):
     def __init__(self) -> None:
         super().__init__()
         self.images: dict[ImageId, ImageDetails] = {}
+        self.load_warnings: tuple[str, ...] = ()
         self.trees: dict[tuple[ImageId, int], FileTree] = {}
 
     def add_image(
@@ -111,7 +112,7 @@ class FakeImages(FakeWorld):
     ) -> tuple[LoadedImage, ...]:
         progress(Progress(step="Unpacking layer 1 of 1", done=1, total=2, unit="bytes"))
         await self._note("load", str(archive))
-        return (self._add_loaded("loaded:latest"),)
+        return (replace(self._add_loaded("loaded:latest"), warnings=self.load_warnings),)
 
     async def make_starter_image(
         self, *, progress: ProgressListener = ignore_progress

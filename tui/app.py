@@ -257,4 +257,4 @@ def run_application(*, root: Path | None = None, run: Path | None = None) -> int
     settings = load_settings(settings_path(os.environ))
     application = LamellaApp(opener, settings=settings)
     application.run(mouse=settings.has_mouse)
-    return application.return_code or 0
+    return application.return_code or int(application.bridge.has_failed)

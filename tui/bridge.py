@@ -73,6 +73,8 @@ class Bridge:
         self._engine: EngineApi | None = None
         self._is_stopping = False
         self._thread = threading.Thread(target=self._run_thread, name="lamella-engine", daemon=True)
+        self.has_failed = False
+        """Whether the engine did not open, or has stopped by itself."""
         self.calls_in_flight = 0
         """Calls that were made and have not ended; of the interface's thread."""
 
@@ -171,9 +173,11 @@ class Bridge:
         try:
             asyncio.run(self._run())
         except EngineError as error:
+            self.has_failed = True
             self.publish("engine", EngineFailed(message=error.message, hint=error.hint))
         # Whatever ends the engine must be seen, or the screen would look alive and be dead.
         except BaseException as error:
+            self.has_failed = True
             self.publish(
                 "engine",
                 EngineFailed(

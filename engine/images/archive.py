@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
@@ -31,7 +31,7 @@ from engine.snapshots.jobs import UnpackArguments, UnpackResult
 from engine.snapshots.removal import engine_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from engine.snapshots.base import JobRunner
@@ -131,8 +131,20 @@ async def load_archive(
             progress(Progress(step="Writing to the disk"))
             await _in_thread(thread, lambda: _sync(staging))
         published = await catalog.publish(images, staged)
-    warnings = dict.fromkeys(warning for layer in staged for warning in layer.warnings)
-    return LoadResult(images=published, warnings=tuple(warnings))
+    warnings = {layer.chain_id: layer.warnings for layer in staged}
+    loaded = tuple(
+        replace(one, warnings=_warnings_of(image, warnings))
+        for one, image in zip(published, images, strict=True)
+    )
+    together = dict.fromkeys(warning for layer in staged for warning in layer.warnings)
+    return LoadResult(images=loaded, warnings=tuple(together))
+
+
+def _warnings_of(
+    image: ArchiveImage, warnings: Mapping[ChainId, tuple[str, ...]]
+) -> tuple[str, ...]:
+    found = (warning for layer in image.layers for warning in warnings.get(layer.chain_id, ()))
+    return tuple(dict.fromkeys(found))
 
 
 def _distinct_layers(

@@ -49,13 +49,15 @@ class BlobStore:
         """Open a blob for reading and return the descriptor, which the caller closes.
 
         Raises:
-            StoreError: The blob is missing.
+            StoreError: The blob is missing, or cannot be opened.
         """
         path = self.path(digest)
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
+        except FileNotFoundError as error:
             raise _missing(digest) from error
+        except OSError as error:
+            raise_store_error(error, path)
 
     def read(self, digest: str, *, maximum_bytes: int) -> bytes:
         """Read a small blob whole (a manifest, a config) and check it against its name.

@@ -102,6 +102,8 @@ class LoadedImage:
     image_id: ImageId
     names: tuple[str, ...]
     was_present: bool
+    warnings: tuple[str, ...] = ()
+    """What the host could not make as its new layers have it, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,8 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
         source = "/dev/stdin"
     with progress_line(is_quiet=arguments.is_on("quiet")) as listener:
         loaded = await engine.load_images(Path(source), progress=listener)
+    for warning in dict.fromkeys(warning for image in loaded for warning in image.warnings):
+        output.write_message(f"WARNING: {warning}")
     for image in loaded:
         note = " (already here)" if image.was_present else ""
         for name in image.names or (image.image_id,):

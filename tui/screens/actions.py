@@ -107,6 +107,8 @@ class ActionScreen(StoreScreen):
             name = ", ".join(image.names) or image.image_id[7:19]
             self.select_row(self.images, f"{image.image_id} {next(iter(image.names), '')}")
             self.tell(f"{name} was here already" if image.was_present else f"Loaded {name}")
+            for warning in image.warnings:
+                self.tell(warning, is_warning=True)
 
     def action_make_demo(self) -> None:
         """Make the demo."""

@@ -313,8 +313,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         self.key_line.show_commands(own, tuple(reversed(common)), self.keys_of)
 
     def _refresh_ages(self) -> None:
-        self.images.redraw_rows()
-        self.containers.redraw_rows()
+        self.images.redraw_changed_rows()
+        self.containers.redraw_changed_rows()
 
     # --- layout -------------------------------------------------------------------------------
 

@@ -197,6 +197,18 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         self._strips.clear()
         self.refresh()
 
+    def redraw_changed_rows(self) -> None:
+        """Draw the visible rows again, and send to the terminal only those that look different."""
+        top, height = self.scroll_offset.y, self.size.height
+        before = {index: self._strip(index) for index in self._visible(top, height)}
+        self._strips.clear()
+        for index, strip in before.items():
+            if self._strip(index) != strip:
+                self._refresh_row(index)
+
+    def _visible(self, top: int, height: int) -> range:
+        return range(max(0, top), min(len(self._rows), top + height))
+
     def forget_strips(self) -> None:
         """Forget every strip that was kept."""
         self._strips.clear()
@@ -299,7 +311,10 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         width = self.row_width
         if index >= len(self._rows):
             return Strip.blank(width, self.base_style())
-        row = self._rows[index]
+        return self._strip(index)
+
+    def _strip(self, index: int) -> Strip:
+        row, width = self._rows[index], self.row_width
         cursor = (1 + self.has_focus) if index == self._cursor else 0
         key = (self.row_key(row), width, cursor)
         strip = self._strips.get(key)

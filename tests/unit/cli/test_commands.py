@@ -82,3 +82,13 @@ def test_inspect_with_a_type_and_a_template_says_what_fails_and_goes_on(lamella)
 def test_inspect_has_dockers_document_and_the_engines(lamella):
     (found,) = json.loads(lamella("inspect", "web-1")[1])
     assert found["State"]["Status"] == found["summary"]["status"] == "running"
+
+
+def test_what_a_load_could_not_make_is_said(capfd, tmp_path):
+    engine = FakeEngine()
+    engine.load_warnings = ("dev/sda was left out: this user may make no devices",)
+    code = main(["load", str(tmp_path)], opener=lambda **_directories: engine.opened())
+    captured = capfd.readouterr()
+    assert code == 0
+    assert captured.err == "WARNING: dev/sda was left out: this user may make no devices\n"
+    assert "Loaded image: loaded:latest" in captured.out

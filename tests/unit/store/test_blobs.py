@@ -95,3 +95,16 @@ def test_removing_says_what_was_freed(blobs, staging):
     assert blobs.remove(digest) == 7
     assert blobs.remove(digest) == 0
     assert list(blobs.digests()) == []
+
+
+def test_a_blob_that_cannot_be_opened_is_not_called_missing(blobs, staging):
+    digest = blobs.add(b"content", staging)
+    path = blobs.path(digest)
+    path.unlink()
+    path.symlink_to("elsewhere")
+    with pytest.raises(StoreError) as caught:
+        blobs.open(digest)
+    assert "missing" not in caught.value.message
+    path.unlink()
+    with pytest.raises(StoreError, match="missing"):
+        blobs.open(digest)
