@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tui.cli import output, values
 from tui.cli.command import Command
 from tui.cli.foreground import attach_in_foreground
 from tui.cli.options import Option
+from tui.cli.process_options import file_variables
 from tui.cli.session_options import (
     DETACH_KEYS,
     INTERACTIVE,
@@ -35,7 +37,10 @@ async def execute(engine: EngineApi, arguments: Arguments) -> int:
     keys = detach_keys(arguments)
     request = ExecRequest(
         command=tuple(command),
-        environment=values.environment(arguments.texts("env"), dict(os.environ)),
+        environment=(
+            *await asyncio.to_thread(file_variables, arguments.texts("env-file"), os.environ),
+            *values.environment(arguments.texts("env"), dict(os.environ)),
+        ),
         working_directory=arguments.text("workdir"),
         user=arguments.text("user"),
         has_terminal=has_terminal,
@@ -76,6 +81,7 @@ COMMANDS = (
             INTERACTIVE,
             TERMINAL,
             Option("env", "e", "NAME[=VALUE]", "Set a variable", True),
+            Option("env-file", "", "FILE", "Set the variables of a file, one on each line", True),
             Option("workdir", "w", "DIRECTORY", "Working directory; it must exist"),
             Option("user", "u", "USER[:GROUP]", "Run as this user, by name or number"),
             Option("privileged", "", "", "Give it all capabilities and no system call filter"),

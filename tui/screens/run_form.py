@@ -60,11 +60,13 @@ def parse_processors(text: str) -> float | None:
 
 
 def parse_process_limit(text: str) -> int | None:
-    """Read a whole number; empty is no limit."""
+    """Read a whole number; `none` is no limit, empty the engine's usual one."""
     if not text:
         return None
+    if text.lower() in {"none", "-1"}:
+        return -1
     if not text.isascii() or not text.isdigit() or int(text) == 0:
-        raise FieldError("pids", "Processes: a whole number from 1, such as 200")
+        raise FieldError("pids", "Processes: a whole number from 1, such as 200, or none")
     return int(text)
 
 
@@ -91,7 +93,7 @@ _FIELDS = (
     ("command", "Command", "the image's own when empty"),
     ("memory", "Memory", "no limit; 512m, 1g"),
     ("processors", "Processors", "no limit; 0.5, 2"),
-    ("pids", "Processes", "2048 when empty; 200"),
+    ("pids", "Processes", "2048 when empty; 200, or none"),
     ("hostname", "Hostname", "the container's id when empty"),
     ("user", "User", "the image's own when empty"),
     ("directory", "Directory", "the image's own when empty"),

@@ -98,3 +98,12 @@ def test_a_run_whose_device_is_gone_leaves_nothing(lamella):
         assert "error gathering device information while adding custom device" in done.stderr
         assert "Traceback" not in done.stderr
     assert lamella("ps", "-aq").stdout == ""
+
+
+def test_a_program_in_a_container_gets_the_variables_of_a_file(lamella, tmp_path):
+    file = tmp_path / "env"
+    file.write_text("A=file\nB=file\n")
+    assert lamella("run", "-d", "--name", "one", "starter", "sleep", "1000").returncode == 0
+    done = lamella("exec", "--env-file", str(file), "-e", "B=line", "one", "sh", "-c", "echo $A $B")
+    lamella("rm", "-f", "one")
+    assert (done.returncode, done.stdout) == (0, "file line\n")

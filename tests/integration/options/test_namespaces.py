@@ -18,6 +18,7 @@ from engine.errors import (
     InvalidInputError,
 )
 from engine.types import ContainerRequest, ContainerStatus, ProcessOptions
+from tests.integration.faults.conftest import groups_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +86,32 @@ async def test_the_hosts_processes_are_seen_and_all_of_its_own_end_with_the_firs
     ids = [process.process_id for process in await engine.list_processes("two")]
     assert (await engine.stop_container("two")).exit_code == 3
     assert not any(is_alive(process_id) for process_id in ids)
+
+
+@pytest.mark.root
+async def test_with_the_hosts_processes_a_killed_monitor_leaves_none_of_the_containers(
+    engine: EngineApi, starter_image: object
+) -> None:
+    created = await engine.create_container(
+        ContainerRequest(
+            image="starter",
+            name="one",
+            command=("sh", "-c", "sleep 1000 & wait"),
+            options=ProcessOptions(pid_mode="host"),
+        )
+    )
+    await engine.start_container("one")
+    while len(await engine.list_processes("one")) < 2:
+        pass
+    ids = [process.process_id for process in await engine.list_processes("one")]
+    monitor = psutil.Process((await engine.inspect_container("one")).process_id).parent()
+    assert monitor is not None
+    monitor.kill()
+    monitor.wait()
+    details = await engine.inspect_container("one")
+    assert details.summary.status is ContainerStatus.EXITED
+    assert not any(is_alive(process_id) for process_id in ids)
+    assert groups_of(created.container_id) == []
 
 
 async def test_the_hosts_name_can_be_shared(run: Run) -> None:

@@ -12,7 +12,13 @@ from tui.file_tree import FileTreeModel
 from tui.keymap import COMMANDS, find_clashes
 from tui.log_buffer import LogBuffer
 from tui.sanitise import clean, clean_log_line
-from tui.screens.run_form import FieldError, parse_command, parse_environment, parse_memory
+from tui.screens.run_form import (
+    FieldError,
+    parse_command,
+    parse_environment,
+    parse_memory,
+    parse_process_limit,
+)
 
 
 def _is_safe(text: str) -> bool:
@@ -114,3 +120,10 @@ def test_the_log_buffer_joins_pieces_and_stays_bounded() -> None:
         buffer.append((record(b"%d" % number),))
     assert len(buffer.lines) <= 100
     assert buffer.lines[-1].raw == b"999"
+
+
+def test_a_number_of_processes_can_be_without_limit():
+    assert [parse_process_limit(text) for text in ("", "none", "-1", "200")] == [None, -1, -1, 200]
+    for text in ("0", "-2", "many"):
+        with pytest.raises(FieldError, match="or none"):
+            parse_process_limit(text)
