@@ -57,10 +57,22 @@ class StagingArea:
 
     async def sweep(self) -> tuple[str, ...]:
         """Remove what crashed processes left; returns the names removed."""
-        abandoned = await asyncio.to_thread(self._take_abandoned)
-        for claim, lock in abandoned:
-            await carry_through(self._drop(claim, lock))
-        return tuple(claim.name for claim, _lock in abandoned)
+        abandoned: list[tuple[Path, LockFile]] = []
+
+        async def take() -> None:
+            abandoned.extend(await asyncio.to_thread(self._take_abandoned))
+
+        swept = []
+        try:
+            # A lock that was taken for nobody would keep everybody else from sweeping.
+            await carry_through(take())
+            for claim, lock in abandoned:
+                await carry_through(self._drop(claim, lock))
+                swept.append(claim.name)
+        finally:
+            for _claim, lock in abandoned:
+                lock.release()
+        return tuple(swept)
 
     async def _drop(self, claim: Path, lock: LockFile) -> None:
         try:
