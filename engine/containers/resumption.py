@@ -15,7 +15,7 @@ from engine.containers.lifecycle import start_exclusively
 from engine.containers.policies import restart_spec
 from engine.containers.state_table import Operation
 from engine.containers.states import operation_lock, read_container_state, status_of
-from engine.errors import EngineError, NotFoundError
+from engine.errors import EngineError, MonitorLostError, NotFoundError
 from engine.runtime.state_file import read_boot_id
 from engine.types import ContainerStatus
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.runtime.spec import StateRecord
 
 _MOST_AT_ONCE = 8
+_MOST_ATTEMPTS = 3
 
 
 def is_to_be_resumed(record: ContainerRecord, state: StateRecord, *, boot_id: str) -> bool:
@@ -91,9 +92,24 @@ async def resume_container(services: ContainerServices, container_id: str) -> No
     except NotFoundError:
         return
     try:
-        state = await services.in_thread(read_container_state, services.config, container_id)
-        fresh = await services.table.get(container_id)
-        if fresh is not None and is_to_be_resumed(fresh, state, boot_id=boot_id):
-            await start_exclusively(services, fresh, Operation.START)
+        await _resume(services, record, boot_id)
     finally:
         lock.release()
+
+
+async def _resume(services: ContainerServices, record: ContainerRecord, boot_id: str) -> None:
+    container_id = record.container_id
+    for attempt in range(_MOST_ATTEMPTS):
+        # Under the lock: it may have been started or changed meanwhile.
+        state = await services.in_thread(read_container_state, services.config, container_id)
+        fresh = await services.table.get(container_id)
+        if fresh is None or not is_to_be_resumed(fresh, state, boot_id=boot_id):
+            return
+        try:
+            await start_exclusively(services, fresh, Operation.START)
+        except MonitorLostError:
+            # This monitor was killed as well, and what it was to start still waits.
+            if attempt == _MOST_ATTEMPTS - 1:
+                raise
+        else:
+            return

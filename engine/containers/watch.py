@@ -9,13 +9,21 @@ from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state
 from engine.containers.resumption import resume_container
-from engine.containers.states import LIVE_STATUSES, read_watched_state, status_of
+from engine.containers.states import (
+    LIVE_STATUSES,
+    open_monitor_lock,
+    read_watched_state,
+    status_of,
+)
 from engine.errors import EngineError
 from engine.linux.process import start_ticks
 
 if TYPE_CHECKING:
+    from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.runtime.spec import StateRecord
+
+_HALF_MADE_SECONDS = 10.0
 
 
 class MonitorWatch:
@@ -38,12 +46,24 @@ class MonitorWatch:
             if record is not None:
                 # A store that cannot be written now is tried again by whoever looks next.
                 with contextlib.suppress(EngineError):
-                    await current_state(self._services, record)
-                    # What the monitor would have started again, nobody else does now.
-                    await resume_container(self._services, container_id)
+                    await self._see_to(record)
                 # Meanwhile it may have been started again. One that cannot be watched is let be:
                 # whoever looks at the container next notices its end.
                 await self.follow(container_id, is_retry=True)
+
+    async def _see_to(self, record: ContainerRecord) -> None:
+        state = await current_state(self._services, record)
+        if status_of(state) in LIVE_STATUSES and not _is_alive(state):
+            # It was killed in the middle of a restart: an init that it had half made has the lock
+            # until the kernel has ended it too.
+            lock = open_monitor_lock(self._services.config, record.container_id)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_HALF_MADE_SECONDS):
+                    await lock.acquire()
+                lock.release()
+            await current_state(self._services, record)
+        # What the monitor would have started again, nobody else does now.
+        await resume_container(self._services, record.container_id)
 
     async def follow_all(self) -> None:
         """Watch the monitor of every container that runs now."""
@@ -94,3 +114,8 @@ class MonitorWatch:
         self._is_closed = True
         for container_id in tuple(self._pidfds):
             self._close_one(container_id)
+
+
+def _is_alive(state: StateRecord) -> bool:
+    """Whether the monitor that a state names runs still."""
+    return start_ticks(state.monitor_process_id) == state.monitor_start_ticks
