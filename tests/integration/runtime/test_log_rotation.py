@@ -1,0 +1,56 @@
+"""A container's log is rotated by its monitor, with nobody else there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.runtime.id_mapping import find_mapping
+from engine.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from tests.integration.runtime.conftest import Place
+
+FILE_BYTES = 64 << 10
+LINES = 60_000
+WRITES = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done"
+
+
+async def until_ended(process_id: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        pidfd = os.pidfd_open(process_id)
+        ready = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(pidfd, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+
+
+async def test_the_log_rotates_with_no_application_open(place: Place) -> None:
+    spec = place.spec("web", "/bin/sh", "-c", WRITES)
+    spec = replace(spec, log=replace(spec.log, file_bytes=FILE_BYTES, file_count=3))
+    async with Supervisor.open(None if os.geteuid() == 0 else find_mapping()) as supervisor:
+        state = await supervisor.start(spec)
+    closed_ns = time.time_ns()
+    await until_ended(state.monitor_process_id)
+    assert place.state(spec).finished_at_ns > closed_ns
+    files = sorted(Path(spec.log.path).parent.glob("log*"))
+    assert [file.name for file in files] == ["log", "log.1", "log.2"]
+    # What one read from the pipe brings goes into one file.
+    assert all(file.stat().st_size < FILE_BYTES + (1 << 20) for file in files)
+    assert sum(file.stat().st_size for file in files[1:]) >= 2 * FILE_BYTES
+    numbers = [
+        int(line.rpartition(" ")[2])
+        for file in reversed(files)
+        for line in file.read_text().splitlines()
+    ]
+    assert numbers == list(range(numbers[0], LINES + 1))
+    assert numbers[0] > 1
