@@ -193,6 +193,7 @@ def limit_warnings(limits: ResourceLimits, missing: Mapping[str, str]) -> tuple[
     asked = (
         ("memory", "--memory", limits.memory_bytes),
         ("memory", "--memory-reservation", limits.memory_reservation_bytes),
+        ("swappiness", "--memory-swappiness", _given(limits.memory_swappiness)),
         ("cpu", "--cpus", limits.cpu_count),
         ("cpu", "--cpu-quota", limits.cpu_quota_microseconds),
         ("cpu", "--cpu-shares", limits.cpu_shares),
@@ -206,6 +207,11 @@ def limit_warnings(limits: ResourceLimits, missing: Mapping[str, str]) -> tuple[
         for controller, option, value in asked
         if value and value > 0 and controller in missing
     )
+
+
+def _given(swappiness: int | None) -> int:
+    """More than 0 if it was asked for: 0 is a value like any other."""
+    return 0 if swappiness is None else swappiness + 1
 
 
 def cgroup_spec(

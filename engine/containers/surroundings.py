@@ -155,6 +155,9 @@ def _plan(host: CgroupHost) -> CgroupPlan:
     for name, name_on_v2 in (("cpuset", "cpuset"), ("blkio", "io")):
         if not host.controllers & {name, name_on_v2}:
             reasons.setdefault(name, f"the {name} controller is not there")
+    memory = host.hierarchy_of("memory")
+    if memory is None or memory.version == 2:
+        reasons["swappiness"] = "only cgroup v1 has it"
     return CgroupPlan(
         mode=host.mode,
         parent=host.parent,

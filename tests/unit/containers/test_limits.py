@@ -122,3 +122,12 @@ def test_what_was_asked_for_and_cannot_be_had_is_a_warning_and_a_default_is_none
         "--memory has no effect: no memory here",
         "--cpuset-cpus has no effect: no sets here",
     )
+
+
+@pytest.mark.parametrize(
+    ("swappiness", "is_said"), [(None, False), (-1, False), (0, True), (9, True)]
+)
+def test_swappiness_that_the_host_does_not_have_is_a_warning(swappiness, is_said):
+    limits = ResourceLimits(memory_swappiness=swappiness)
+    said = limit_warnings(limits, {"swappiness": "only cgroup v1 has it"})
+    assert said == (("--memory-swappiness has no effect: only cgroup v1 has it",) * is_said)
