@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from engine.api import open_engine
 from tests.tui.conftest import settled, wait_until
 from tui.app import LamellaApp
+from tui.screens.update_form import UpdateScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,10 @@ def _has_history(app: LamellaApp) -> bool:
     return len(app.dashboard._history._samples) >= HISTORY_SAMPLES
 
 
+def _has_form(app: LamellaApp) -> bool:
+    return isinstance(app.screen, UpdateScreen)
+
+
 def _is_ready(_app: LamellaApp) -> bool:
     return True
 
@@ -48,6 +53,7 @@ SCENES: dict[str, Scene] = {
     "logs": (WIDE, ("3", "G", "enter", "t", "plus"), _has_log),
     "stats": (WIDE, ("3", "G", "4", "right_square_bracket"), _has_history),
     "run": (WIDE, ("1", "r", *"web-2", "tab", "tab", *"64m", "tab", *"0.5"), _is_ready),
+    "change": (WIDE, ("3", "G", "u"), _has_form),
     "remove": (WIDE, ("3", "G", "d"), _has_log),
     "palette": (WIDE, ("3", "colon", *"cont"), _is_ready),
     "help": (WIDE, ("3", "question_mark"), _is_ready),

@@ -109,11 +109,11 @@ def status_glyph(status: ContainerStatus, exit_code: int | None) -> str:
             return "!"
 
 
-def status_style(status: ContainerStatus, exit_code: int | None) -> str:
+def status_style(status: ContainerStatus, exit_code: int | None, health: str = "") -> str:
     """Name the component style of a container's state."""
     match status:
         case ContainerStatus.RUNNING:
-            return "good"
+            return {"unhealthy": "bad", "starting": "warn"}.get(health, "good")
         case ContainerStatus.PAUSED | ContainerStatus.RESTARTING | ContainerStatus.REMOVING:
             return "warn"
         case ContainerStatus.CREATED:
@@ -124,19 +124,15 @@ def status_style(status: ContainerStatus, exit_code: int | None) -> str:
             return "bad"
 
 
-def health(status: str) -> str:
-    """Write a container's health as Docker does behind `Up`; nothing without a health check."""
-    return {"": "", "starting": " (health: starting)"}.get(status, f" ({status})")
-
-
 def status(container: ContainerSummary, *, now: float) -> str:
-    """Write a container's state in words: `Up 2 m`, `Paused`, `Exited (0) 3 m`."""
+    """Write a container's state in words: `Up 2 m`, `Healthy 2 m`, `Paused`, `Exited (0) 3 m`."""
     oom = " OOM" if container.is_out_of_memory_killed else ""
     match container.status:
         case ContainerStatus.RUNNING:
             since = container.started_at
-            up = "Up" if since is None or now - since < 60 else f"Up {duration(now - since)}"
-            return f"{up}{health(container.health)}{oom}"
+            up = container.health.capitalize() or "Up"
+            ago = "" if since is None or now - since < 60 else f" {duration(now - since)}"
+            return f"{up}{ago}{oom}"
         case ContainerStatus.EXITED:
             code = "?" if container.exit_code is None else str(container.exit_code)
             ended = container.finished_at

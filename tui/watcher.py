@@ -96,6 +96,8 @@ class Watcher:
             elif event.subject is EventSubject.IMAGE:
                 self._mark(images=True)
             elif event.subject is EventSubject.CONTAINER:
+                if event.action.startswith("exec_"):
+                    continue  # a health check has three of them, and no list shows any
                 # Creating and removing change how many containers an image has.
                 self._mark(images=event.action in ("create", "destroy"), containers=True)
                 self._announce(event)

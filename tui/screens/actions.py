@@ -15,7 +15,7 @@ from tui.sanitise import clean
 from tui.screens.store import StoreScreen
 
 if TYPE_CHECKING:
-    from engine.types import ContainerSummary
+    from engine.types import ContainerSummary, ContainerUpdate
     from tui.bridge import Bridge
     from tui.widgets.containers import ContainerList
     from tui.widgets.images import ImageList, ImageRow
@@ -301,6 +301,36 @@ class ActionScreen(StoreScreen):
 
         title = f"Remove {container.name}?"
         self.app.push_screen(ConfirmScreen(title, text, verb="remove"), answered)
+
+    def action_update_container(self) -> None:
+        """Show limits and restart policy, and change what is changed in the form."""
+        from tui.screens.update_form import UpdateScreen
+
+        container = self.selected_container
+        if container is None:
+            self.app.bell()
+            return
+        identity, name = container.container_id, container.name
+
+        async def update(wanted: ContainerUpdate) -> None:
+            warnings = await self.operate(
+                f"Changing {name}",
+                lambda engine, _listen: engine.update_container(identity, wanted),
+            )
+            if warnings is not None:
+                for warning in warnings:
+                    self.tell(warning, is_warning=True)
+                self.tell(f"Changed {name}")
+
+        def answered(wanted: ContainerUpdate | None) -> None:
+            if wanted is not None:
+                self.run_task(lambda: update(wanted), group="operation")
+
+        async def show() -> None:
+            details = await self.bridge.call(lambda engine: engine.inspect_container(identity))
+            self.app.push_screen(UpdateScreen(details), answered)
+
+        self.run_task(lambda: show(), group="operation")
 
     def action_rename_container(self) -> None:
         """Ask for another name."""

@@ -147,7 +147,8 @@ class DetailScreen(TerminalActions, CopyActions):
         container, row = self.containers.current, self.stack.current
         if self._shows_container_tabs and container is not None:
             self.detail.show_tab(CONTAINER_TABS, self._container_tab)
-            state = container.status if self._container_tab != "logs" else ""
+            life = f"{container.status} {container.health} {container.restart_count}"
+            state = life if self._container_tab != "logs" else ""
             key = f"{self._container_tab} {container.container_id} {state}"
         else:
             self.detail.show_tab(IMAGE_TABS, self._image_tab)

@@ -69,11 +69,11 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
 
     def row_filter_text(self, row: ContainerSummary) -> str:
         """Look in name, image, state and id."""
-        return f"{row.name} {row.image} {row.status.value} {row.container_id}"
+        return f"{row.name} {row.image} {row.status.value} {row.health} {row.container_id}"
 
     def row_cells(self, row: ContainerSummary, width: int) -> list[Cell]:
         """Draw sign, name, state, processor and memory."""
-        style = formatting.status_style(row.status, row.exit_code)
+        style = formatting.status_style(row.status, row.exit_code, row.health)
         # Names come first: memory, then processor, give way to them.
         figures_width = 8 + 8 if width >= 47 else 8 if width >= 36 else 0
         state_width = 15 if width < 60 else 20

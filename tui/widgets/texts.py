@@ -134,6 +134,8 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
         lines.append(_fact("Error", summary.error, "bad"))
     if summary.is_out_of_memory_killed:
         lines.append(_fact("Killed", "out of memory", "bad"))
+    lines += _restart_lines(details)
+    lines += _health_lines(details)
     lines += [
         _fact("Image", summary.image),
         _fact("Created", _moment(summary.created_at)),
@@ -155,6 +157,7 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
         _fact("Processors", "none" if limits.cpu_count is None else f"{limits.cpu_count:g}"),
         _fact("Processes", "none" if limits.pids is None else str(limits.pids)),
         _fact("Read-only", "yes" if details.is_read_only else "no"),
+        _fact("Init", "yes" if details.has_init else "no"),
         _fact("Stop signal", details.stop_signal),
         _fact("Stop timeout", f"{details.stop_timeout_seconds:g} s"),
         (),
@@ -166,6 +169,42 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
         _fact("Cgroup", details.cgroup),
     ]
     lines += [(Cell("! ", "warn"), Cell(clean(warning))) for warning in details.warnings]
+    return lines
+
+
+def _restart_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
+    lines = [_fact("Restart", str(details.restart_policy))]
+    if details.summary.restart_count:
+        lines.append(_fact("Restarted", f"{details.summary.restart_count} times", "warn"))
+    if details.next_start_at is not None:
+        lines.append(_fact("Next start", _moment(details.next_start_at), "warn"))
+    return lines
+
+
+_HEALTH_STYLES = {"healthy": "good", "unhealthy": "bad"}
+
+
+def _health_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
+    check, health = details.health_check, details.health
+    if check is None:
+        return []
+    lines = []
+    if health is not None:
+        lines.append(_fact("Health", health.status, _HEALTH_STYLES.get(health.status, "warn")))
+        if health.failing_streak:
+            lines.append(_fact("Failures", f"{health.failing_streak} in a row", "bad"))
+    lines.append(_fact("Health check", " ".join(check.command)))
+    lines.append(
+        _fact(
+            "",
+            f"every {check.interval_seconds:g} s, {check.timeout_seconds:g} s at most, "
+            f"{check.retries} failures are unhealthy",
+        )
+    )
+    for probe in reversed(health.probes if health is not None else ()):
+        output = " ".join(clean_lines(probe.output)).strip()
+        style = "bad" if probe.exit_code else "good"
+        lines.append(_fact(_moment(probe.finished_at)[-8:], f"{probe.exit_code}  {output}", style))
     return lines
 
 
