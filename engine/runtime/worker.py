@@ -12,7 +12,6 @@ import importlib
 import os
 import signal
 import sys
-import threading
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from engine.errors import ProcessError
@@ -75,6 +74,9 @@ def run_worker(
         if frame is None:
             os._exit(1)
         job = _find_job(decode_record(JobRequest, request_document).job, options)
+        # Only now: it would make every fork of the launcher touch half a megabyte.
+        import threading
+
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
 
         def report(progress: bytes) -> None:
