@@ -248,13 +248,11 @@ class _Stream(Generic[Item]):
             async for item in source:
                 with self._lock:
                     self._items.append(item)
-                    is_full = len(self._items) >= _STREAM_CAPACITY
                 self._notify()
-                if is_full:
+                # Again and again: the room that is told of may be that of an earlier look.
+                while self._is_full():
                     self._room.clear()
-                    with self._lock:
-                        is_full = len(self._items) >= _STREAM_CAPACITY
-                    if is_full:
+                    if self._is_full():
                         await self._room.wait()
         finally:
             with self._lock:
@@ -262,6 +260,10 @@ class _Stream(Generic[Item]):
             self._notify()
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
+
+    def _is_full(self) -> bool:
+        with self._lock:
+            return len(self._items) >= _STREAM_CAPACITY
 
     def _notify(self) -> None:
         # The interface may have closed its loop already: then nobody wants to know.

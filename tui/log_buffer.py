@@ -89,6 +89,11 @@ class LogBuffer:
             size_bytes -= len(self.lines[count].raw)
             count += 1
         del self.lines[:count]
+        first = self.lines[0].number if self.lines else self._next_number
+        for stream, line in tuple(self._open.items()):
+            if line.number < first:
+                # It goes on as a line of its own: what fell out must not grow unseen.
+                del self._open[stream]
         self.size_bytes = size_bytes
         self.dropped_count += count
         return count
