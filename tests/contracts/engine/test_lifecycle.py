@@ -17,8 +17,10 @@ from engine.types import (
     ContainerRequest,
     ContainerStatus,
     ContainerUpdate,
+    ProcessOptions,
     ResourceLimits,
     RestartPolicy,
+    Ulimit,
 )
 from tests.accounts import can_pause
 
@@ -223,6 +225,9 @@ async def test_a_name_belongs_to_one_container(any_engine, image):
         {"environment": ("NAME",)},
         {"working_directory": "relative"},
         {"limits": ResourceLimits(memory_bytes=1)},
+        {"limits": ResourceLimits(cpuset_cpus="none")},
+        {"options": ProcessOptions(cap_add=("BOGUS",))},
+        {"options": ProcessOptions(uts_mode="host"), "hostname": "box"},
         {"stop_signal": "SIGNOTHING"},
     ],
 )
@@ -230,6 +235,18 @@ async def test_a_request_that_cannot_work_changes_nothing(any_engine, image, fie
     with pytest.raises(InvalidInputError):
         await any_engine.create_container(request(image, **fields))
     assert await any_engine.list_containers() == ()
+
+
+async def test_options_of_the_process_are_shown_as_they_were_asked_for(any_engine, image):
+    options = ProcessOptions(
+        cap_drop=("ALL",),
+        ulimits=(Ulimit(name="core", soft=0, hard=0),),
+        has_no_new_privileges=True,
+        shared_memory_bytes=1 << 20,
+    )
+    await any_engine.create_container(request(image, name="site", options=options))
+    assert (await any_engine.inspect_container("site")).options == options
+    await any_engine.remove_container("site")
 
 
 async def test_what_is_not_there_is_said_by_its_name(any_engine):
