@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.api import open_engine
-from tests.tui.conftest import settled, wait_until
+from tests.tui.conftest import screen_text, settled, wait_until
 from tui.app import LamellaApp
 from tui.screens.update_form import UpdateScreen
 
@@ -39,6 +39,10 @@ def _has_form(app: LamellaApp) -> bool:
     return isinstance(app.screen, UpdateScreen)
 
 
+def _has_listing(app: LamellaApp) -> bool:
+    return "index.html" in screen_text(app)
+
+
 def _is_ready(_app: LamellaApp) -> bool:
     return True
 
@@ -59,6 +63,11 @@ SCENES: dict[str, Scene] = {
     "help": (WIDE, ("3", "question_mark"), _is_ready),
     "narrow-containers": (NARROW, ("3",), _is_ready),
     "narrow-files": (NARROW, ("1", "enter", "enter"), _is_ready),
+    "terminal": (
+        WIDE,
+        ("3", "G", "e", *"ls", "space", "minus", *"la", "space", "full_stop", "enter"),
+        _has_listing,
+    ),
     "light": (WIDE, ("3", "G"), _has_log),
 }
 

@@ -15,11 +15,13 @@ from tests.local_sessions import ScriptedSession, opened, pty_session, terminal_
 pytest.importorskip("bittty", reason="`make test` installs what pyproject.toml lists")
 from tests.tui.conftest import screen_text, settled, wait_until
 from tui.screens.terminal import TerminalScreen
+from tui.terminal.model import SCROLLBACK_ROWS
 from tui.terminal.session import OpenTerminal, TerminalStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from textual.pilot import Pilot
 
@@ -420,3 +422,26 @@ async def test_quitting_leaves_every_session(app: LamellaApp, engine: FakeEngine
         await wait_until(pilot, lambda: terminal_of(app).status is TerminalStatus.RUNNING)
         await pilot.press("ctrl+right_square_bracket", "q")
     assert session.is_left
+
+
+async def test_ten_megabytes_of_a_real_cat_end_in_its_last_lines_and_little_memory(
+    app: LamellaApp, engine: FakeEngine, tmp_path: Path
+) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(
+        b"".join(b"line %06d of a long file that fills its rows\n" % n for n in range(222_223))
+    )
+    assert path.stat().st_size > 10_000_000
+    use_programs(engine, lambda _request, size: pty_session(("cat", str(path)), size=size))
+    async with opened_app(app) as pilot:
+        await pilot.press("e")
+        await wait_until(pilot, lambda: isinstance(app.screen, TerminalScreen))
+        async with asyncio.timeout(100):  # seconds alone, more beside other tests
+            while not terminal_of(app).is_over:
+                await pilot.pause()
+        await shows(pilot, "ended with exit code 0")
+        assert "line 222222 of a long file" in screen_text(app)
+        model = terminal_of(app).model
+        assert model.screen_line - model.first_line == SCROLLBACK_ROWS
+        await pilot.press("g")  # what has ended can be read all the same
+        await shows(pilot, "line 217196")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from bittty import Board, Model, TerminalCaps
+from bittty import Board, Model, Operation, TerminalCaps
 from bittty import mode_profiles as mode_names
 from bittty.present import Bell, RowsScrolledOff, ScrollbackCleared
 from rich.color import Color
@@ -26,7 +26,7 @@ from tui.terminal.guard import SequenceGuard
 from tui.terminal.model import SCROLLBACK_ROWS, CursorPosition, TerminalModes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 MAXIMUM_COLUMNS, MAXIMUM_ROWS = 500, 200
 _SLICE_CHARACTERS = 4096
@@ -127,8 +127,11 @@ class BitttyModel:
     def __init__(self, size: TerminalSize, *, scrollback_rows: int = SCROLLBACK_ROWS) -> None:
         size = _within_bounds(size)
         self._board: _Board = Board(width=size.columns, height=size.rows, model=_MODEL)
-        for name in set(self._board.registry) - _OPERATIONS:
-            del self._board.registry[name]
+        registry = self._board.registry
+        for name in set(registry) - _OPERATIONS:
+            del registry[name]
+        self._set_modes = registry["DECSET"]
+        registry["DECSET"] = self._set_modes_as_xterm
         self._board.set_caps(TerminalCaps(grapheme_mode="permanently-set"))
         self._replies = _Replies()
         self._board.host.attach(self._replies)
@@ -241,6 +244,14 @@ class BitttyModel:
         """How often the bell rang since the last call."""
         bells, self._bells = self._bells, 0
         return bells
+
+    def _set_modes_as_xterm(self, operation: Operation) -> None:
+        # xterm clears the alternate screen when mode 1049 enters it; bittty 0.3.0 does not.
+        blitter = self._board.blitter
+        was_alternate = blitter.in_alt_screen
+        self._set_modes(operation)
+        if blitter.in_alt_screen and not was_alternate and 1049 in operation.args[0]:
+            self._board.registry["ED"](Operation("ED", (2,)))
 
     def present(self, event: object) -> None:
         """Take what bittty tells; it calls this for every line that scrolls off."""
@@ -432,7 +443,7 @@ class _Blitter(Protocol):
 class _Board(Protocol):
     width: int
     height: int
-    registry: dict[str, object]
+    registry: dict[str, Callable[[Operation], None]]
     host: _Host
     display: _Display
     parser: _Parser
