@@ -143,7 +143,7 @@ class ContainerCalls(EngineParts):
     async def _until_ended(self, record: ContainerRecord) -> None:
         # Waiting is given up when the engine is closed: then following ends too.
         with contextlib.suppress(ContainerNotFoundError):
-            await self._containers.wait_for_end(record)
+            await self._containers.wait_for_end(record, is_over_restarts=True)
 
     async def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
         """As EngineApi."""

@@ -172,8 +172,14 @@ class ContainerManager:
         await remove_after_exit(self._services, record.container_id)
         return status
 
-    async def wait_for_end(self, record: ContainerRecord) -> ExitStatus:
-        """Wait until a container does not run, and leave its removal to others."""
+    async def wait_for_end(
+        self, record: ContainerRecord, *, is_over_restarts: bool = False
+    ) -> ExitStatus:
+        """Wait until a container does not run, and leave its removal to others.
+
+        As in Docker the end of a run is the end, also if a restart policy has another one follow;
+        with `is_over_restarts` the end of the last run is.
+        """
         with self._events.subscribe() as subscription:
             # Subscribed first: an end between look and wait would never be heard of.
             state = await current_state(self._services, record)
@@ -192,7 +198,7 @@ class ContainerManager:
                     is_out_of_memory_killed = True
                 if event.action in {"die", "stop", "destroy"}:
                     state = await current_state(self._services, record)
-                    if is_restarted_by_policy(state):
+                    if is_over_restarts and is_restarted_by_policy(state):
                         continue
                     code = event.attribute("exitCode")
                     return _ended(state, code, is_out_of_memory_killed=is_out_of_memory_killed)

@@ -73,7 +73,10 @@ class ContainerApi(Protocol):
         """Let a paused container go on."""
 
     async def wait_container(self, reference: str) -> ExitStatus:
-        """Wait until a container does not run; at once when it does not."""
+        """Wait until a container does not run; at once when it does not.
+
+        The end of a run is waited for, also if its restart policy has another one follow.
+        """
 
     def hold_container(self, reference: str) -> AbstractAsyncContextManager[None]:
         """Keep a container that is to be removed on exit until the block is left.

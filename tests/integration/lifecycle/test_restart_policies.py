@@ -132,12 +132,18 @@ async def test_one_that_a_person_stops_stays_stopped(store: Store, policy: Resta
         assert store.state(identity).status == "exited"
 
 
-async def test_waiting_goes_on_over_restarts(store: Store) -> None:
+async def test_waiting_ends_with_a_run_and_following_the_log_with_the_last(store: Store) -> None:
     async with store.engine() as engine:
-        await store.start(engine, *FAILS, restart_policy=on_failure(2))
-        status = await engine.wait_container("web")
-        summary = (await engine.inspect_container("web")).summary
-        assert (status.exit_code, summary.restart_count) == (3, 2)
+        await store.start(engine, "sh", "-c", "sleep 0.3; echo end; exit 3",
+                          restart_policy=on_failure(2))  # fmt: skip
+        assert (await engine.wait_container("web")).exit_code == 3
+        lines = [
+            line.text
+            async for batch in engine.follow_logs("web", is_following=True)
+            for line in batch
+        ]
+        assert lines == [b"end"] * 3
+        assert (await engine.inspect_container("web")).summary.restart_count == 2
 
 
 async def test_one_that_cannot_be_started_again_says_why(store: Store) -> None:
@@ -145,8 +151,9 @@ async def test_one_that_cannot_be_started_again_says_why(store: Store) -> None:
         identity = await store.start(
             engine, "sh", "-c", 'rm -f "$(command -v sh)"; exit 1', restart_policy=ALWAYS
         )
-        status = await engine.wait_container("web")
-    assert (status.exit_code, store.state(identity).status) == (127, "exited")
+    await store.until_monitor_has_ended(identity)
+    state = store.state(identity)
+    assert (state.exit_code, state.status) == (127, "exited")
     assert 'exec: "sh"' in store.state(identity).error
     assert groups_of(identity) == []
     async with store.engine():
