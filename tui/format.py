@@ -125,14 +125,15 @@ def status_style(status: ContainerStatus, exit_code: int | None, health: str = "
 
 
 def status(container: ContainerSummary, *, now: float) -> str:
-    """Write a container's state in words: `Up 2 m`, `Healthy 2 m`, `Paused`, `Exited (0) 3 m`."""
+    """Write a container's state in words: `Up 2 m (healthy)`, `Paused`, `Exited (0) 3 m`."""
     oom = " OOM" if container.is_out_of_memory_killed else ""
     match container.status:
         case ContainerStatus.RUNNING:
             since = container.started_at
-            up = container.health.capitalize() or "Up"
             ago = "" if since is None or now - since < 60 else f" {duration(now - since)}"
-            return f"{up}{ago}{oom}"
+            found = {"": "", "starting": " (health: starting)"}
+            health = found.get(container.health, f" ({container.health})")
+            return f"Up{ago}{health}{oom}"
         case ContainerStatus.EXITED:
             code = "?" if container.exit_code is None else str(container.exit_code)
             ended = container.finished_at
@@ -143,6 +144,14 @@ def status(container: ContainerSummary, *, now: float) -> str:
             return f"Restarting ({code}){oom}"
         case _:
             return container.status.value.capitalize()
+
+
+def short_status(container: ContainerSummary, *, now: float) -> str:
+    """Write the same where there is little room: `Healthy 2 m` says that it is up."""
+    words = status(container, now=now)
+    if container.status is not ContainerStatus.RUNNING or not container.health:
+        return words
+    return words.replace("Up", container.health.capitalize(), 1).partition(" (")[0]
 
 
 def bar(part: int, whole: int, width: int, *, is_ascii: bool = False) -> str:

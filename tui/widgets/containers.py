@@ -86,7 +86,7 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         cells = [
             Cell(formatting.status_glyph(row.status, row.exit_code) + " ", style),
             Cell(fit(clean(row.name, limit=128), name_width - 1) + " ", "strong"),
-            Cell(fit(formatting.status(row, now=time.time()), state_width) + " ", style),
+            Cell(fit(formatting.short_status(row, now=time.time()), state_width) + " ", style),
         ]
         if image_width:
             cells.append(Cell(fit(clean(row.image, limit=128), image_width - 1) + " ", "dim"))
