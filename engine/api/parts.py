@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Protocol
 
 from engine.containers.committing import ImageMaker
-from engine.containers.copying import ContainerCopies
 from engine.containers.manager import ContainerManager
 from engine.containers.stats import StatsSampler
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.containers.copying import ContainerCopies
     from engine.containers.rootfs import ContainerRootfs
     from engine.containers.services import ContainerServices
     from engine.events import EventBus
@@ -98,4 +99,10 @@ class EngineParts:
         self._events = events
         self._containers = ContainerManager(services, events)
         self._stats = StatsSampler(services)
-        self._copies = ContainerCopies(services, supervisor, rootfs)
+
+    @functools.cached_property
+    def _copies(self) -> ContainerCopies:
+        # Loaded with the first copy: it brings tar and everything about paths, and most never copy.
+        from engine.containers.copying import ContainerCopies
+
+        return ContainerCopies(self._services, self._supervisor, self._rootfs)

@@ -25,8 +25,6 @@ from engine.errors import (
     FeatureUnavailableError,
     InvalidReferenceError,
 )
-from engine.images.commits import ImageCommit
-from engine.images.instructions import apply_changes
 from engine.images.oci import ConfigSection, Empty, HealthCheckDocument
 from engine.images.reference import parse_reference
 from engine.operations import Progress, carry_through
@@ -40,7 +38,7 @@ if TYPE_CHECKING:
 
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
-    from engine.images.commits import CommitMaker
+    from engine.images.commits import CommitMaker, ImageCommit
     from engine.operations import ProgressListener
     from engine.snapshots.writable_jobs import CompareArguments
     from engine.types import CommitRequest, HealthCheck, ImageId
@@ -84,6 +82,10 @@ async def commit_container(
         ContainerStateError: The container is dead or being removed.
         InvalidInputError: The name or one of the changes makes no sense.
     """
+    # Loaded with the first commit, as what makes images is.
+    from engine.images.commits import ImageCommit
+    from engine.images.instructions import apply_changes
+
     name = _checked_name(request.name)
     apply_changes(ConfigSection(), request.changes)
     async with exclusively(services, record) as fresh:

@@ -1,4 +1,8 @@
-"""What the jobs share: how they tell progress, and how they write a layer's index."""
+"""What the jobs share: how they tell progress, and how they write a layer's index.
+
+Arguments and results of jobs that most commands ask for are here too: who only asks need not load
+what does the work.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,33 @@ class JobProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     done: int
     total: int
+
+
+class TreeSize(msgspec.Struct, frozen=True, kw_only=True):
+    """What a directory tree holds."""
+
+    size_bytes: int
+    entry_count: int
+
+
+class CopyArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Copy the merged tree of layers. Descriptor: an empty directory.
+
+    Attributes:
+        layer_paths: Layer directories (with `diff` and `index`), bottom first.
+    """
+
+    layer_paths: tuple[str, ...]
+
+
+class PrepareArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Give a new `upper` directory the root's look. Descriptor: `upper`.
+
+    Attributes:
+        lower_path: `diff` of the image's topmost layer.
+    """
+
+    lower_path: str
 
 
 def write_index(directory: int, index: LayerIndex) -> None:

@@ -19,8 +19,11 @@ from engine.snapshots import removal, volume_files, writable_jobs
 from engine.snapshots.apply import LayerApplier
 from engine.snapshots.index import DIFF_NAME, INDEX_NAME, encode_index, make_index, read_index
 from engine.snapshots.job_parts import (
+    CopyArguments,
     JobProgress,
+    PrepareArguments,
     Reporter,
+    TreeSize,
     write_index,
 )
 from engine.snapshots.lowers import LowerLayers, copy_directory_look
@@ -66,33 +69,6 @@ class UnpackResult(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     entry_count: int
     warnings: tuple[str, ...]
-
-
-class TreeSize(msgspec.Struct, frozen=True, kw_only=True):
-    """What a directory tree holds."""
-
-    size_bytes: int
-    entry_count: int
-
-
-class CopyArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Copy the merged tree of layers. Descriptor: an empty directory.
-
-    Attributes:
-        layer_paths: Layer directories (with `diff` and `index`), bottom first.
-    """
-
-    layer_paths: tuple[str, ...]
-
-
-class PrepareArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Give a new `upper` directory the root's look. Descriptor: `upper`.
-
-    Attributes:
-        lower_path: `diff` of the image's topmost layer.
-    """
-
-    lower_path: str
 
 
 def unpack_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:

@@ -12,16 +12,16 @@ import msgspec
 from engine.operations import carry_through
 from engine.snapshots.base import UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
 from engine.snapshots.index import DIFF_NAME
-from engine.snapshots.jobs import CopyArguments, PrepareArguments, TreeSize
+from engine.snapshots.job_parts import CopyArguments, PrepareArguments, TreeSize
 from engine.snapshots.removal import engine_error
 from engine.snapshots.stubs import make_stubs, stubs_path
-from engine.snapshots.writable_jobs import CompareArguments, decode_changes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from engine.snapshots.base import JobRunner
+    from engine.snapshots.writable_jobs import CompareArguments
     from engine.types import ChainId, LayerChange
 
 
@@ -95,12 +95,16 @@ class _WritableLayers:
         arguments = msgspec.json.encode(self.comparison(chain_ids, mount_points))
         async with open_directory(container_directory / UPPER_NAME) as upper:
             result = await self._runner.run_job("list-changes", arguments, descriptors=(upper,))
+        from engine.snapshots.writable_jobs import decode_changes
+
         return decode_changes(result)
 
     def comparison(
         self, chain_ids: Sequence[ChainId], mount_points: Sequence[str]
     ) -> CompareArguments:
         """What a job needs to compare a writable layer with the layers below it."""
+        from engine.snapshots.writable_jobs import CompareArguments
+
         return CompareArguments(
             layer_paths=tuple(str(self._layer(chain)) for chain in chain_ids),
             is_whole_tree=self._is_whole_tree,

@@ -39,9 +39,7 @@ def run_command(
 ) -> int:
     """Open the engine, do the command, close the engine; returns the exit code."""
     if opener is None:
-        from engine.api import open_engine
-
-        opener = open_engine
+        opener = _load_engine()
     for name, directory in (("--root", root), ("--run", run)):
         if directory is not None:
             _check_directory(name, directory)
@@ -58,6 +56,17 @@ def run_command(
     finally:
         # The process ends soon: the collector need not look through everything once more.
         gc.freeze()
+
+
+def _load_engine() -> Opener:
+    # What is imported stays: the collector would only look through it, again and again.
+    gc.disable()
+    try:
+        from engine.api import open_engine
+    finally:
+        gc.freeze()
+        gc.enable()
+    return open_engine
 
 
 async def for_each(
