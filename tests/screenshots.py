@@ -58,6 +58,11 @@ SCENES: dict[str, Scene] = {
     "stats": (WIDE, ("3", "G", "4", "right_square_bracket"), _has_history),
     "run": (WIDE, ("1", "r", *"web-2", "tab", "tab", *"64m", "tab", *"0.5"), _is_ready),
     "change": (WIDE, ("3", "G", "u"), _has_form),
+    "commit": (
+        WIDE,
+        ("3", "G", "c", *"web:patched", "tab", *"Ada", "tab", *"new welcome page"),
+        _has_log,
+    ),
     "remove": (WIDE, ("3", "G", "d"), _has_log),
     "palette": (WIDE, ("3", "colon", *"cont"), _is_ready),
     "help": (WIDE, ("3", "question_mark"), _is_ready),

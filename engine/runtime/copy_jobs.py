@@ -231,6 +231,8 @@ def mount_stopped_root(spec: ContainerSpec) -> int:
     Raises:
         FeatureUnavailableError: The host does not let us mount it.
     """
+    # As in an init: the modes of what is made to mount on are those that are asked for.
+    os.umask(0)
     try:
         leave_namespaces(CLONE_NEWNS)
         set_root_propagation(MS_SLAVE)

@@ -207,7 +207,7 @@ class TreeExtractor:
                     following = self._step(b"/".join(names[:count]))
                 except FileNotFoundError:
                     with contextlib.suppress(FileExistsError):
-                        os.mkdir(name, 0o755, dir_fd=parent)
+                        _make_plain_directory(parent, name)
                     return
                 if opened >= 0:
                     os.close(opened)
@@ -473,6 +473,16 @@ class TreeExtractor:
                 os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns))
             finally:
                 os.close(descriptor)
+
+
+def _make_plain_directory(parent: int, name: bytes) -> None:
+    """Make a directory that everybody may enter, whatever the umask is."""
+    os.mkdir(name, 0o700, dir_fd=parent)
+    descriptor = open_beneath(parent, name, _DIRECTORY)
+    try:
+        os.fchmod(descriptor, 0o755)
+    finally:
+        os.close(descriptor)
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:

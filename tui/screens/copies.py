@@ -12,6 +12,7 @@ from tui.screens.actions import ActionScreen, PathSuggester
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
+    from engine.operations import ProgressListener
     from engine.types import CopyResult
 
 
@@ -72,8 +73,8 @@ class CopyActions(ActionScreen):
                 if target:
                     self._copy(
                         f"Copying {path} from {name}",
-                        lambda engine: engine.copy_from_container(
-                            identity, path, os.path.expanduser(target)
+                        lambda engine, listen: engine.copy_from_container(
+                            identity, path, os.path.expanduser(target), progress=listen
                         ),
                         f"Copied {path} to {target}",
                     )
@@ -116,8 +117,8 @@ class CopyActions(ActionScreen):
                 if path:
                     self._copy(
                         f"Copying {source} to {name}",
-                        lambda engine: engine.copy_to_container(
-                            identity, os.path.expanduser(source), path
+                        lambda engine, listen: engine.copy_to_container(
+                            identity, os.path.expanduser(source), path, progress=listen
                         ),
                         f"Copied {source} to {name}:{path}",
                     )
@@ -135,7 +136,7 @@ class CopyActions(ActionScreen):
 
     def _copy(self, title: str, call: CopyCall, done: str) -> None:
         async def copy() -> None:
-            result = await self.operate(title, lambda engine, _listen: call(engine))
+            result = await self.operate(title, call)
             if result is not None:
                 for warning in result.warnings:
                     self.tell(warning, is_warning=True)
@@ -205,4 +206,4 @@ def _wants_text(text: str) -> str:
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    CopyCall = Callable[[EngineApi], Awaitable[CopyResult]]
+    CopyCall = Callable[[EngineApi, ProgressListener], Awaitable[CopyResult]]

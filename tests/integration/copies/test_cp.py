@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,7 +247,7 @@ async def test_volumes_are_reached_running_or_not(
     (tmp_path / "bound").mkdir()
     (tmp_path / "note").write_text("note")
     mounts = (
-        MountRequest(kind="volume", source="kept", target="/vol"),
+        MountRequest(kind="volume", source="kept", target="/made/vol"),
         MountRequest(kind="bind", source=f"{tmp_path}/bound", target="/bound"),
         MountRequest(kind="bind", source=f"{tmp_path}/bound", target="/fixed", is_read_only=True),
     )
@@ -255,13 +257,15 @@ async def test_volumes_are_reached_running_or_not(
     for turn in ("stopped", "running"):
         if turn == "running":
             await engine.start_container("web")
-        for place in ("/vol", "/bound"):
+        for place in ("/made/vol", "/bound"):
             await engine.copy_to_container("web", f"{tmp_path}/note", f"{place}/{turn}")
             await engine.copy_from_container("web", f"{place}/{turn}", f"{tmp_path}/back")
             assert (tmp_path / "back").read_text() == "note"
         assert (tmp_path / "bound" / turn).read_text() == "note"
         with pytest.raises(CopyRefusedError, match="read-only"):
             await engine.copy_to_container("web", f"{tmp_path}/note", "/fixed/x")
+    await engine.copy_from_container("web", "/made", f"{tmp_path}/made")
+    assert stat.S_IMODE((tmp_path / "made").stat().st_mode) == 0o755
     volume = await engine.inspect_volume("kept")
     assert sorted(os.listdir(volume.mount_point)) == ["running", "stopped"]
     assert await engine.list_changes("web") == ()
@@ -289,6 +293,21 @@ async def test_the_kernels_files_are_left_out_of_a_whole_root(
     assert (tmp_path / "root/src/file").read_text() == "file\n"
     for name in ("proc", "sys", "dev"):
         assert os.listdir(tmp_path / "root" / name) == []
+
+
+async def test_directories_that_an_archive_leaves_out_are_made(
+    engine: Engine, web: str, tmp_path: Path
+) -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("not/named/file"))
+    with os.fdopen(os.memfd_create("archive"), "w+b") as file:
+        file.write(stream.getvalue())
+        file.seek(0)
+        await engine.extract_to_container(web, file.fileno(), "/dir")
+    await engine.copy_from_container(web, "/dir/not", str(tmp_path))
+    assert (tmp_path / "not/named/file").read_bytes() == b""
+    assert stat.S_IMODE((tmp_path / "not/named").stat().st_mode) == 0o755
 
 
 async def test_what_is_no_tar_is_refused(engine: Engine, web: str) -> None:
