@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.cgroups.groups import open_group
+from engine.containers.mounts import mount_specs
 from engine.containers.policies import restart_spec
 from engine.containers.states import (
     LIVE_STATUSES,
@@ -28,6 +29,7 @@ from engine.containers.states import (
 from engine.errors import EngineError
 from engine.linux.process import start_ticks
 from engine.runtime.health import ended_health
+from engine.runtime.state_file import append_volume_events
 from engine.types import ContainerStatus
 
 if TYPE_CHECKING:
@@ -59,6 +61,12 @@ async def recover_container(services: ContainerServices, record: ContainerRecord
     if state.error == RESTART_WAS_LOST:
         return True  # Its end was told when it came to wait for its restart.
     lasted = max(0, state.finished_at_ns - state.started_at_ns) // 10**9
+    append_volume_events(
+        str(services.config.events_path),
+        "unmount",
+        container_id=record.container_id,
+        mounts=mount_specs(services.config, record),
+    )
     services.tell("die", record, exitCode=str(state.exit_code), execDuration=str(lasted))
     return True
 

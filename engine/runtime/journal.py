@@ -10,7 +10,12 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.runtime.spec import StateRecord
-from engine.runtime.state_file import append_container_event, read_state, write_state
+from engine.runtime.state_file import (
+    append_container_event,
+    append_volume_events,
+    read_state,
+    write_state,
+)
 
 if TYPE_CHECKING:
     from engine.runtime.spec import ContainerSpec
@@ -94,6 +99,15 @@ class ContainerJournal:
             name=self.name,
             attributes={"image": self._spec.image, **attributes},
             labels=self._spec.labels,
+        )
+
+    def tell_volumes(self, action: str) -> None:
+        """Append an event about each of the container's volumes: `mount` or `unmount`."""
+        append_volume_events(
+            self._spec.events_path,
+            action,
+            container_id=self._spec.container_id,
+            mounts=self._spec.mounts,
         )
 
 

@@ -121,6 +121,7 @@ class Monitor:
         run.await_program()
         self._journal.begin(dataclasses.replace(running, started_at_ns=time.time_ns()))
         # Before the answer: who hears of the start watches over the monitor from then on.
+        self._journal.tell_volumes("mount")
         self._journal.tell("start")
 
     def abandon(self, error: EngineError | OSError) -> EngineError:
@@ -421,6 +422,7 @@ class Monitor:
     def _tell_end(self, attributes: dict[str, str], *, has_new_kill: bool) -> None:
         if has_new_kill:
             self._journal.tell("oom")
+        self._journal.tell_volumes("unmount")
         self._journal.tell("die", **attributes)
 
     def _restart(self) -> None:

@@ -6,9 +6,13 @@ import contextlib
 import json
 import os
 import time
+from typing import TYPE_CHECKING
 
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import StateRecord
+
+if TYPE_CHECKING:
+    from engine.runtime.spec import MountSpec
 
 _MOST_EVENT_BYTES = 16 << 10
 STATE_FILE = "state.json"
@@ -89,6 +93,37 @@ def append_container_event(
     line = json.dumps(record, separators=(",", ":"))
     if len(line) > _MOST_EVENT_BYTES:
         line = json.dumps({**record, "attributes": attributes}, separators=(",", ":"))
+    _append_line(path, line)
+
+
+def append_volume_events(
+    path: str, action: str, *, container_id: str, mounts: tuple[MountSpec, ...]
+) -> None:
+    """Append an event for each volume of a container: `mount` at its start, `unmount` at its end.
+
+    As `append_container_event`.
+    """
+    for mount in mounts:
+        if not mount.volume_name:
+            continue
+        attributes = {"container": container_id, "driver": "local"}
+        if action == "mount":
+            attributes |= {
+                "destination": mount.target,
+                "read/write": "false" if mount.is_read_only else "true",
+            }
+        record = {
+            "time_ns": time.time_ns(),
+            "subject": "volume",
+            "action": action,
+            "subject_id": mount.volume_name,
+            "name": mount.volume_name,
+            "attributes": attributes,
+        }
+        _append_line(path, json.dumps(record, separators=(",", ":")))
+
+
+def _append_line(path: str, line: str) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -376,3 +376,40 @@ def test_mounts_of_the_host_arrive_as_the_propagation_says(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [line.format(top=tmp_path) for line in expected]
+
+
+async def test_events_tell_of_volumes_in_the_order_of_a_life(
+    engine: EngineApi, starter_image: object
+) -> None:
+    mounts = (volume("files", is_read_only=True), tmpfs("/own"))
+    with engine.subscribe() as events:
+        created = await engine.create_container(
+            ContainerRequest(image="starter", name="web", command=("true",), mounts=mounts)
+        )
+        await engine.start_container("web")
+        await engine.wait_container("web")
+        await engine.remove_container("web")
+        await engine.remove_volume("files")
+        heard = []
+        async for event in events:
+            heard.append(f"{event.subject} {event.action}")
+            if event.action == "mount":
+                attributes = dict(event.attributes)
+            if heard[-1] == "volume destroy":
+                break
+    assert heard == [
+        "volume create",
+        "container create",
+        "volume mount",
+        "container start",
+        "volume unmount",
+        "container die",
+        "container destroy",
+        "volume destroy",
+    ]
+    assert attributes == {
+        "container": created.container_id,
+        "driver": "local",
+        "destination": "/data",
+        "read/write": "false",
+    }
