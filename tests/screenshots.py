@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.api import open_engine
+from engine.types import ContainerRequest, MountRequest
 from tests.tui.conftest import screen_text, settled, wait_until
 from tui.app import LamellaApp
 from tui.screens.update_form import UpdateScreen
@@ -66,6 +67,8 @@ SCENES: dict[str, Scene] = {
     "remove": (WIDE, ("3", "G", "d"), _has_log),
     "palette": (WIDE, ("3", "colon", *"cont"), _is_ready),
     "help": (WIDE, ("3", "question_mark"), _is_ready),
+    "volumes": (WIDE, ("V",), _is_ready),
+    "narrow-volumes": (NARROW, ("V",), _is_ready),
     "narrow-containers": (NARROW, ("3",), _is_ready),
     "narrow-files": (NARROW, ("1", "enter", "enter"), _is_ready),
     "terminal": (
@@ -103,16 +106,29 @@ async def picture(name: str, top: Path) -> None:
     (DIRECTORY / f"{name}.svg").write_text(drawing.rstrip() + "\n")
 
 
+async def make_volumes(engine: EngineApi) -> None:
+    """Make some volumes: two that a container has, filled from its image, and one that none has."""
+    mounts = (
+        MountRequest(kind="volume", source="site", target="/usr"),
+        MountRequest(kind="volume", source="", target="/etc"),
+    )
+    await engine.create_container(ContainerRequest(image="starter", name="files", mounts=mounts))
+    await engine.create_volume("backup")
+
+
 async def take_all(top: Path, names: list[str]) -> None:
     """Make the demo, take the pictures, remove the demo's containers."""
     async with open_engine(root=top / "root", run=top / "run") as engine:
         await engine.make_demo()
+        await make_volumes(engine)
         try:
             for name in names:
                 await picture(name, top)
         finally:
             for summary in await engine.list_containers():
-                await engine.remove_container(summary.container_id, is_forced=True)
+                await engine.remove_container(
+                    summary.container_id, is_forced=True, removes_volumes=True
+                )
 
 
 def main(names: list[str]) -> int:

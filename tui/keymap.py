@@ -23,6 +23,7 @@ class Context(StrEnum):
     DETAIL = "Details"
     FILES = "Files"
     LOGS = "Logs"
+    VOLUMES = "Volumes"
     TERMINAL = "Terminal"
     HISTORY = "Terminal, scrolled back"
 
@@ -81,6 +82,7 @@ def _command(
 _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
 _F, _G = Context.FILES, Context.LOGS
+_V = Context.VOLUMES
 _T, _H = Context.TERMINAL, Context.HISTORY
 
 COMMANDS: tuple[Command, ...] = (
@@ -116,6 +118,8 @@ COMMANDS: tuple[Command, ...] = (
     _command("background", _E, "screen.background", "B", "background",
              "Show what goes on in the background, to watch or to cancel it"),
     _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
+    _command("volumes", _E, "screen.volumes", "V", "volumes",
+             "Show the volumes: who uses them, how large they are", "lamella volume ls"),
     _command("host", _E, "screen.host", "exclamation_mark", "host",
              "Show what this host gives and lacks, with remedies", "lamella info"),
     _command("terminals", _E, "screen.terminals", "T", "terminals",
@@ -298,6 +302,25 @@ COMMANDS: tuple[Command, ...] = (
              is_in_palette=False),
     _command("history.bottom", _H, "history_to(-1)", "G", "newest", "Newest line",
              is_in_palette=False),
+    # Volumes
+    _command("volumes.create", _V, "screen.create_volume", "c", "create", "Make a volume",
+             "lamella volume create NAME", is_in_footer=True),
+    _command("volumes.inspect", _V, "screen.inspect_volume", "enter,i", "inspect",
+             "Show everything about the volume", "lamella volume inspect VOLUME",
+             is_in_footer=True, is_in_palette=False),
+    _command("volumes.remove", _V, "screen.remove_volume", "d", "remove",
+             "Remove the volume with its files", "lamella volume rm VOLUME", is_in_footer=True,
+             is_in_palette=False),
+    _command("volumes.prune", _V, "screen.prune_volumes", "x", "prune",
+             "Remove volumes that no container has", "lamella volume prune", is_in_footer=True),
+    _command("volumes.filter", _V, "screen.filter_volumes", "slash", "filter",
+             "Show only volumes with a text", is_in_footer=True, is_in_palette=False),
+    _command("volumes.refresh", _V, "screen.refresh_volumes", "ctrl+r", "refresh",
+             "Read and measure all volumes afresh", is_in_palette=False),
+    _command("volumes.help", _V, "screen.help", "question_mark", "help", "Show these keys",
+             is_in_footer=True, is_in_palette=False),
+    _command("volumes.close", _V, "screen.cancel", "q", "close", "Go back",
+             is_in_palette=False),
 )  # fmt: skip
 
 COMMAND_IDS = frozenset(command.command_id for command in COMMANDS)
@@ -369,6 +392,7 @@ _ACTIVE_TOGETHER = (
     (_E, _L, _G),
     (_T,),
     (_H,),
+    (_L, _V),
 )
 
 

@@ -50,6 +50,11 @@ class ContainersChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumesTouched:
+    """Something happened to volumes, or to who uses them: a list of them is out of date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageChanged:
     """What the store occupies."""
 
@@ -98,6 +103,7 @@ EngineState: TypeAlias = (
     | EngineFailed
     | ImagesChanged
     | ContainersChanged
+    | VolumesTouched
     | UsageChanged
     | StatsSampled
     | WritableLayerMeasured

@@ -19,6 +19,7 @@ from tui.messages import (
     ImagesChanged,
     StatsSampled,
     UsageChanged,
+    VolumesTouched,
     WatchFailed,
     WritableLayerMeasured,
 )
@@ -95,12 +96,16 @@ class Watcher:
                 self._mark(images=True, containers=True)
             elif event.subject is EventSubject.IMAGE:
                 self._mark(images=True)
+            elif event.subject is EventSubject.VOLUME:
+                self.publish("volumes", VolumesTouched())
             elif event.subject is EventSubject.CONTAINER:
                 if event.action.startswith("exec_"):
                     continue  # a health check has three of them, and no list shows any
                 # Creating and removing change how many containers an image has.
                 self._mark(images=event.action in ("create", "destroy"), containers=True)
                 self._announce(event)
+                if event.action in ("create", "destroy", "rename"):
+                    self.publish("volumes", VolumesTouched())
 
     def _announce(self, event: Event) -> None:
         self.publish(f"event:{event.subject_id}", ContainerEvent(event=event))

@@ -22,6 +22,7 @@ from tui.messages import (
     OperationProgress,
     StatsSampled,
     UsageChanged,
+    VolumesTouched,
     WatchFailed,
     WritableLayerMeasured,
 )
@@ -115,6 +116,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
                 self._has_containers = True
                 self.containers.set_rows(state.containers)
                 self._select_wanted(self.containers)
+            case VolumesTouched():
+                self._reload_volumes()
             case UsageChanged():
                 self._total_text = formatting.size(state.usage.total_bytes)
             case StatsSampled():
@@ -134,6 +137,13 @@ class Dashboard(ToolScreen, inherit_bindings=False):
 
     _has_images = False
     _has_containers = False
+
+    def _reload_volumes(self) -> None:
+        from tui.screens.volumes import VolumesScreen
+
+        for screen in self.app.screen_stack:
+            if isinstance(screen, VolumesScreen):
+                screen.reload()
 
     def _take_samples(self, state: StatsSampled) -> None:
         self.containers.set_samples(state.samples)

@@ -49,6 +49,8 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
             case Context.FILES:
                 self.action_pane("layers")
                 self.action_tab("files")
+            case Context.VOLUMES:
+                pass  # its commands have a screen of their own
             case Context.LOGS:
                 self.action_pane("containers")
                 self.action_tab("logs")
@@ -92,6 +94,24 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
 
         if self._host is not None:
             self.app.push_screen(ReadingScreen("This host", host_content(self._host)))
+
+    def action_volumes(self) -> None:
+        """Show the volumes."""
+        from tui.screens.volumes import VolumesScreen
+
+        self.app.push_screen(VolumesScreen(self))
+
+    def action_create_volume(self) -> None:
+        """Ask for a name and make a volume."""
+        from tui.screens.volumes import create_volume
+
+        create_volume(self, made=lambda _name: None)
+
+    def action_prune_volumes(self) -> None:
+        """Remove volumes that nobody uses."""
+        from tui.screens.volumes import prune_volumes
+
+        prune_volumes(self)
 
     def action_yank(self) -> None:
         """Choose what to copy."""
