@@ -67,8 +67,8 @@ SCENES: dict[str, Scene] = {
     "remove": (WIDE, ("3", "G", "d"), _has_log),
     "palette": (WIDE, ("3", "colon", *"cont"), _is_ready),
     "help": (WIDE, ("3", "question_mark"), _is_ready),
-    "volumes": (WIDE, ("V",), _is_ready),
-    "narrow-volumes": (NARROW, ("V",), _is_ready),
+    "volumes": (WIDE, ("v",), _is_ready),
+    "narrow-volumes": (NARROW, ("v",), _is_ready),
     "narrow-containers": (NARROW, ("3",), _is_ready),
     "narrow-files": (NARROW, ("1", "enter", "enter"), _is_ready),
     "terminal": (

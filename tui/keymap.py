@@ -118,7 +118,7 @@ COMMANDS: tuple[Command, ...] = (
     _command("background", _E, "screen.background", "B", "background",
              "Show what goes on in the background, to watch or to cancel it"),
     _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
-    _command("volumes", _E, "screen.volumes", "V", "volumes",
+    _command("volumes", _E, "screen.volumes", "v", "volumes",
              "Show the volumes: who uses them, how large they are", "lamella volume ls"),
     _command("host", _E, "screen.host", "exclamation_mark", "host",
              "Show what this host gives and lacks, with remedies", "lamella info"),
@@ -305,7 +305,7 @@ COMMANDS: tuple[Command, ...] = (
     # Volumes
     _command("volumes.create", _V, "screen.create_volume", "c", "create", "Make a volume",
              "lamella volume create NAME", is_in_footer=True),
-    _command("volumes.inspect", _V, "screen.inspect_volume", "enter,i", "inspect",
+    _command("volumes.inspect", _V, "screen.inspect_volume", "i,enter", "inspect",
              "Show everything about the volume", "lamella volume inspect VOLUME",
              is_in_footer=True, is_in_palette=False),
     _command("volumes.remove", _V, "screen.remove_volume", "d", "remove",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,12 +11,15 @@ import pytest
 from engine.errors import StoreError
 from engine.types import ContainerRequest, MountRequest
 from tests.tui.conftest import screen_text, settled, wait_until
+from tui.app import LamellaApp
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen, ReadingScreen
 from tui.screens.volumes import VolumesScreen
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engine.api import EngineApi
     from tests.fakes import FakeEngine
-    from tui.app import LamellaApp
 
 ANONYMOUS = "f" * 64
 
@@ -39,7 +44,7 @@ async def test_the_list_shows_size_users_and_what_is_anonymous(
 ) -> None:
     async with app.run_test(size=size) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         text = screen_text(app)
         (line,) = [line for line in text.splitlines() if "files" in line]
@@ -58,7 +63,7 @@ async def test_an_empty_list_says_which_key_fills_it_and_the_key_does(
 ) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         assert "No volumes here yet" in screen_text(app)
         assert "c  makes one" in screen_text(app)
@@ -78,7 +83,7 @@ async def test_an_empty_list_says_which_key_fills_it_and_the_key_does(
 async def test_a_name_that_cannot_be_is_told(app: LamellaApp, engine: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V", "c")
+        await pilot.press("v", "c")
         await wait_until(pilot, lambda: isinstance(app.screen, PromptScreen))
         await pilot.press(*"a/b", "enter")
         await settled(pilot)
@@ -89,7 +94,7 @@ async def test_a_name_that_cannot_be_is_told(app: LamellaApp, engine: FakeEngine
 async def test_removing_says_what_is_lost_and_asks(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         await pilot.press("G", "d")
         await wait_until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
@@ -105,7 +110,7 @@ async def test_removing_says_what_is_lost_and_asks(app: LamellaApp, volumes: Fak
 async def test_one_in_use_says_by_whom_and_stays(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         assert isinstance(app.screen, VolumesScreen)
         app.screen.list.move_to_key("files")
@@ -118,7 +123,7 @@ async def test_one_in_use_says_by_whom_and_stays(app: LamellaApp, volumes: FakeE
 async def test_inspect_shows_where_the_files_are(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         await pilot.press("G", "enter")
         await wait_until(pilot, lambda: isinstance(app.screen, ReadingScreen))
@@ -133,7 +138,7 @@ async def test_inspect_shows_where_the_files_are(app: LamellaApp, volumes: FakeE
 async def test_prune_lets_choose_and_lists_what_goes(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V", "x")
+        await pilot.press("v", "x")
         await wait_until(pilot, lambda: isinstance(app.screen, ChoiceScreen))
         await pilot.press("down", "enter")
         await wait_until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
@@ -149,7 +154,7 @@ async def test_prune_lets_choose_and_lists_what_goes(app: LamellaApp, volumes: F
 async def test_a_filter_shows_only_what_has_the_text(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V", "slash")
+        await pilot.press("v", "slash")
         await wait_until(pilot, lambda: isinstance(app.screen, PromptScreen))
         await pilot.press(*"web-9", "enter")
         await settled(pilot)
@@ -160,7 +165,7 @@ async def test_a_filter_shows_only_what_has_the_text(app: LamellaApp, volumes: F
 async def test_what_others_do_shows_at_once(app: LamellaApp, volumes: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         await app.bridge.call(lambda engine: engine.create_volume("elsewhere"))
         await wait_until(pilot, lambda: "elsewhere" in screen_text(app))
@@ -185,10 +190,34 @@ async def test_a_list_that_cannot_be_read_says_why(
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         monkeypatch.setattr(volumes, "list_volumes", broken)
-        await pilot.press("V")
+        await pilot.press("v")
         await settled(pilot)
         assert "the store is damaged" in screen_text(app)
         assert "Restore it from a copy" in screen_text(app)
+
+
+async def test_a_screen_that_is_opened_before_the_store_fills_when_it_is(
+    volumes: FakeEngine,
+) -> None:
+    gate = asyncio.Event()
+    opened = volumes.opened
+
+    @contextlib.asynccontextmanager
+    async def opened_late() -> AsyncIterator[EngineApi]:
+        await gate.wait()
+        async with opened() as engine:
+            yield engine
+
+    app = LamellaApp(opened_late)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("v")
+        await wait_until(pilot, lambda: "the engine is not open" in screen_text(app))
+        assert "esc close" in screen_text(app)
+        loop = app.bridge._loop
+        assert loop is not None
+        loop.call_soon_threadsafe(gate.set)
+        await wait_until(pilot, lambda: "notes" in screen_text(app))
+        await settled(pilot)
 
 
 async def test_help_lists_the_keys_with_the_command_lines(
@@ -196,6 +225,6 @@ async def test_help_lists_the_keys_with_the_command_lines(
 ) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("V", "question_mark")
+        await pilot.press("v", "question_mark")
         await wait_until(pilot, lambda: isinstance(app.screen, ReadingScreen))
         assert "lamella volume prune" in screen_text(app)

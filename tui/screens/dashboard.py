@@ -105,6 +105,7 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             case EngineOpened():
                 self._host = state.host
                 self._failure = None
+                self._reload_volumes()
             case EngineFailed():
                 self._failure = state
                 self._host = None
