@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import containers, images, screen
+from benchmarks import containers, images, screen, sessions
 from benchmarks.measure import Result, table
 from benchmarks.place import PeerMissingError, Place, temporary_place
 from benchmarks.views import VIEWS, enter_view
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "start": containers.start,
     "cold": containers.cold,
+    "exec": sessions.execute,
     "many": containers.many,
     "stats": containers.stats,
     "log-pump": containers.log_pump,

@@ -36,9 +36,7 @@ async def _remove_all(engine: EngineApi) -> None:
         await engine.remove_container(summary.container_id, is_forced=True)
 
 
-def _timed(
-    *words: str, environment: dict[str, str] | None = None, cwd: Path | None = None
-) -> Timed:
+def timed(*words: str, environment: dict[str, str] | None = None, cwd: Path | None = None) -> Timed:
     async def side() -> float:
         clock = Clock()
         await run(*words, environment=environment, cwd=cwd)
@@ -47,7 +45,7 @@ def _timed(
     return side
 
 
-async def _peers(result: Result, candidates: dict[str, Timed]) -> dict[str, Timed]:
+async def working_peers(result: Result, candidates: dict[str, Timed]) -> dict[str, Timed]:
     """Keep the peers that work here, and say why the others do not."""
     working: dict[str, Timed] = {}
     for name, side in candidates.items():
@@ -80,7 +78,7 @@ def _runtimes(place: Place, result: Result) -> dict[str, Timed]:
         for runtime, *options in (("crun",), ("crun", "--cgroup-manager=disabled"), ("runc",)):
             if shutil.which(runtime):
                 what = " ".join([runtime, *options, "run"]) + suffix
-                sides[what] = _timed(runtime, *options, "run", name, cwd=bundle)
+                sides[what] = timed(runtime, *options, "run", name, cwd=bundle)
     return sides
 
 
@@ -111,12 +109,12 @@ async def start(place: Place) -> Result:
         podman: dict[str, Timed] = {}
         try:
             words, environment = await podman_with_image(place)
-            podman["podman run"] = _timed(
+            podman["podman run"] = timed(
                 *words, "run", "--rm", "--network", "none", IMAGE, "true", environment=environment
             )
         except PeerMissingError as error:
             result.skipped.append(f"podman: {error}")
-        peers = await _peers(result, {**_runtimes(place, result), **podman})
+        peers = await working_peers(result, {**_runtimes(place, result), **podman})
         samples = await interleave({"lamella": ours, **peers}, rounds=20)
         engines = {name: samples[name] for name in peers if name in podman}
         runtimes = {name: samples[name] for name in peers if name not in podman}
@@ -134,15 +132,15 @@ async def cold(place: Place) -> Result:
     """`run --rm IMAGE true` from a shell, nothing running."""
     result = Result()
     await run(*place.lamella, "load", "-q", str(place.small_archive))
-    sides = {"lamella": _timed(*place.lamella, "run", "--rm", IMAGE, "true")}
+    sides = {"lamella": timed(*place.lamella, "run", "--rm", IMAGE, "true")}
     try:
         words, environment = await podman_with_image(place)
         candidates = {
-            "podman run": _timed(
+            "podman run": timed(
                 *words, "run", "--rm", "--network", "none", IMAGE, "true", environment=environment
             )
         }
-        sides |= await _peers(result, candidates)
+        sides |= await working_peers(result, candidates)
     except PeerMissingError as error:
         result.skipped.append(f"podman: {error}")
     result.figures += compare("run --rm IMAGE true, cold", await interleave(sides, rounds=10))
@@ -255,7 +253,7 @@ async def log_pump(place: Place) -> Result:
                 await run(*words, "rm", "-f", name, environment=environment)
                 return megabytes / seconds
 
-            sides |= await _peers(result, {"podman with conmon": podman})
+            sides |= await working_peers(result, {"podman with conmon": podman})
         except PeerMissingError as error:
             result.skipped.append(f"podman: {error}")
         samples = await interleave(sides, rounds=3)
