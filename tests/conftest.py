@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,9 @@ def _is_deep(item: pytest.Item) -> bool:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background of a script: programs under test would not hear it either.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     session.config.stash[_before_run] = look(places=_places(session.config), is_deep=True)
 
 
