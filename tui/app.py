@@ -102,6 +102,7 @@ class LamellaApp(App[None], inherit_bindings=False):
         self._has_mouse = self.settings.has_mouse
         self._told_clashes: set[str] = set()
         self._key_in_hand = False
+        self._is_engine_begun = False
         self._waiting_keys: deque[events.Key | events.Paste] = deque()
         if not has_unicode_locale(os.environ):
             self.add_class("-ascii")
@@ -149,6 +150,8 @@ class LamellaApp(App[None], inherit_bindings=False):
 
     async def _hand_on(self, event: events.Key | events.Paste) -> None:
         self._key_in_hand = True
+        # A key that covers the first screen before it is painted would keep it from being opened.
+        self._open_engine()
         screen = self.screen
         target = self.focused or screen
         await super().on_event(event)
@@ -174,11 +177,16 @@ class LamellaApp(App[None], inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Open the engine behind the first paint."""
-        self.call_after_refresh(self.bridge.start)
+        self.call_after_refresh(self._open_engine)
         if not self.is_headless:
             self.set_interval(_TERMINAL_CHECK_SECONDS, self._end_without_terminal)
         for problem in self.settings.problems:
             self.notify(clean(problem), title="Settings", severity="warning", markup=False)
+
+    def _open_engine(self) -> None:
+        if not self._is_engine_begun:
+            self._is_engine_begun = True
+            self.bridge.start()
 
     def _end_without_terminal(self) -> None:
         """Quit when the terminal has gone without a hang-up signal (su -c, setsid)."""

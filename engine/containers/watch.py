@@ -36,6 +36,8 @@ class MonitorWatch:
         self._services = services
         self._pidfds: dict[str, int] = {}
         self._ended: asyncio.Queue[str] = asyncio.Queue()
+        self._seen_to: dict[str, int] = {}
+        """When the run was started of which a monitor's end was noticed last, by container."""
         self._is_closed = False
 
     async def run(self) -> None:
@@ -47,9 +49,8 @@ class MonitorWatch:
                 # A store that cannot be written now is tried again by whoever looks next.
                 with contextlib.suppress(EngineError):
                     await self._see_to(record)
-                # Meanwhile it may have been started again. One that cannot be watched is let be:
-                # whoever looks at the container next notices its end.
-                await self.follow(container_id, is_retry=True)
+                # Meanwhile it may have been started again.
+                await self.follow(container_id)
 
     async def _see_to(self, record: ContainerRecord) -> None:
         state = await current_state(self._services, record)
@@ -70,20 +71,27 @@ class MonitorWatch:
         for record in await self._services.table.list():
             await self.follow(record.container_id)
 
-    async def follow(self, container_id: str, *, is_retry: bool = False) -> None:
+    async def follow(self, container_id: str) -> None:
         """Watch the monitor of a container, if it runs.
 
-        One that cannot be watched is looked at again once: it may just have ended.
+        One that is gone already, or cannot be watched, is seen to at once; for one run of its
+        container that happens once, so that what cannot be written down now is let be.
         """
         if self._is_closed or container_id in self._pidfds:
             return
         state, is_lost = await self._services.in_thread(
             read_watched_state, self._services.config, container_id
         )
-        is_live = status_of(state) in LIVE_STATUSES and not is_lost
-        if not is_live or container_id in self._pidfds or self._is_closed:
+        if status_of(state) not in LIVE_STATUSES:
+            self._seen_to.pop(container_id, None)
             return
-        if not self._open(container_id, state) and not is_retry:
+        if container_id in self._pidfds or self._is_closed:
+            return
+        run = state.started_at_ns
+        if (is_lost or not self._open(container_id, state)) and (
+            self._seen_to.get(container_id) != run
+        ):
+            self._seen_to[container_id] = run
             self._ended.put_nowait(container_id)
 
     def _open(self, container_id: str, state: StateRecord) -> bool:

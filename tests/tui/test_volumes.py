@@ -213,6 +213,7 @@ async def test_a_screen_that_is_opened_before_the_store_fills_when_it_is(
         await pilot.press("v")
         await wait_until(pilot, lambda: "the engine is not open" in screen_text(app))
         assert "esc close" in screen_text(app)
+        await wait_until(pilot, lambda: app.bridge._loop is not None)
         loop = app.bridge._loop
         assert loop is not None
         loop.call_soon_threadsafe(gate.set)
