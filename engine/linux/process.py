@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -23,6 +22,7 @@ CLONE_NEWNET = 0x40000000
 _CLONE_PIDFD = 0x00001000
 _CLONE_INTO_CGROUP = 0x200000000
 _SIGCHLD = 17
+_PR_SET_NAME = 15
 _CLOSE_RANGE_CLOEXEC = 4
 _HIGHEST_DESCRIPTOR = 0xFFFFFFFF
 
@@ -99,9 +99,11 @@ def enter_namespaces(process: int, namespaces: int) -> None:
 
 
 def set_process_name(name: str) -> None:
-    """Set the name that ps shows; its first 15 characters count."""
-    with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
-        comm.write(name.encode())
+    """Set the name that ps shows; its first 15 characters count.
+
+    Not through /proc/self/comm, which a process that is not dumpable may not write.
+    """
+    syscall("prctl", _PR_SET_NAME, name.encode(), 0, 0, 0)
 
 
 def close_descriptors_on_exec(lowest: int) -> None:

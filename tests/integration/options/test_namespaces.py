@@ -198,6 +198,7 @@ async def test_processes_of_a_container_can_be_joined_and_outlive_nobody(
         assert (await engine.inspect_container("donor")).summary.status is ContainerStatus.RUNNING
 
 
+@pytest.mark.root
 async def test_one_that_joined_ends_with_the_container_that_it_joined(
     engine: EngineApi, starter_image: object
 ) -> None:

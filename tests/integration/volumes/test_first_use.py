@@ -95,6 +95,7 @@ async def test_the_files_of_all_layers_come_with_their_owners_and_modes(
     assert os.readlink(top / "out") == "/../../etc/passwd"
 
 
+@pytest.mark.root
 async def test_what_is_in_a_volume_stays(
     engine: EngineApi, config: EngineConfig, image: str
 ) -> None:
@@ -106,6 +107,7 @@ async def test_what_is_in_a_volume_stays(
     assert not (data(config, "files") / "kept").exists()
 
 
+@pytest.mark.root
 async def test_a_volume_that_was_made_before_is_filled_while_it_is_empty(
     engine: EngineApi, config: EngineConfig, image: str
 ) -> None:
@@ -118,6 +120,7 @@ async def test_a_volume_that_was_made_before_is_filled_while_it_is_empty(
     assert "new" in os.listdir(data(config, "files"))
 
 
+@pytest.mark.root
 async def test_an_empty_volume_that_runs_somewhere_is_not_exchanged_below_it(
     engine: EngineApi, config: EngineConfig, starter_image: LoadedImage, image: str
 ) -> None:
@@ -151,6 +154,7 @@ async def test_the_images_own_volumes_are_anonymous_unless_something_is_mounted_
     assert [one.name for one in await engine.list_volumes()] == ["named"]
 
 
+@pytest.mark.root
 async def test_ten_containers_made_at_once_share_one_whole_volume(
     engine: EngineApi, config: EngineConfig, said: Teller, image: str
 ) -> None:
