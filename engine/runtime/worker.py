@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from engine.errors import ProcessError
-from engine.linux.process import close_other_descriptors
+from engine.linux.process import close_other_descriptors, set_process_name
 from engine.runtime.protocol import (
     FrameKind,
     JobRequest,
@@ -64,6 +64,7 @@ def run_worker(
     """Run one job in this forked process and end; never returns."""
     try:
         silence_standard_streams()
+        set_process_name("lamella-worker")
         close_other_descriptors({channel.fileno(), *descriptors})
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
