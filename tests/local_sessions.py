@@ -160,6 +160,14 @@ def terminal_environment(**more: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+def on_terminal(command: Sequence[str]) -> tuple[str, ...]:
+    """A command whose standard input becomes its terminal; it ends when that is hung up.
+
+    A run in the background may ignore hang-ups, and programs would inherit that.
+    """
+    return ("env", "--default-signal=HUP", "setsid", "--ctty", *command)
+
+
 @contextlib.asynccontextmanager
 async def pty_session(
     command: Sequence[str],
@@ -174,7 +182,7 @@ async def pty_session(
     set_size(ours, size)
     try:
         process = await asyncio.create_subprocess_exec(
-            "setsid", "--ctty", *command, stdin=theirs, stdout=theirs, stderr=theirs,
+            *on_terminal(command), stdin=theirs, stdout=theirs, stderr=theirs,
             cwd=directory, env=environment or terminal_environment(),
         )  # fmt: skip
     except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, ClassVar
 
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
@@ -17,6 +18,8 @@ from tui.keymap import Context, bindings_of
 from tui.terminal.keys import encode_key, encode_paste
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual import events
     from textual.timer import Timer
 
@@ -97,11 +100,11 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
             self._top = model.first_line
             self._point = (max(self._point[0], self._top), self._point[1])
         top = self.top_line
+        cursor = model.cursor
+        line = None if cursor is None else model.screen_line + cursor.row
         if top != self._drawn_top:
             self.refresh()
         else:
-            cursor = model.cursor
-            line = None if cursor is None else model.screen_line + cursor.row
             dirty |= {n for n in (line, self._drawn_cursor) if n is not None}
             height = self.size.height
             regions = [
@@ -109,7 +112,7 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
             ]
             if regions:
                 self.refresh(*regions)
-            self._drawn_cursor = line
+        self._drawn_cursor = line
         self._drawn_top = top
         self.post_message(self.ModeChanged())
 
@@ -137,10 +140,10 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
         selected = self._selected_columns(line)
         if selected is not None:
             style = self.get_component_rich_style("terminal--selection", partial=True)
-            strip = _restyle(strip, *selected, style)
+            strip = _restyle(strip, *selected, lambda before: before + style)
         column = self._cursor_column(line)
         if column is not None and column < width:
-            strip = _restyle(strip, column, column + 1, Style(reverse=True))
+            strip = _restyle(strip, column, column + 1, _reversed)
         return strip
 
     def _cursor_column(self, line: int) -> int | None:
@@ -303,17 +306,35 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
             strip = Strip([Segment(run.text) for run in self.terminal.model.row(number)])
             begin = left if number == first else 0
             end = right + 1 if number == last else strip.cell_length
-            lines.append(strip.crop(begin, max(begin, end)).text.rstrip())
+            begin, end = _whole_glyphs(strip, begin, max(begin, end))
+            lines.append(strip.crop(begin, end).text.rstrip())
         return "\n".join(lines)
 
 
-def _restyle(strip: Strip, left: int, right: int, style: Style) -> Strip:
-    """Give the cells from `left` to before `right` a style on top of theirs."""
+def _restyle(strip: Strip, left: int, right: int, change: Callable[[Style], Style]) -> Strip:
+    """Change the style of the cells from `left` to before `right`."""
+    left, right = _whole_glyphs(strip, left, right)
     parts = list(strip.divide([left, right, strip.cell_length]))
-    changed = [
-        part
-        if index != 1
-        else Strip([Segment(s.text, (s.style or Style.null()) + style) for s in part])
-        for index, part in enumerate(parts)
-    ]
-    return Strip.join(changed)
+    parts[1] = Strip([Segment(s.text, change(s.style or Style.null())) for s in parts[1]])
+    return Strip.join(parts)
+
+
+def _reversed(style: Style) -> Style:
+    # A cursor on what is reversed already has to be seen as well.
+    return style + Style(reverse=not style.reverse)
+
+
+def _whole_glyphs(strip: Strip, left: int, right: int) -> tuple[int, int]:
+    """Widen a range of cells that begins or ends within a wide character: half of one is none."""
+    position = 0
+    text = strip.text
+    if text.isascii():
+        return left, right
+    for character in text:
+        end = position + cell_len(character)
+        if position < left < end:
+            left = position
+        if position < right < end:
+            right = end
+        position = end
+    return left, right

@@ -9,23 +9,25 @@ import pty
 import signal
 import sys
 import termios
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from engine.errors import InvalidInputError
 from engine.types import TerminalSize
-from tests.local_sessions import PtySession, ScriptedSession, set_size, terminal_environment
+from tests.local_sessions import (
+    PtySession,
+    ScriptedSession,
+    on_terminal,
+    set_size,
+    terminal_environment,
+)
 from tui.cli.terminal import RelayReason, relay_session
 from tui.terminal.detach import DetachScanner, parse_detach_keys
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 WIDE = TerminalSize(columns=80, rows=24)
 DEADLINE_SECONDS = 30
-needs_emulator = pytest.mark.skipif(
-    find_spec("bittty") is None, reason="`make test` installs what pyproject.toml lists"
-)
 
 
 class Person:
@@ -60,7 +62,7 @@ async def person_at_relay(*words: str, **environment: str):
     os.set_blocking(ours, False)
     set_size(ours, WIDE)
     process = await asyncio.create_subprocess_exec(
-        "setsid", "--ctty", sys.executable, "-m", "tests.relay_program", *words,
+        *on_terminal((sys.executable, "-m", "tests.relay_program", *words)),
         stdin=theirs, stdout=theirs, stderr=theirs, cwd=CHECKOUT,
         env=terminal_environment(PYTHONPATH=str(CHECKOUT), **environment),
     )  # fmt: skip
@@ -132,6 +134,25 @@ async def test_the_programs_terminal_follows_the_size_of_ours() -> None:
         await p.sees(b"24 80\r\nready")
         set_size(p.session.parts[1], TerminalSize(columns=101, rows=31))
         await p.sees(b"31 101")
+
+
+async def test_a_program_on_a_terminal_ends_with_it_also_where_hang_ups_are_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does, for all that we start
+    try:
+        script = "echo $$ ready; while :; do sleep 0.05; done"
+        async with person_at_relay("sh", "-c", script) as p:
+            await p.sees(b" ready")
+            program = os.pidfd_open(int(p.seen.split()[0]))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(program, ended.set)
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await ended.wait()
+    finally:
+        asyncio.get_running_loop().remove_reader(program)
+        os.close(program)
 
 
 async def test_what_a_program_left_on_is_switched_off_when_it_is_left() -> None:
@@ -247,7 +268,6 @@ def read_up_to(descriptor: int, end: bytes) -> bytes:
     return head + found
 
 
-@needs_emulator
 async def test_replayed_output_is_painted_once_as_its_last_screen() -> None:
     ours, theirs = pty.openpty()
     set_size(ours, WIDE)
@@ -271,7 +291,6 @@ async def test_replayed_output_is_painted_once_as_its_last_screen() -> None:
     assert seen == b"\r$ ls\r\na  \x1b[31mb\x1b[0m\r\n$\r\x1b[2Cnow"
 
 
-@needs_emulator
 async def test_a_replayed_full_screen_program_is_asked_to_draw_itself() -> None:
     ours, theirs = pty.openpty()
     set_size(ours, WIDE)

@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine.types import TerminalSize
-from tui.terminal.model import CursorPosition
-
-pytest.importorskip("bittty", reason="`make test` installs what pyproject.toml lists")
 from tui.terminal.emulator import BitttyModel
+from tui.terminal.model import CursorPosition
 
 RECORDINGS = sorted(Path(__file__).parent.glob("recordings/*.json.gz"))
 

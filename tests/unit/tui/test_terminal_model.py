@@ -10,14 +10,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from engine.types import TerminalSize
+from tui.terminal.emulator import BitttyModel
 from tui.terminal.guard import SequenceGuard
 from tui.terminal.keys import encode_key, encode_paste
 from tui.terminal.model import CursorPosition, TerminalModel, TerminalModes
 from tui.terminal.modes import ModeTracker
 from tui.terminal.paint import screen_sequence
-
-pytest.importorskip("bittty", reason="`make test` installs what pyproject.toml lists")
-from tui.terminal.emulator import BitttyModel
 
 SMALL = TerminalSize(columns=20, rows=5)
 
