@@ -201,6 +201,8 @@ class LamellaApp(App[None], inherit_bindings=False):
 
     def on_state_arrived(self) -> None:
         """Hand everything that waits to the dashboard."""
+        if not self.screen_stack:
+            return  # it closes, and the engine speaks on until it is closed as well
         for state in self.bridge.drain():
             self.dashboard.take_state(state)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.tui.conftest import settled
+from tui.messages import WatchFailed
 
 if TYPE_CHECKING:
     import pytest
@@ -76,3 +77,11 @@ async def test_rows_that_look_the_same_are_not_sent_to_the_terminal_again(
         containers._figures[containers.rows[0].container_id] = ("9.9 %", "1 GB")
         containers.redraw_changed_rows()
         assert sent == [0]
+
+
+async def test_what_the_engine_says_while_the_application_closes_is_let_go(app: LamellaApp) -> None:
+    async with app.run_test() as pilot:
+        await settled(pilot)
+    app.bridge.publish("watch", WatchFailed(message="late", hint=""))
+    app.on_state_arrived()
+    assert app.bridge.has_waiting_state
