@@ -127,6 +127,7 @@ class FakeContainers(FakeImages):
             is_removed_on_exit=request.is_removed_on_exit,
             labels=request.labels,
             mounts=request.mounts,
+            has_terminal=request.has_terminal,
         )
         health_check = merge_health(image.config, request)
         container = FakeContainer(

@@ -146,7 +146,8 @@ COMMANDS: tuple[Command, ...] = (
     _command("images.open", _I, "screen.open_image", "enter", "layers",
              "Walk the image's layers", "lamella history IMAGE", is_in_footer=True),
     _command("images.run", _I, "screen.run_image", "r", "run",
-             "Run a container of this image", "lamella run -d IMAGE [COMMAND]",
+             "Run a container of this image, in the background or with a terminal",
+             "lamella run -d IMAGE [COMMAND] / lamella run -it IMAGE [COMMAND]",
              is_in_footer=True),
     _command("images.load", _I, "screen.load_image", "L", "load",
              "Load an image archive or an OCI layout from disk", "lamella load FILE",
@@ -163,8 +164,9 @@ COMMANDS: tuple[Command, ...] = (
     # Layers
     _command("layers.open", _Y, "screen.open_layer", "enter", "files",
              "Walk the layer's files", is_in_footer=True),
-    _command("layers.run", _Y, "screen.run_image", "r", "run", "Run a container of this image",
-             "lamella run -d IMAGE [COMMAND]"),
+    _command("layers.run", _Y, "screen.run_image", "r", "run",
+             "Run a container of this image, in the background or with a terminal",
+             "lamella run -d IMAGE [COMMAND] / lamella run -it IMAGE [COMMAND]"),
     _command("layers.inspect", _Y, "screen.tab('inspect')", "i", "inspect",
              "Show the image's config", "lamella inspect IMAGE"),
     # Containers

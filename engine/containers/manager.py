@@ -266,6 +266,7 @@ def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
         is_removed_on_exit=record.is_removed_on_exit,
         labels=record.labels,
         mounts=record.mounts,
+        has_terminal=record.has_terminal,
         health=state.health.status if state.health else "",
         restart_count=state.restart_count,
     )

@@ -105,6 +105,8 @@ class ContainerSummary:
     """How often its restart policy has started it since a person did."""
     labels: tuple[tuple[str, str], ...] = ()
     mounts: tuple[MountRequest, ...] = ()
+    has_terminal: bool = False
+    """Its program has one; who attaches can type into it, if its stdin is open, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

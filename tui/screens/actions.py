@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textual.suggester import Suggester
 
+from engine.errors import EngineError, NotFoundError
 from engine.types import ContainerRequest, ContainerStatus
 from tui import format as formatting
 from tui.sanitise import clean
+from tui.screens.operations import WORKING
 from tui.screens.store import StoreScreen
 
 if TYPE_CHECKING:
-    from engine.types import ContainerSummary, ContainerUpdate
+    from engine.types import ContainerSummary, ContainerUpdate, CreatedContainer, TerminalSize
     from tui.bridge import Bridge
     from tui.widgets.containers import ContainerList
     from tui.widgets.images import ImageList, ImageRow
 
+_ASKED_TO_END = "Its program was asked to end; after the stop timeout it is killed."
 _RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 
 
@@ -66,6 +70,10 @@ class ActionScreen(StoreScreen):
         key = self._wanted_rows.get(rows.id or "")
         if key is not None and rows.move_to_key(key):
             self._wanted_rows.pop(rows.id or "")
+
+    def action_pane(self, name: str) -> None:
+        """Go to a pane; the dashboard does."""
+        raise NotImplementedError
 
     @property
     def selected_image(self) -> ImageRow | None:
@@ -141,15 +149,19 @@ class ActionScreen(StoreScreen):
         )
         if created is None:
             return
+        self._take_created(created)
+        is_started = await self.operate(
+            f"Starting {created.name}",
+            lambda engine, _listen: _finished(start_new(engine, created.container_id, request)),
+        )
+        if is_started:
+            where = "; 3 shows it" if self.has_class("-one-pane") else ""
+            self.tell(f"Started {created.name}{where}")
+
+    def _take_created(self, created: CreatedContainer) -> None:
         self.select_row(self.containers, created.container_id)
         for warning in created.warnings:
             self.tell(warning, is_warning=True)
-        is_started = await self.operate(
-            f"Starting {created.name}",
-            lambda engine, _listen: _finished(engine.start_container(created.container_id)),
-        )
-        if is_started:
-            self.tell(f"Started {created.name}")
 
     def action_tag_image(self) -> None:
         """Ask for another name."""
@@ -211,7 +223,15 @@ class ActionScreen(StoreScreen):
         if await self.operate(done, lambda engine, _listen: _finished(call(engine))):
             self.tell(done)
 
-    def _on_container(self, title: str, done: str, call: ContainerCall) -> None:
+    def _on_container(
+        self,
+        title: str,
+        done: str,
+        call: ContainerCall,
+        *,
+        waits_for: str = WORKING,
+        remark: str = "",
+    ) -> None:
         container = self.selected_container
         if container is None:
             self.app.bell()
@@ -220,10 +240,12 @@ class ActionScreen(StoreScreen):
 
         async def run() -> None:
             result = await self.operate(
-                f"{title} {name}", lambda engine, _listen: _finished(call(engine, identity))
+                f"{title} {name}",
+                lambda engine, _listen: _finished(call(engine, identity)),
+                waits_for=waits_for,
             )
             if result:
-                self.tell(f"{done} {name}")
+                self.tell(f"{done} {name}{remark}")
 
         self.run_task(lambda: run(), group="operation")
 
@@ -232,11 +254,18 @@ class ActionScreen(StoreScreen):
         container = self.selected_container
         if container is not None and container.status in _RUNNING:
             self._on_container(
-                "Stopping", "Stopped", lambda engine, identity: engine.stop_container(identity)
+                "Stopping",
+                "Stopped",
+                lambda engine, identity: engine.stop_container(identity),
+                waits_for=_ASKED_TO_END,
             )
         else:
+            has_terminal = container is not None and container.has_terminal
             self._on_container(
-                "Starting", "Started", lambda engine, identity: engine.start_container(identity)
+                "Starting",
+                "Started",
+                lambda engine, identity: engine.start_container(identity),
+                remark="; a opens its terminal" if has_terminal else "",
             )
 
     def action_pause_or_unpause(self) -> None:
@@ -254,7 +283,10 @@ class ActionScreen(StoreScreen):
     def action_restart_container(self) -> None:
         """Stop, then start."""
         self._on_container(
-            "Restarting", "Restarted", lambda engine, identity: engine.restart_container(identity)
+            "Restarting",
+            "Restarted",
+            lambda engine, identity: engine.restart_container(identity),
+            waits_for=_ASKED_TO_END,
         )
 
     def action_kill_container(self) -> None:
@@ -359,6 +391,27 @@ if TYPE_CHECKING:
 
     EngineCall = Callable[[EngineApi], Awaitable[object]]
     ContainerCall = Callable[[EngineApi, str], Awaitable[object]]
+
+
+async def start_new(
+    engine: EngineApi,
+    reference: str,
+    request: ContainerRequest,
+    *,
+    terminal_size: TerminalSize | None = None,
+) -> None:
+    """Start a container that was made a moment ago.
+
+    Raises:
+        EngineError: It does not start; if it was to be removed on exit it is gone.
+    """
+    try:
+        await engine.start_container(reference, terminal_size=terminal_size)
+    except EngineError:
+        if request.is_removed_on_exit:
+            with contextlib.suppress(NotFoundError):
+                await engine.remove_container(reference)
+        raise
 
 
 async def _finished(call: Awaitable[object]) -> bool:

@@ -27,6 +27,7 @@ class CommitScreen(Dialog[CommitRequest]):
 
     BINDINGS = [
         Binding("ctrl+s,f5", "submit", "Commit", show=False, id="commit.submit", priority=True),
+        Binding("enter", "submit", "Commit", show=False, id="commit.submit_from_tick"),
         Binding("down", "app.focus_next", show=False, id="commit.next"),
         Binding("up", "app.focus_previous", show=False, id="commit.previous"),
     ]

@@ -51,10 +51,6 @@ class CopyActions(ActionScreen):
         # Its stack is the one that the writable layer lay on, with the new layer on top.
         self.action_pane("images")
 
-    def action_pane(self, name: str) -> None:
-        """Go to a pane."""
-        raise NotImplementedError
-
     def action_copy_out(self) -> None:
         """Ask for a path in the container and one here, then copy."""
         from tui.screens.dialogs import PromptScreen

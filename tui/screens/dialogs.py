@@ -163,15 +163,16 @@ class ProgressScreen(Dialog[str]):
 
     BINDINGS = [Binding("enter", "hide", "Hide", show=False, id="dialog.hide")]
 
-    def __init__(self, title: str, progress: Progress | None = None) -> None:
+    def __init__(self, title: str, progress: Progress | None = None, *, waits_for: str) -> None:
         super().__init__(title)
         self._progress = progress
+        self._waits_for = waits_for
 
     def compose(self) -> ComposeResult:
         """Lay the box out, with what was known before it opened."""
         progress = self._progress
         with self.frame(keys=" esc cancel   enter go on in the background "):
-            step = progress.step if progress else "Working ..."
+            step = progress.step if progress else self._waits_for
             yield Static(safe_text(step), id="step", markup=False)
             meter = self._meter(progress) if progress else ""
             yield Static(Content(meter), id="meter", markup=False)
@@ -180,7 +181,7 @@ class ProgressScreen(Dialog[str]):
         """Show the newest progress."""
         self._progress = progress
         if self.is_mounted:
-            self.query_one("#step", Static).update(safe_text(progress.step or "Working ..."))
+            self.query_one("#step", Static).update(safe_text(progress.step or self._waits_for))
             self.query_one("#meter", Static).update(Content(self._meter(progress)))
 
     _is_finished = False

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 PROGRESS_AFTER_SECONDS = 0.5
+WORKING = "Working ..."
 
 
 class OperationScreen(Screen[None]):
@@ -82,8 +83,15 @@ class OperationScreen(Screen[None]):
         self,
         title: str,
         call: Callable[[EngineApi, ProgressListener], Awaitable[Result]],
+        *,
+        waits_for: str = WORKING,
     ) -> Result | None:
         """Run a call; after half a second show its progress with a cancel.
+
+        Args:
+            title: What is done.
+            call: Does it.
+            waits_for: What to say as long as it tells no progress.
 
         Returns:
             The result, or None when it was cancelled.
@@ -104,7 +112,7 @@ class OperationScreen(Screen[None]):
         try:
             done, _ = await asyncio.wait({task}, timeout=PROGRESS_AFTER_SECONDS)
             if not done:
-                self._open_progress(operation_id, title, task)
+                self._open_progress(operation_id, title, task, waits_for)
                 await asyncio.wait({task})
             if task.cancelled():
                 self.tell(f"Cancelled: {title}", is_warning=True)
@@ -120,10 +128,12 @@ class OperationScreen(Screen[None]):
             self._newest_progress.pop(operation_id, None)
             self._running_operations.discard(operation_id)
 
-    def _open_progress(self, operation_id: int, title: str, task: asyncio.Future[Result]) -> None:
+    def _open_progress(
+        self, operation_id: int, title: str, task: asyncio.Future[Result], waits_for: str
+    ) -> None:
         from tui.screens.dialogs import ProgressScreen
 
-        screen = ProgressScreen(title, self._newest_progress.get(operation_id))
+        screen = ProgressScreen(title, self._newest_progress.get(operation_id), waits_for=waits_for)
         self._progress_screens[operation_id] = screen
 
         def answered(answer: str | None) -> None:
@@ -132,7 +142,7 @@ class OperationScreen(Screen[None]):
                 task.cancel()
             elif not task.done():
                 self._background[operation_id] = lambda: self._open_progress(
-                    operation_id, title, task
+                    operation_id, title, task, waits_for
                 )
                 self.background_changed()
 

@@ -100,8 +100,13 @@ _FIELDS = (
 )
 
 
-class Tick(Checkbox):
-    """A checkbox whose state can be read without colour: `[x]` or `[ ]`."""
+class Tick(Checkbox, inherit_bindings=False):
+    """A checkbox whose state can be read without colour: `[x]` or `[ ]`.
+
+    Only space changes it: in a form enter is for all of it.
+    """
+
+    BINDINGS = [Binding("space", "toggle_button", show=False, id="form.tick")]
 
     @property
     def _button(self) -> Content:
@@ -113,6 +118,7 @@ class RunScreen(Dialog[ContainerRequest]):
 
     BINDINGS = [
         Binding("ctrl+s,f5", "submit", "Run", show=False, id="form.run", priority=True),
+        Binding("enter", "submit", "Run", show=False, id="form.run_from_tick"),
         Binding("down", "app.focus_next", show=False, id="form.next"),
         Binding("up", "app.focus_previous", show=False, id="form.previous"),
     ]
@@ -123,7 +129,7 @@ class RunScreen(Dialog[ContainerRequest]):
 
     def compose(self) -> ComposeResult:
         """Lay the form out."""
-        with self.frame(keys=" enter run   tab next field   esc cancel "):
+        with self.frame(keys=" enter run   tab next field   space tick   esc cancel "):
             for name, label, placeholder in _FIELDS:
                 with Horizontal(classes="form-row"):
                     yield Static(label, classes="form-label")
@@ -135,6 +141,10 @@ class RunScreen(Dialog[ContainerRequest]):
                     )
                     field.cursor_blink = False
                     yield field
+                if name == "command":
+                    with Horizontal(classes="form-row"):
+                        yield Static("Terminal", classes="form-label")
+                        yield Tick("open one to type in (-it)", id="terminal", compact=True)
             with Horizontal(classes="form-block"):
                 yield Static("Environment\nNAME=value", classes="form-label")
                 area = TextArea(id="environment", tab_behavior="focus", compact=True)
@@ -174,6 +184,7 @@ class RunScreen(Dialog[ContainerRequest]):
             raise FieldError("image", "Image: which image should it be made of?")
         if name and not _NAME.match(name):
             raise FieldError("name", "Name: letters, digits, _ . - and at least two of them")
+        has_terminal = self.query_one("#terminal", Checkbox).value
         return ContainerRequest(
             image=image,
             name=name or None,
@@ -189,4 +200,6 @@ class RunScreen(Dialog[ContainerRequest]):
             ),
             is_read_only=self.query_one("#read-only", Checkbox).value,
             is_removed_on_exit=self.query_one("#remove", Checkbox).value,
+            has_terminal=has_terminal,
+            is_stdin_open=has_terminal,
         )

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from engine.errors import EngineError, StartError
 from engine.types import ContainerStatus, ExecRequest, TerminalSize
 from tui.sanitise import clean
-from tui.screens.actions import ActionScreen
+from tui.screens.actions import ActionScreen, start_new
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from engine.api import EngineApi, Session
-    from engine.types import ContainerSummary
+    from engine.types import ContainerRequest, ContainerSummary, CreatedContainer
     from tui.bridge import Bridge
     from tui.keymap import Command
     from tui.screens.terminal import TerminalScreen
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SHELLS = (("bash",), ("sh",))
 TERMINAL_TYPE = "TERM=xterm-256color"
 """What the emulator is; the container's own is for whoever attached first."""
+ATTACHED = "attached"
 _COMMAND_NOT_FOUND = 127
 
 
@@ -56,6 +57,29 @@ def attach(
 ) -> AbstractAsyncContextManager[Session]:
     """Connect to the container's own program."""
     return engine.attach_container(reference, size=size)
+
+
+@contextlib.asynccontextmanager
+async def run_attached(
+    engine: EngineApi,
+    size: TerminalSize,
+    *,
+    request: ContainerRequest,
+    created: Callable[[CreatedContainer], None],
+) -> AsyncIterator[Session]:
+    """Make a container, start it and connect to its program, from its first output on.
+
+    `created` is told, on the engine's loop, what was made.
+    """
+    made = await engine.create_container(request)
+    created(made)
+    # It may end, and be removed by whoever sees that, before we are connected.
+    async with engine.hold_container(made.container_id):
+        await start_new(engine, made.container_id, request, terminal_size=size)
+        async with engine.attach_container(
+            made.container_id, size=size, is_from_start=True
+        ) as session:
+            yield session
 
 
 class TerminalActions(ActionScreen):
@@ -102,7 +126,29 @@ class TerminalActions(ActionScreen):
         """Connect to the container's own program."""
         container = self._running_container()
         if container is not None:
-            self._open(container, partial(attach, reference=container.container_id), "attached")
+            self._open(container, partial(attach, reference=container.container_id), ATTACHED)
+
+    async def _run(self, request: ContainerRequest) -> None:
+        if not request.has_terminal:
+            await super()._run(request)
+            return
+        made: list[CreatedContainer] = []
+
+        def take_created() -> None:
+            if made:
+                terminal.container_name = clean(made[0].name, limit=60)
+                self._take_created(made[0])
+
+        def closed() -> None:
+            if made:
+                self.action_pane("containers")
+
+        opener = partial(run_attached, request=request, created=made.append)
+        terminal = self._new_terminal(opener, request.name or "new container", ATTACHED)
+        terminal.opened_listener = take_created
+        await self._run_terminal(terminal, closed=closed)
+        if not terminal.was_opened:
+            take_created()
 
     def action_terminals(self) -> None:
         """Go back to a terminal that was left."""
@@ -151,23 +197,30 @@ class TerminalActions(ActionScreen):
         *,
         is_exec: bool = False,
     ) -> None:
+        terminal = self._new_terminal(opener, container.name, label, is_exec=is_exec)
+        self.run_task(lambda: self._run_terminal(terminal), group="terminal")
+
+    def _new_terminal(
+        self, opener: Opener, container_name: str, label: str, *, is_exec: bool = False
+    ) -> OpenTerminal:
         from tui.screens.terminal import CHROME_ROWS
         from tui.terminal.session import OpenTerminal
 
         columns, rows = self.app.size
-        terminal = OpenTerminal(
+        return OpenTerminal(
             self.bridge,
             opener,
-            container_name=clean(container.name, limit=60),
+            container_name=clean(container_name, limit=60),
             label=label,
             is_exec=is_exec,
             size=TerminalSize(columns=columns, rows=max(1, rows - CHROME_ROWS)),
         )
-        self.run_task(lambda: self._run_terminal(terminal), group="terminal")
 
-    async def _run_terminal(self, terminal: OpenTerminal) -> None:
+    async def _run_terminal(
+        self, terminal: OpenTerminal, *, closed: Callable[[], None] = lambda: None
+    ) -> None:
         # First the screen: what is typed while the program starts is for the program.
-        screen = await self._show_terminal(terminal)
+        screen = await self._show_terminal(terminal, closed=closed)
         await terminal.run()
         if terminal.error is not None and not terminal.was_opened:
             self.tell_error(terminal.error)
@@ -186,10 +239,13 @@ class TerminalActions(ActionScreen):
     async def _shown(self, terminal: OpenTerminal) -> None:
         await self._show_terminal(terminal)
 
-    async def _show_terminal(self, terminal: OpenTerminal) -> TerminalScreen:
+    async def _show_terminal(
+        self, terminal: OpenTerminal, *, closed: Callable[[], None] = lambda: None
+    ) -> TerminalScreen:
         from tui.screens.terminal import TerminalScreen
 
         def left(_answer: None) -> None:
+            closed()
             if terminal.is_over:
                 return
             if terminal.is_exec:
@@ -201,7 +257,12 @@ class TerminalActions(ActionScreen):
                 )
             else:
                 terminal.leave()
-                self.tell(f"Detached from {terminal.container_name}; it runs on")
+                if terminal.was_opened:
+                    self.tell(
+                        f"Detached from {terminal.container_name}; it runs on, a goes back to it"
+                    )
+                else:
+                    self.tell(f"Left {terminal.container_name} before it was there")
 
         screen = TerminalScreen(terminal, self.keys_of)
         await self.app.push_screen(screen, left)
@@ -215,6 +276,4 @@ def _ending(terminal: OpenTerminal) -> str:
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     Opener = Callable[[EngineApi, TerminalSize], AbstractAsyncContextManager[Session]]

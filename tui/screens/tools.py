@@ -62,10 +62,6 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         """The view that the focused pane's own commands are about."""
         return self._filter_target()
 
-    def action_pane(self, name: str) -> None:
-        """Go to a pane; the dashboard does."""
-        raise NotImplementedError
-
     def action_tab(self, tab: str) -> None:
         """Show a tab of the details; the dashboard does."""
         raise NotImplementedError

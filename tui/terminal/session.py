@@ -86,6 +86,8 @@ class OpenTerminal:
         self.was_opened = False
         self.listener: Callable[[], None] | None = None
         """Told after output, and when the status changes."""
+        self.opened_listener: Callable[[], None] | None = None
+        """Told once, when the program is there."""
         self.tap: Callable[[bytes], Awaitable[None]] | None = None
         """Gets the program's bytes as well, as they are; the program waits for it."""
         self._session: Session | None = None
@@ -181,6 +183,8 @@ class OpenTerminal:
                                 self.model.feed(b"\x1b[20h")  # lines end in LF alone
                             self.status = TerminalStatus.RUNNING
                             self._has_work.set()
+                            if self.opened_listener is not None:
+                                self.opened_listener()
                             self._tell()
                         case _Ended():
                             self.exit_code = part.exit_code
