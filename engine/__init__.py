@@ -6,14 +6,25 @@ package too, and must stay small.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from engine.deferred import deferred_names
 
 if TYPE_CHECKING:
     from engine.api import Engine, EngineApi, open_engine
     from engine.config import EngineConfig
     from engine.errors import EngineError
     from engine.events import Event, EventsDropped
+else:
+    __getattr__ = deferred_names(
+        __name__,
+        {
+            "engine.api": ("Engine", "EngineApi", "open_engine"),
+            "engine.config": ("EngineConfig",),
+            "engine.errors": ("EngineError",),
+            "engine.events": ("Event", "EventsDropped"),
+        },
+    )
 
 __all__ = [
     "Engine",
@@ -24,23 +35,6 @@ __all__ = [
     "EventsDropped",
     "open_engine",
 ]
-
-_MODULES = {
-    "Engine": "engine.api",
-    "EngineApi": "engine.api",
-    "EngineConfig": "engine.config",
-    "EngineError": "engine.errors",
-    "Event": "engine.events",
-    "EventsDropped": "engine.events",
-    "open_engine": "engine.api",
-}
-
-
-def __getattr__(name: str) -> object:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,6 @@ import contextlib
 import functools
 from typing import TYPE_CHECKING
 
-from engine.config import EngineConfig
 from engine.containers.background import tend_containers
 from engine.containers.committing import thaw_after_lost_commits
 from engine.containers.image_finder import hold_container_image
@@ -31,10 +30,11 @@ from engine.volumes.library import VolumeLibrary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from engine.config import EngineConfig
     from engine.interface import EngineApi
+    from engine.runtime.launcher_process import LauncherProcess
 
 
 from engine.api.containers import ContainerCalls
@@ -44,18 +44,6 @@ from engine.api.lifecycle import LifecycleCalls
 from engine.api.sessions import SessionCalls
 from engine.api.system import SystemCalls
 from engine.api.volumes import VolumeCalls
-
-
-def open_engine(
-    *, root: Path | None = None, run: Path | None = None
-) -> AbstractAsyncContextManager[Engine]:
-    """Open an engine over the store that arguments, environment or defaults name.
-
-    Raises:
-        StoreError: The store cannot be used; the hint says what to do.
-        FeatureUnavailableError: The host lacks what nothing works without.
-    """
-    return Engine.open(EngineConfig.load(root=root, run=run))
 
 
 class Engine(
@@ -71,19 +59,29 @@ class Engine(
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, config: EngineConfig) -> AsyncIterator[Engine]:
+    async def open(
+        cls, config: EngineConfig, launcher: LauncherProcess | None = None
+    ) -> AsyncIterator[Engine]:
         """Hold an engine. Leaving the block, in whatever way, leaves its containers running.
+
+        Args:
+            config: Where its store is.
+            launcher: One that was started already; it becomes the engine's.
 
         Raises:
             StoreError: The store cannot be used.
             FeatureUnavailableError: The host lacks what nothing works without.
         """
-        surroundings = await asyncio.to_thread(prepare_surroundings, config)
         async with contextlib.AsyncExitStack() as stack:
-            supervisor = await stack.enter_async_context(Supervisor.open(surroundings.mapping))
+            if launcher is not None:
+                stack.push_async_callback(launcher.end)
+            surroundings = await asyncio.to_thread(prepare_surroundings, config)
+            supervisor = await stack.enter_async_context(
+                Supervisor.open(surroundings.mapping, launcher)
+            )
             # It loads while the store is opened and looked through.
-            launcher = asyncio.create_task(_start_launcher(supervisor))
-            stack.push_async_callback(_cancel, launcher)
+            starting = asyncio.create_task(_start_launcher(supervisor))
+            stack.push_async_callback(_cancel, starting)
             database = await stack.enter_async_context(await Database.open(config.database_path))
             events = EventBus()
             stack.callback(events.close)

@@ -10,15 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-import engine
 from engine.errors import (
     ContainerStateError,
     FeatureUnavailableError,
@@ -30,6 +27,7 @@ from engine.errors import (
 from engine.host import user_namespace_remedy
 from engine.operations import carry_through
 from engine.runtime.id_mapping import IdMapping, map_ids
+from engine.runtime.launcher_process import LauncherProcess
 from engine.runtime.protocol import (
     HEADER_BYTES,
     LARGEST_PACKET_BYTES,
@@ -44,17 +42,12 @@ from engine.runtime.protocol import (
     send_frame,
 )
 from engine.runtime.records import decode_record, encode_record
-from engine.runtime.sealed import open_sealed_executable
 from engine.runtime.session_client import MonitorSession
 from engine.runtime.spec import ContainerSpec, StateRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-_BOOTSTRAP = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from engine.runtime.launcher import main; main()"
-)
-_LAUNCHER_CHANNEL = 3
+    from pathlib import Path
 
 
 class _RequestLostError(LauncherError):
@@ -68,23 +61,25 @@ class _RequestLostError(LauncherError):
 class Supervisor:
     """Starts containers and jobs through one launcher, and speaks with monitors."""
 
-    def __init__(self, mapping: IdMapping | None) -> None:
-        """Prepare; nothing runs yet.
+    def __init__(self, mapping: IdMapping | None, launcher: LauncherProcess | None = None) -> None:
+        """Prepare; nothing runs yet but the launcher that is given.
 
         Args:
             mapping: How a rootless launcher's ids are mapped; None for root.
+            launcher: One that was started already and has been told nothing.
         """
         self._mapping = mapping
-        self._channel: socket.socket | None = None
-        self._process_id = 0
-        self._pidfd = -1
+        self._launcher = launcher
+        self._is_launcher_ready = False
         self._starting = asyncio.Lock()
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, mapping: IdMapping | None) -> AsyncIterator[Supervisor]:
+    async def open(
+        cls, mapping: IdMapping | None, launcher: LauncherProcess | None = None
+    ) -> AsyncIterator[Supervisor]:
         """Hold a supervisor; its launcher ends with the block, the containers do not."""
-        supervisor = cls(mapping)
+        supervisor = cls(mapping, launcher)
         try:
             yield supervisor
         finally:
@@ -100,72 +95,34 @@ class Supervisor:
             FeatureUnavailableError: The host does not allow a user namespace.
         """
         async with self._starting:
-            if self._channel is not None and not self._is_ended():
-                return
-            await self._end_launcher()
-            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                self._spawn(theirs)
-                options = LaunchOptions(
-                    is_rootless=self._mapping is not None,
-                    module_paths=tuple(path for path in sys.path if path),
-                )
-                send_frame(ours, FrameKind.OPTIONS, encode_record(options))
-                if self._mapping is not None:
-                    await self._map_ids(ours, self._mapping)
-            except BaseException:
-                ours.close()
+            if self._launcher is not None and self._launcher.has_ended():
                 await self._end_launcher()
-                raise
-            finally:
-                theirs.close()
-            self._channel = ours
+            if self._launcher is None:
+                self._launcher = LauncherProcess.spawn()
+            if not self._is_launcher_ready:
+                try:
+                    await self._prepare(self._launcher)
+                except BaseException:
+                    await self._end_launcher()
+                    raise
+                self._is_launcher_ready = True
 
     @property
     def launcher_process_id(self) -> int:
         """Process id of the launcher; 0 when none runs."""
-        return self._process_id
+        return self._launcher.process_id if self._launcher is not None else 0
 
-    def _spawn(self, channel: socket.socket) -> None:
-        package_parent = str(Path(engine.__path__[0]).parent)
-        arguments = [
-            # Python finds its own library by this name, not by the sealed copy that runs.
-            sys.executable,
-            *("-I", "-S", "-X", "frozen_modules=on", "-c", _BOOTSTRAP),
-            package_parent,
-        ]
-        environment = {
-            name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}
-        }
-        executable = open_sealed_executable(os.path.realpath(sys.executable))
-        try:
-            self._process_id = os.posix_spawn(
-                f"/proc/self/fd/{executable}",
-                arguments,
-                environment,
-                file_actions=[(os.POSIX_SPAWN_DUP2, channel.fileno(), _LAUNCHER_CHANNEL)],
-                setsid=True,
-            )
-        except OSError as error:
-            raise LauncherError(
-                f"cannot start the launcher: {error.strerror}",
-                hint="Check the limit on processes (ulimit -u) and that memory is free",
-            ) from None
-        finally:
-            os.close(executable)
-        try:
-            self._pidfd = os.pidfd_open(self._process_id)
-        except OSError as error:
-            # Nobody could wait for it: it must not stay.
-            os.kill(self._process_id, signal.SIGKILL)
-            os.waitpid(self._process_id, 0)
-            self._process_id = 0
-            raise LauncherError(
-                f"cannot watch the launcher: {error.strerror}",
-                hint="Raise the limit on open files (ulimit -n)",
-            ) from None
+    async def _prepare(self, launcher: LauncherProcess) -> None:
+        options = LaunchOptions(
+            is_rootless=self._mapping is not None,
+            module_paths=tuple(path for path in sys.path if path),
+        )
+        send_frame(launcher.channel, FrameKind.OPTIONS, encode_record(options))
+        if self._mapping is not None:
+            await self._map_ids(launcher, self._mapping)
 
-    async def _map_ids(self, channel: socket.socket, mapping: IdMapping) -> None:
+    async def _map_ids(self, launcher: LauncherProcess, mapping: IdMapping) -> None:
+        channel = launcher.channel
         channel.setblocking(False)
         loop = asyncio.get_running_loop()
         header = await loop.sock_recv(channel, HEADER_BYTES)
@@ -179,28 +136,14 @@ class Supervisor:
                     "a user namespace", str(refused), remedy=user_namespace_remedy()
                 )
             raise refused
-        await map_ids(self._process_id, mapping)
+        await map_ids(launcher.process_id, mapping)
         channel.setblocking(True)
         send_frame(channel, FrameKind.MAP_IDS, b"")
 
-    def _is_ended(self) -> bool:
-        with contextlib.suppress(ChildProcessError):
-            return os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not (
-                None
-            )
-        return True
-
     async def _end_launcher(self) -> None:
-        """Close the channel, on which the launcher ends by itself, and reap it."""
-        if self._channel is not None:
-            self._channel.close()
-            self._channel = None
-        pidfd, self._pidfd, self._process_id = self._pidfd, -1, 0
-        if pidfd >= 0:
-            try:
-                await _readable(pidfd)
-            finally:
-                _reap(pidfd)
+        launcher, self._launcher, self._is_launcher_ready = self._launcher, None, False
+        if launcher is not None:
+            await launcher.end()
 
     async def _request(
         self, kind: FrameKind, payload: bytes, descriptors: tuple[int, ...] = ()
@@ -213,8 +156,8 @@ class Supervisor:
         try:
             for is_last_try in (False, True):
                 await self.ensure_launcher()
-                assert self._channel is not None
-                launcher = self._channel
+                assert self._launcher is not None
+                launcher = self._launcher.channel
                 try:
                     send_frame(launcher, kind, payload, (theirs.fileno(), *descriptors))
                     break
@@ -440,19 +383,3 @@ async def _receive(channel: socket.socket, length: int) -> bytes:
 async def _read_frame(reader: asyncio.StreamReader) -> tuple[FrameKind, bytes]:
     length, kind = parse_header(await reader.readexactly(HEADER_BYTES))
     return kind, await reader.readexactly(length)
-
-
-def _reap(pidfd: int) -> None:
-    with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
-    os.close(pidfd)
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(descriptor)

@@ -3,59 +3,127 @@
 Texts in these records come from images and containers and may hold anything; whoever draws them
 sanitises them first. Paths inside an image are `str` decoded with `surrogateescape`, without a
 leading slash. Sizes are bytes, times are seconds since the epoch (UTC) unless the name says more.
+
+A record is loaded when it is first used: a command needs few of them, and making a class takes its
+time.
 """
 
 from __future__ import annotations
 
-from engine.types.containers import (
-    ContainerDetails,
-    ContainerRequest,
-    ContainerStats,
-    ContainerSummary,
-    ContainerUpdate,
-    CreatedContainer,
-    ExitStatus,
-    LogLine,
-    ProcessInfo,
-    ResourceLimits,
-)
-from engine.types.copies import CommitRequest, CommittedImage, CopyOptions, CopyResult
-from engine.types.files import FileEntry, FileTree, LayerChange, WritableLayer
-from engine.types.host import HostFeature, HostReport
-from engine.types.identity import (
-    ChainId,
-    ChangeKind,
-    ContainerId,
-    ContainerStatus,
-    DiffId,
-    Digest,
-    FileKind,
-    ImageId,
-    OutputStream,
-)
-from engine.types.images import (
-    HealthCheck,
-    ImageConfig,
-    ImageDetails,
-    ImageSummary,
-    LayerSummary,
-    LoadedImage,
-    RemovedImage,
-)
-from engine.types.labels import matches_labels
-from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
-from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
-from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
-from engine.types.system import (
-    ContainerUsage,
-    DiskUsage,
-    DiskUsageDetails,
-    ImageUsage,
-    PrunedContainers,
-    PruneFilter,
-    VolumeUsage,
-)
-from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, VolumeSummary
+from typing import TYPE_CHECKING
+
+from engine.deferred import deferred_names
+
+if TYPE_CHECKING:
+    from engine.types.containers import (
+        ContainerDetails,
+        ContainerRequest,
+        ContainerStats,
+        ContainerSummary,
+        ContainerUpdate,
+        CreatedContainer,
+        ExitStatus,
+        LogLine,
+        ProcessInfo,
+        ResourceLimits,
+    )
+    from engine.types.copies import CommitRequest, CommittedImage, CopyOptions, CopyResult
+    from engine.types.files import FileEntry, FileTree, LayerChange, WritableLayer
+    from engine.types.host import HostFeature, HostReport
+    from engine.types.identity import (
+        ChainId,
+        ChangeKind,
+        ContainerId,
+        ContainerStatus,
+        DiffId,
+        Digest,
+        FileKind,
+        ImageId,
+        OutputStream,
+    )
+    from engine.types.images import (
+        HealthCheck,
+        ImageConfig,
+        ImageDetails,
+        ImageSummary,
+        LayerSummary,
+        LoadedImage,
+        RemovedImage,
+    )
+    from engine.types.labels import matches_labels
+    from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
+    from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
+    from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
+    from engine.types.system import (
+        ContainerUsage,
+        DiskUsage,
+        DiskUsageDetails,
+        ImageUsage,
+        PrunedContainers,
+        PruneFilter,
+        VolumeUsage,
+    )
+    from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, VolumeSummary
+else:
+    __getattr__ = deferred_names(
+        __name__,
+        {
+            "engine.types.containers": (
+                "ContainerDetails",
+                "ContainerRequest",
+                "ContainerStats",
+                "ContainerSummary",
+                "ContainerUpdate",
+                "CreatedContainer",
+                "ExitStatus",
+                "LogLine",
+                "ProcessInfo",
+                "ResourceLimits",
+            ),
+            "engine.types.copies": ("CommitRequest", "CommittedImage", "CopyOptions", "CopyResult"),
+            "engine.types.files": ("FileEntry", "FileTree", "LayerChange", "WritableLayer"),
+            "engine.types.host": ("HostFeature", "HostReport"),
+            "engine.types.identity": (
+                "ChainId",
+                "ChangeKind",
+                "ContainerId",
+                "ContainerStatus",
+                "DiffId",
+                "Digest",
+                "FileKind",
+                "ImageId",
+                "OutputStream",
+            ),
+            "engine.types.images": (
+                "HealthCheck",
+                "ImageConfig",
+                "ImageDetails",
+                "ImageSummary",
+                "LayerSummary",
+                "LoadedImage",
+                "RemovedImage",
+            ),
+            "engine.types.labels": ("matches_labels",),
+            "engine.types.lifecycle": ("ContainerHealth", "HealthProbe", "RestartPolicy"),
+            "engine.types.options": ("DeviceRequest", "ProcessOptions", "Ulimit"),
+            "engine.types.sessions": ("ExecRequest", "SessionOutput", "TerminalSize"),
+            "engine.types.system": (
+                "ContainerUsage",
+                "DiskUsage",
+                "DiskUsageDetails",
+                "ImageUsage",
+                "PrunedContainers",
+                "PruneFilter",
+                "VolumeUsage",
+            ),
+            "engine.types.volumes": (
+                "MountPoint",
+                "MountRequest",
+                "PrunedVolumes",
+                "VolumeSummary",
+            ),
+        },
+    )
 
 __all__ = [
     "ChainId",

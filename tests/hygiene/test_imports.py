@@ -1,6 +1,7 @@
 """What is loaded when: sets of modules, asked of a fresh interpreter."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,32 @@ def test_a_command_with_an_engine_imports_no_interface():
     assert not {"textual", "rich"} & loaded
 
 
+@pytest.mark.parametrize("package", ["engine", "engine.api", "engine.types"])
+def test_a_package_offers_late_what_the_type_checker_sees(package):
+    source = (CHECKOUT / package.replace(".", "/") / "__init__.py").read_text()
+    seen = {
+        (alias.name, node.module)
+        for branch in ast.walk(ast.parse(source))
+        if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
+        for statement in branch.body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    offered = importlib.import_module(package)
+
+    assert {name for name, _module in seen} == set(offered.__all__)
+    for name, module in seen:
+        assert getattr(offered, name) is getattr(importlib.import_module(module), name)
+
+
+def test_the_launcher_is_started_before_the_engine_is_loaded():
+    before = modules_after("from engine.api import open_engine")
+
+    assert "engine.runtime.launcher_process" in before
+    assert not {"engine.api.engine", "asyncio", "msgspec", "sqlite3"} & before
+
+
 LAUNCHER = {
     "engine",
     "engine.cgroups",
@@ -74,6 +101,7 @@ LAUNCHER = {
     "engine.cgroups.limit_changes",
     "engine.cgroups.limit_files",
     "engine.cgroups.limits",
+    "engine.deferred",
     "engine.errors",
     "engine.linux",
     "engine.linux.capabilities",

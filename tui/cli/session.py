@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
 from pathlib import Path
@@ -38,14 +37,14 @@ def run_command(
     opener: Opener | None,
 ) -> int:
     """Open the engine, do the command, close the engine; returns the exit code."""
-    if opener is None:
-        opener = _load_engine()
     for name, directory in (("--root", root), ("--run", run)):
         if directory is not None:
             _check_directory(name, directory)
+    opened = (opener or _open_engine)(root=_path(root), run=_path(run))
+    import asyncio
 
     async def session() -> int:
-        async with opener(root=_path(root), run=_path(run)) as engine:
+        async with opened as engine:
             return await command.action(engine, arguments)
 
     try:
@@ -58,15 +57,16 @@ def run_command(
         gc.freeze()
 
 
-def _load_engine() -> Opener:
+def _open_engine(*, root: Path | None, run: Path | None) -> AbstractAsyncContextManager[EngineApi]:
     # What is imported stays: the collector would only look through it, again and again.
     gc.disable()
     try:
         from engine.api import open_engine
+
+        return open_engine(root=root, run=run)
     finally:
         gc.freeze()
         gc.enable()
-    return open_engine
 
 
 async def for_each(
