@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from engine.containers.state_table import Operation
@@ -36,6 +37,7 @@ class FakeSession:
         self._line = b""
         self.sizes: list[TerminalSize] = []
         self.received = b""
+        self.is_detached = False
         program = command[0].rpartition("/")[2]
         if program in {"true", "false"}:
             self.end(0 if program == "true" else 1)
@@ -85,6 +87,9 @@ class FakeSession:
     async def resize(self, size: TerminalSize) -> None:
         self.sizes.append(size)
 
+    async def detach(self) -> None:
+        self.is_detached = True
+
 
 class FakePrograms(FakeContainers):
     """Sessions of the fake engine; `sessions` has every one that was held, oldest first."""
@@ -130,6 +135,8 @@ class FakePrograms(FakeContainers):
         session = self._start(self._find(reference), request)
         async with self._held(session, size):
             yield session
+        if session.has_terminal and not session.is_detached and session._exit_code is None:
+            session.end(128 + signal.SIGHUP)
 
     async def exec_detached(self, reference: str, request: ExecRequest) -> str:
         self._start(self._find(reference), request)

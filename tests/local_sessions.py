@@ -37,6 +37,7 @@ class ScriptedSession:
         self.sizes: list[TerminalSize] = []
         self.has_ended_input = False
         self.is_left = False
+        self.is_detached = False
         self.changed = asyncio.Condition()
         self.writable = asyncio.Event()
         self.writable.set()
@@ -72,6 +73,10 @@ class ScriptedSession:
 
     async def resize(self, size: TerminalSize) -> None:
         self.sizes.append(size)
+        await self._tell()
+
+    async def detach(self) -> None:
+        self.is_detached = True
         await self._tell()
 
     async def leave(self) -> None:
@@ -130,6 +135,9 @@ class PtySession:
 
     async def resize(self, size: TerminalSize) -> None:
         set_size(self._descriptor, size)
+
+    async def detach(self) -> None:
+        return
 
     async def close(self) -> None:
         os.close(self._descriptor)

@@ -195,6 +195,24 @@ class LamellaApp(App[None], inherit_bindings=False):
         if any(events & (select.POLLHUP | select.POLLERR) for _, events in watch.poll(0)):
             self.exit()
 
+    async def action_quit(self) -> None:
+        """Quit; asks first when programs that run in terminals would end with it."""
+        from tui.screens.dialogs import QuitScreen
+
+        programs = tuple(
+            f"{terminal.label} in {terminal.container_name}"
+            for terminal in self.dashboard.open_terminals
+        )
+        if not programs:
+            self.exit()
+            return
+
+        def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
+            if answer:
+                self.exit()
+
+        self.push_screen(QuitScreen(programs), answered)
+
     async def on_unmount(self) -> None:
         """Close the engine; containers run on."""
         await self.bridge.aclose()

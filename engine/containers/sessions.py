@@ -173,6 +173,9 @@ class AttachedSession:
         if self._live is not None:
             await self._live.resize(size)
 
+    async def detach(self) -> None:
+        """As Session: the container's own program goes on anyway."""
+
     async def close(self) -> None:
         """Leave; the container goes on."""
         if self._live is not None:

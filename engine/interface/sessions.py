@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """A connection to a program in a container. Leaving its block detaches; the program goes on."""
+    """A connection to a program in a container, which ends with its block.
+
+    The container's own program goes on. One that `exec` started cannot be reached again: its
+    terminal is hung up, as when a window is closed, unless `detach` was called; without a terminal
+    its stdin ends.
+    """
 
     @property
     def has_terminal(self) -> bool:
@@ -37,6 +42,9 @@ class Session(Protocol):
 
     async def resize(self, size: TerminalSize) -> None:
         """Tell the terminal its size."""
+
+    async def detach(self) -> None:
+        """Let the program go on as it is when the block is left."""
 
 
 class SessionApi(Protocol):

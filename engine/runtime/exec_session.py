@@ -106,7 +106,9 @@ class _ExecSession:
         self._init = init
         self._connection = connection
         self._reactor = Reactor()
-        self._streams = ProgramStreams(self._reactor, is_input_ended_with_session=True)
+        self._streams = ProgramStreams(
+            self._reactor, is_input_ended_with_session=True, is_hung_up_with_session=True
+        )
         self._pidfd = -1
 
     def run(self) -> NoReturn:

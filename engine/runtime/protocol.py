@@ -58,12 +58,13 @@ class PacketKind:
     """The first byte of a session's packets; data follows.
 
     RESIZE carries columns and rows as two unsigned 16-bit numbers in network order, END a
-    SessionEnd as JSON.
+    SessionEnd as JSON. DETACH comes before the far end of a session leaves on purpose.
     """
 
     INPUT = b"i"
     INPUT_END = b"e"
     RESIZE = b"r"
+    DETACH = b"d"
     OUTPUT = b"o"
     ERRORS = b"x"
     END = b"E"

@@ -82,6 +82,10 @@ class MonitorSession:
             + _SIZE.pack(min(size.columns, _MOST_CELLS), min(size.rows, _MOST_CELLS))
         )
 
+    async def detach(self) -> None:
+        """Let the program go on as it is when the session is left."""
+        await self._send(PacketKind.DETACH)
+
     async def _send(self, packet: bytes) -> None:
         # One call sends a whole packet, or waits until there is room for all of it.
         try:
@@ -90,5 +94,5 @@ class MonitorSession:
             return  # `read` tells what became of the program
 
     def close(self) -> None:
-        """Leave the session; the program goes on."""
+        """Leave the session; what becomes of the program is as for Session."""
         self._connection.close()

@@ -100,6 +100,8 @@ class SessionPeer:
         elif kind == PacketKind.RESIZE and len(data) == _SIZE.size:
             columns, rows = _SIZE.unpack(data)
             self._streams.resize(columns, rows)
+        elif kind == PacketKind.DETACH:
+            self._streams.outlive_sessions()
         else:
             # Gone, or one that talks nonsense.
             self._streams.leave(self)
@@ -114,6 +116,7 @@ class ProgramStreams:
         *,
         log: LogWriter | None = None,
         is_input_ended_with_session: bool = False,
+        is_hung_up_with_session: bool = False,
         patience_seconds: float | None = None,
     ) -> None:
         """Prepare; `open` begins.
@@ -122,11 +125,13 @@ class ProgramStreams:
             reactor: Drives everything.
             log: Takes all output.
             is_input_ended_with_session: The program's stdin ends when the last session leaves.
+            is_hung_up_with_session: Its terminal is hung up when the last session leaves.
             patience_seconds: How long a session may hold the program up; None is for ever.
         """
         self._reactor = reactor
         self._log = log
         self._is_input_ended_with_session = is_input_ended_with_session
+        self._is_hung_up_with_session = is_hung_up_with_session
         self._patience_seconds = patience_seconds
         self._outputs: dict[int, str] = {}
         self._input = -1
@@ -293,7 +298,7 @@ class ProgramStreams:
         self._expect(peer)
 
     def leave(self, peer: SessionPeer) -> None:
-        """End a session; the program goes on."""
+        """End a session."""
         if peer not in self._peers:
             return
         self._peers.remove(peer)
@@ -301,7 +306,20 @@ class ProgramStreams:
         peer.connection.close()
         if self._is_input_ended_with_session and not self._peers:
             self.end_input()
+        if self._is_hung_up_with_session and not self._peers:
+            self._hang_up()
         self.go_on()
+
+    def outlive_sessions(self) -> None:
+        """Let the program go on when the last session leaves."""
+        self._is_input_ended_with_session = self._is_hung_up_with_session = False
+
+    def _hang_up(self) -> None:
+        if not self._is_terminal:
+            return
+        # The kernel sends SIGHUP to those on the other end of a closed terminal (pty(7)).
+        for descriptor in tuple(self._outputs):
+            self._close_output(descriptor)
 
     def _expect(self, peer: SessionPeer) -> None:
         events = 0 if self._backlog else READABLE

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from engine.errors import SessionLostError, StartError
 from engine.types import TerminalSize
 from tests.local_sessions import ScriptedSession, opened, pty_session
@@ -346,13 +348,34 @@ async def test_input_that_the_program_does_not_read_is_bounded(
         await wait_until(pilot, lambda: len(session.written) == accepted * 100_000)
 
 
-async def test_quitting_leaves_every_session(app: LamellaApp, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("keys", [("q", "y"), ("ctrl+c", "ctrl+c")])
+async def test_quitting_asks_before_it_hangs_programs_up(
+    app: LamellaApp, engine: FakeEngine, keys: tuple[str, str]
+) -> None:
     session = use_script(engine)
     async with opened_app(app) as pilot:
         await pilot.press("e")
         await wait_until(pilot, lambda: terminal_of(app).status is TerminalStatus.RUNNING)
-        await pilot.press("ctrl+right_square_bracket", "q")
+        await pilot.press("ctrl+right_square_bracket", keys[0])
+        await shows(pilot, "shell in web-1")
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: app.screen is app.dashboard)
+        assert app.is_running
+        assert not session.is_left
+        await pilot.press(keys[0])
+        await shows(pilot, "Left open, and hung up with the application")
+        await pilot.press(keys[1])
+        await wait_until(pilot, lambda: not app.is_running)
     assert session.is_left
+    assert not session.is_detached
+
+
+async def test_quitting_asks_nothing_when_no_program_ends_with_it(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    async with opened_app(app) as pilot:
+        await pilot.press("q")
+        await wait_until(pilot, lambda: not app.is_running)
 
 
 async def test_ten_megabytes_of_a_real_cat_end_in_its_last_lines_and_little_memory(

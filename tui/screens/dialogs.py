@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from engine.operations import Progress
 
 Answer = TypeVar("Answer")
+_MOST_PROGRAMS_SHOWN = 8
 
 
 def safe_text(text: str) -> Content:
@@ -76,6 +77,24 @@ class ConfirmScreen(Dialog[bool]):
     def action_confirm(self) -> None:
         """Answer yes."""
         self.dismiss(result=True)
+
+
+class QuitScreen(ConfirmScreen):
+    """Says which programs end with the application, and asks; ctrl+c again is an answer too."""
+
+    BINDINGS = [Binding("ctrl+c,ctrl+q", "confirm", show=False, id="dialog.quit")]
+
+    def __init__(self, programs: tuple[str, ...]) -> None:
+        shown = programs[:_MOST_PROGRAMS_SHOWN]
+        more = len(programs) - len(shown)
+        lines = [*shown, f"and {more} more"] if more else [*shown]
+        super().__init__(
+            "Quit?",
+            "Left open, and hung up with the application:\n\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\n\nContainers run on. T goes back to a terminal.",
+            verb="quit",
+        )
 
 
 class PromptScreen(Dialog[str]):

@@ -72,6 +72,9 @@ class _TappedSession:
     async def resize(self, size: TerminalSize) -> None:
         self._terminal.resize(size)
 
+    async def detach(self) -> None:
+        return  # leaving the whole screen is not leaving the program
+
 
 async def hand_over(terminal: OpenTerminal) -> RelayEnd:
     """Relay until ctrl-], ctrl-p ctrl-q, the program's end or a signal.

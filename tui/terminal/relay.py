@@ -214,6 +214,7 @@ class _Relay:
                     if is_leaving:
                         if data:
                             await self._session.write(data)
+                        await self._session.detach()
                         self._leave(RelayReason.DETACHED, 0)
                         return
                 if data:

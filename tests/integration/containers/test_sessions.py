@@ -260,6 +260,48 @@ async def test_a_killed_monitor_ends_sessions_and_container(engine):
         assert (await engine.wait_container("web")).error == "monitor was killed"
 
 
+HANG_UP_SCRIPT = (
+    "trap 'echo hung-up > /told; exit' HUP; echo ready; "
+    "until test -e /go; do sleep 0.02; done; echo went-on > /told"
+)
+
+
+async def leave_a_program(engine, *, is_detached):
+    """Leave one that runs on a terminal, then let it go on; returns what it met."""
+    async with running(engine):
+        request = ExecRequest(
+            command=("sh", "-c", HANG_UP_SCRIPT), has_terminal=True, is_stdin_open=True
+        )
+        async with engine.exec_container("web", request, size=SIZE) as session:
+            await read_until(session, b"ready")
+            if is_detached:
+                await session.detach()
+        script = "until test -s /told; do sleep 0.02; done; cat /told"
+        if is_detached:
+            script = "touch /go; " + script
+        async with asyncio.timeout(20):
+            found, _ = await output_of(engine, "sh", "-c", script)
+        return found
+
+
+async def test_a_program_on_a_terminal_is_hung_up_when_nobody_is_left(engine):
+    assert await leave_a_program(engine, is_detached=False) == b"hung-up\n"
+
+
+async def test_a_program_that_was_detached_from_goes_on(engine):
+    assert await leave_a_program(engine, is_detached=True) == b"went-on\n"
+
+
+async def test_the_containers_own_terminal_is_never_hung_up(engine):
+    fields = {"has_terminal": True, "is_stdin_open": True, "is_stdin_closed_with_session": True}
+    async with running(engine, "sh", "-c", HANG_UP_SCRIPT + "; sleep 1000", **fields):
+        async with engine.attach_container("web") as session:
+            await read_until(session, b"ready")
+        script = "touch /go; until test -s /told; do sleep 0.02; done; cat /told"
+        async with asyncio.timeout(20):
+            assert await output_of(engine, "sh", "-c", script) == (b"went-on\n", 0)
+
+
 async def test_many_at_once(engine):
     async with running(engine):
         results = await asyncio.gather(

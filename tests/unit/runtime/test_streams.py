@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pty
 import socket
 import threading
 
@@ -162,6 +163,53 @@ def test_stdin_ends_when_the_last_session_leaves_if_it_is_to(make):
     two.close()
     program.run()
     assert os.read(program.stdin, 1) == b""
+
+
+@pytest.fixture
+def on_terminal():
+    """Streams of a program on a terminal that is hung up with its sessions, and its end of it."""
+    master, program_end = pty.openpty()
+    reactor = Reactor()
+    streams = ProgramStreams(
+        reactor, is_input_ended_with_session=True, is_hung_up_with_session=True
+    )
+    streams.open({master: "stdout"}, stdin=master, is_terminal=True)
+
+    def run(*connections):
+        for connection in connections:
+            connection.close()
+        reactor.after(0.0, reactor.stop)
+        reactor.run()
+
+    yield streams, program_end, run
+    streams.close(PacketKind.END)
+    os.close(program_end)
+
+
+def join(streams):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    streams.join(theirs)
+    return ours
+
+
+def test_a_terminal_is_hung_up_when_the_last_session_leaves(on_terminal):
+    streams, program_end, run = on_terminal
+    one, two = join(streams), join(streams)
+    run(one)
+    assert os.write(program_end, b"still here") == 10
+    run(two)
+    with pytest.raises(OSError, match="Input/output error"):
+        os.write(program_end, b"nobody")
+
+
+def test_a_terminal_that_was_detached_from_stays(on_terminal):
+    streams, program_end, run = on_terminal
+    session = join(streams)
+    session.send(PacketKind.DETACH)
+    run()
+    run(session)
+    assert streams.session_count == 0
+    assert os.write(program_end, b"still here") == 10
 
 
 def test_the_last_packet_is_how_it_ended(make):
