@@ -10,8 +10,6 @@ import contextlib
 import json
 import os
 import pwd
-import secrets
-import shutil
 import subprocess
 import sys
 import time
@@ -106,7 +104,7 @@ def _cache_key(scratch: Path) -> str:
         ]
         parts = (_CACHE_VERSION, boot, os.geteuid(), scratch, *settings)
         return " ".join(map(str, parts))
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 def _write_cache(cache: Path, facts: HostFacts) -> None:
@@ -165,12 +163,14 @@ def _probe_rootless(key: str, scratch: Path) -> HostFacts:
 
 @contextlib.contextmanager
 def _trial_directory(scratch: Path) -> Iterator[Path]:
+    import shutil  # once a boot
+
     for old in scratch.glob(".trial-*"):
         # Of somebody who was killed, unless it is of this minute.
         with contextlib.suppress(OSError):
             if time.time() - old.stat().st_mtime > 60:
                 shutil.rmtree(old, ignore_errors=True)
-    directory = scratch / f".trial-{secrets.token_hex(4)}"
+    directory = scratch / f".trial-{os.urandom(4).hex()}"
     directory.mkdir(mode=0o700)
     try:
         yield directory

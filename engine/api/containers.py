@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from engine.containers.prune import prune_containers
 from engine.containers.removal import hold_container
 from engine.containers.spec import LOG_FILE
 from engine.containers.state_table import Operation, check
@@ -105,6 +104,8 @@ class ContainerCalls(EngineParts):
 
     async def prune_containers(self, wanted: PruneFilter) -> PrunedContainers:
         """As EngineApi."""
+        from engine.containers.prune import prune_containers
+
         return await prune_containers(
             self._services, self._containers, wanted, measure=self._rootfs.measure
         )

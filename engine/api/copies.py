@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.containers.committing import commit_container
 from engine.operations import ProgressListener, ignore_progress
 from engine.types import CopyOptions
 
@@ -25,6 +24,9 @@ class CopyCalls(EngineParts):
         progress: ProgressListener = ignore_progress,
     ) -> CommittedImage:
         """As EngineApi."""
+        # Loaded with the first commit, as what makes images is.
+        from engine.containers.committing import commit_container
+
         return await commit_container(
             self._services,
             self._images,

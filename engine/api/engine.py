@@ -8,7 +8,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from engine.containers.background import tend_containers
-from engine.containers.committing import thaw_after_lost_commits
+from engine.containers.commit_freeze import thaw_after_lost_commits
 from engine.containers.image_finder import hold_container_image
 from engine.containers.removal import sweep_containers
 from engine.containers.resumption import resume_containers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.containers.demo import start_demo_containers
 from engine.operations import ProgressListener, ignore_progress
 
 if TYPE_CHECKING:
@@ -50,6 +49,8 @@ class ImageCalls(EngineParts):
         self, *, progress: ProgressListener = ignore_progress
     ) -> tuple[ContainerSummary, ...]:
         """As EngineApi."""
+        from engine.containers.demo import start_demo_containers
+
         requests = await self._images.make_demo(progress=progress)
         return await start_demo_containers(self._containers, requests, progress=progress)
 

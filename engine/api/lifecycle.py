@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.api.parts import EngineParts
-from engine.containers.update import update_container
 
 if TYPE_CHECKING:
     from engine.types import ContainerUpdate
@@ -16,5 +15,7 @@ class LifecycleCalls(EngineParts):
 
     async def update_container(self, reference: str, update: ContainerUpdate) -> tuple[str, ...]:
         """As EngineApi."""
+        from engine.containers.update import update_container
+
         record = await self._containers.find(reference)
         return await update_container(self._services, record, update)

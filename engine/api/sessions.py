@@ -6,7 +6,6 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from engine.api.parts import EngineParts
-from engine.containers import sessions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +27,8 @@ class SessionCalls(EngineParts):
         is_from_start: bool = False,
     ) -> AsyncIterator[Session]:
         """As EngineApi."""
+        from engine.containers import sessions
+
         record = await self._containers.find(reference)
         async with sessions.attach(
             self._services, record, size=size, has_replay=has_replay, is_from_start=is_from_start
@@ -39,11 +40,15 @@ class SessionCalls(EngineParts):
         self, reference: str, request: ExecRequest, *, size: TerminalSize | None = None
     ) -> AsyncIterator[Session]:
         """As EngineApi."""
+        from engine.containers import sessions
+
         record = await self._containers.find(reference)
         async with sessions.run_in_container(self._services, record, request, size=size) as session:
             yield session
 
     async def exec_detached(self, reference: str, request: ExecRequest) -> str:
         """As EngineApi."""
+        from engine.containers import sessions
+
         record = await self._containers.find(reference)
         return await sessions.run_detached(self._services, record, request)

@@ -6,17 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
-from engine.store.event_history import follow_event_log
-from engine.types import ContainerUsage, DiskUsage, DiskUsageDetails, VolumeUsage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from engine.events import Event, EventSubscription
-    from engine.types import (
-        HostReport,
-    )
+    from engine.types import DiskUsage, DiskUsageDetails, HostReport
 
 from engine.api.parts import EngineParts
 
@@ -33,6 +29,8 @@ class SystemCalls(EngineParts):
         self, *, since_ns: int | None = None, until_ns: int | None = None
     ) -> AsyncIterator[tuple[Event, ...]]:
         """As EngineApi."""
+        from engine.store.event_history import follow_event_log
+
         path = self._services.config.events_path
         return follow_event_log(path, since_ns=since_ns, until_ns=until_ns)
 
@@ -42,6 +40,8 @@ class SystemCalls(EngineParts):
 
     async def disk_usage_details(self) -> DiskUsageDetails:
         """As EngineApi."""
+        from engine.types import ContainerUsage, DiskUsageDetails, VolumeUsage
+
         images = await self._images.usages()
         containers: list[ContainerUsage] = []
         for summary in await self._containers.list_summaries():
@@ -68,6 +68,8 @@ class SystemCalls(EngineParts):
 
     async def disk_usage(self) -> DiskUsage:
         """As EngineApi."""
+        from engine.types import DiskUsage
+
         layers_bytes, blobs_bytes = await self._images.usage()
         containers_bytes = 0
         for record in await self._services.table.list():

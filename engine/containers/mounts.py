@@ -14,7 +14,7 @@ from engine.containers.mount_requests import (
 from engine.containers.states import LIVE_STATUSES, status_of
 from engine.errors import InvalidInputError, StoreError
 from engine.runtime.spec import MountSpec
-from engine.snapshots.volume_files import DATA_NAME
+from engine.snapshots.job_parts import DATA_NAME
 from engine.types import MountPoint, MountRequest
 from engine.volumes.library import WantedVolume
 from engine.volumes.names import draw_volume_name

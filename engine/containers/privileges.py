@@ -6,7 +6,6 @@ import base64
 import functools
 from typing import TYPE_CHECKING
 
-from engine.containers.seccomp_documents import read_profile
 from engine.errors import InvalidInputError, LimitError
 from engine.linux.capabilities import (
     CAPABILITY_NAMES,
@@ -99,6 +98,9 @@ def _default_filter(capabilities: frozenset[int]) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _filter(profile: str, capabilities: frozenset[int]) -> str:
+    # Loaded by who has a profile of his own.
+    from engine.containers.seccomp_documents import read_profile
+
     program = compile_rules(read_profile(profile, capabilities))
     if len(program) > MOST_INSTRUCTIONS * INSTRUCTION_BYTES:
         raise InvalidInputError(

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING
 
 from engine.errors import FeatureUnavailableError
 from engine.runtime.spec import RootfsSpec
-from engine.snapshots.base import UPPER_NAME
-from engine.snapshots.index import INDEX_NAME, LayerIndex, MergedTree, decode_index, read_index
+from engine.snapshots.base import INDEX_NAME, UPPER_NAME
 from engine.snapshots.writable import CopySnapshotter, OverlaySnapshotter, open_directory
-from engine.types import ChainId, FileTree, WritableLayer
+from engine.types import ChainId
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from engine.containers.services import ContainerServices
     from engine.snapshots.base import JobRunner, Snapshotter
     from engine.snapshots.writable_jobs import CompareArguments
-    from engine.types import LayerChange
+    from engine.types import FileTree, LayerChange, WritableLayer
 
 MOUNT_POINT_NAME = "rootfs"
 
@@ -71,6 +70,8 @@ class ContainerRootfs:
 
     async def measure(self, record: ContainerRecord) -> WritableLayer:
         """Size and number of entries of the writable layer now."""
+        from engine.types import WritableLayer
+
         directory = self._config.container_directory(record.container_id)
         usage = await self.snapshotter(record).usage(directory)
         return WritableLayer(
@@ -100,18 +101,21 @@ class ContainerRootfs:
         return await services.in_thread(self._compare, record, document)
 
     def _compare(self, record: ContainerRecord, document: bytes) -> FileTree:
+        # Loaded by who looks at files.
+        from engine.snapshots.index import MergedTree, decode_index, read_index
+        from engine.types import FileTree
+
         title = f"writable layer of {record.name}"
         index = decode_index(document, title)
-        tree = MergedTree.of(self._read_indexes(record))
+        tree = MergedTree.of(map(read_index, self._index_paths(record)))
         is_whole = record.snapshotter == CopySnapshotter.kind
         entries = tree.compare_whole(index) if is_whole else tree.compare(index)
         return FileTree(title=title, entries=entries, size_bytes=index.size_bytes)
 
-    def _read_indexes(self, record: ContainerRecord) -> list[LayerIndex]:
+    def _index_paths(self, record: ContainerRecord) -> list[str]:
         layers = self._config.layers_directory
         return [
-            read_index(str(layers / chain.removeprefix("sha256:") / INDEX_NAME))
-            for chain in chain_ids(record)
+            str(layers / chain.removeprefix("sha256:") / INDEX_NAME) for chain in chain_ids(record)
         ]
 
 

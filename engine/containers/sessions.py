@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -255,7 +255,7 @@ def _exec_spec(
     working_directory = request.working_directory or record.working_directory
     check_working_directory(working_directory)
     return ExecSpec(
-        exec_id=secrets.token_hex(32),
+        exec_id=os.urandom(32).hex(),
         arguments=request.command,
         environment=default_environment(
             hostname=record.hostname,

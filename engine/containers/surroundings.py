@@ -14,7 +14,6 @@ from engine.cgroups.host import detect_cgroups
 from engine.containers.services import CgroupPlan
 from engine.errors import NoSpaceError, StoreError
 from engine.host import architecture, lingering_feature, probe_host, require_proc
-from engine.runtime.id_mapping import find_mapping
 from engine.store.durability import make_directory
 from engine.types import HostFeature, HostReport
 
@@ -64,7 +63,7 @@ def prepare_surroundings(config: EngineConfig) -> Surroundings:
     ):
         make_directory(directory)
     facts = probe_host(run=config.run, scratch=config.root)
-    mapping = None if os.geteuid() == 0 else find_mapping()
+    mapping = None if os.geteuid() == 0 else _find_mapping()
     cgroup_host = detect_cgroups()
     return Surroundings(
         report=_report(facts, mapping, cgroup_host),
@@ -75,6 +74,12 @@ def prepare_surroundings(config: EngineConfig) -> Surroundings:
             feature.name == "seccomp" and feature.is_available for feature in facts.features
         ),
     )
+
+
+def _find_mapping() -> IdMapping:
+    from engine.runtime.id_mapping import find_mapping  # not for root
+
+    return find_mapping()
 
 
 def _claim_directory(directory: Path, option: str) -> None:

@@ -25,7 +25,7 @@ from engine.images.archive_source import (
 )
 from engine.linux.files import sync_file_system
 from engine.operations import Progress, ProgressListener, ignore_progress
-from engine.snapshots.index import DIFF_NAME
+from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.job_parts import JobProgress
 from engine.snapshots.jobs import UnpackArguments, UnpackResult
 from engine.snapshots.removal import engine_error

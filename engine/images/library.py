@@ -17,9 +17,7 @@ from engine.images.catalog import StoreCatalog, append_image_event, layer_direct
 from engine.images.documents import config_labels, container_config, history_steps, indented
 from engine.images.oci import ConfigSection, decode_config, host_platform
 from engine.images.reference import id_beginning, parse_reference
-from engine.images.usage import ImagesUsage, usage_of_images
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
-from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.writable import remove_tree
 from engine.store.blobs import BlobStore
 from engine.store.container_records import ContainerRecords
@@ -27,12 +25,9 @@ from engine.store.digests import is_digest
 from engine.store.image_records import ImageRecord, ImageRecords
 from engine.store.locks import LockFile, is_locked
 from engine.types import (
-    ContainerRequest,
-    FileTree,
     ImageDetails,
     ImageId,
     ImageSummary,
-    LoadedImage,
     RemovedImage,
 )
 
@@ -44,10 +39,11 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
     from engine.images.commits import CommitMaker, ImageCommit
+    from engine.images.usage import ImagesUsage
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
-    from engine.types import ChainId, PruneFilter
+    from engine.types import ChainId, ContainerRequest, FileTree, LoadedImage, PruneFilter
 
 _SHORT_ID_DIGITS = 12
 
@@ -166,6 +162,10 @@ class ImageLibrary:
 
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
         """As EngineApi. Reads the indexes in a thread; the newest request waits for the last."""
+        # Loaded by who looks at files.
+        from engine.snapshots.index import MergedTree, read_index
+        from engine.types import FileTree
+
         details = await self.inspect(reference)
         if not 0 <= position < len(details.layers):
             raise ImageNotFoundError(f"{reference} (step {position})")
@@ -193,6 +193,8 @@ class ImageLibrary:
 
     async def usages(self) -> ImagesUsage:
         """What each image occupies, with the layers that it shares."""
+        from engine.images.usage import usage_of_images
+
         return usage_of_images(
             await self.list_images(),
             await self._records.layer_uses(),

@@ -24,12 +24,11 @@ from engine.linux.seccomp_profile import (
     Decision,
     decide,
 )
-from engine.linux.seccomp_rules import TestedRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from engine.linux.seccomp_rules import ArgumentTest, FilterRules
+    from engine.linux.seccomp_rules import ArgumentTest, FilterRules, TestedRules
 
 _LOAD = 0x20  # BPF_LD | BPF_W | BPF_ABS
 _AND = 0x54  # BPF_ALU | BPF_AND | BPF_K
@@ -178,10 +177,10 @@ class _Assembly:
         return self.jump_if(_JUMP_IF_AT_LEAST, ranges[middle][0], upper, lower)
 
     def _decision(self, decision: Decision | TestedRules) -> int:
-        if isinstance(decision, TestedRules):
-            return self._tested(decision)
-        if not isinstance(decision, ArgumentCondition):
+        if isinstance(decision, int):
             return self.answer(decision)
+        if not isinstance(decision, ArgumentCondition):
+            return self._tested(decision)
         ranges: list[tuple[int, Decision | TestedRules]] = []
         expected = 0
         for first, last in decision.ranges:

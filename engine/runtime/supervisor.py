@@ -26,7 +26,6 @@ from engine.errors import (
 )
 from engine.host import user_namespace_remedy
 from engine.operations import carry_through
-from engine.runtime.id_mapping import IdMapping, map_ids
 from engine.runtime.launcher_process import LauncherProcess
 from engine.runtime.protocol import (
     HEADER_BYTES,
@@ -42,12 +41,14 @@ from engine.runtime.protocol import (
     send_frame,
 )
 from engine.runtime.records import decode_record, encode_record
-from engine.runtime.session_client import MonitorSession
 from engine.runtime.spec import ContainerSpec, StateRecord
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
+
+    from engine.runtime.id_mapping import IdMapping
+    from engine.runtime.session_client import MonitorSession
 
 
 class _RequestLostError(LauncherError):
@@ -136,6 +137,8 @@ class Supervisor:
                     "a user namespace", str(refused), remedy=user_namespace_remedy()
                 )
             raise refused
+        from engine.runtime.id_mapping import map_ids
+
         await map_ids(launcher.process_id, mapping)
         channel.setblocking(True)
         send_frame(channel, FrameKind.MAP_IDS, b"")
@@ -302,6 +305,8 @@ class Supervisor:
         except BaseException:
             client.close()
             raise
+        from engine.runtime.session_client import MonitorSession
+
         session = MonitorSession(client, container_id=container_id, has_terminal=has_terminal)
         return session, reply.answered_at_ns
 

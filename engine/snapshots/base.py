@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from engine.snapshots.writable_jobs import CompareArguments
     from engine.types import ChainId, LayerChange
 
+DIFF_NAME = "diff"
+"""Of a layer's directory: its files."""
+INDEX_NAME = "index"
+"""Of a layer's directory: what `engine.snapshots.index` writes and reads."""
 UPPER_NAME = "upper"
 WORK_NAME = "work"
 

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.errors import StoreError
+from engine.snapshots.base import INDEX_NAME
 from engine.types import ChangeKind, FileEntry, FileKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 INDEX_VERSION = 1
-DIFF_NAME = "diff"
-"""What a layer's directory holds besides: its files."""
-INDEX_NAME = "index"
 
 _EXCLUDED_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"security.selinux")
 
@@ -111,6 +109,14 @@ def decode_index(data: bytes, label: str) -> LayerIndex:
     if index.version != INDEX_VERSION:
         raise StoreError(f"the file list of layer {label} has the unknown version {index.version}")
     return index
+
+
+def write_index(directory: int, index: LayerIndex) -> None:
+    """Write the index of a layer into its directory (descriptor); nothing is synced."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(INDEX_NAME.encode(), flags, 0o600, dir_fd=directory)
+    with open(descriptor, "wb") as file:
+        file.write(encode_index(index))
 
 
 def read_index(path: str) -> LayerIndex:

@@ -1,17 +1,16 @@
-"""What the jobs share: how they tell progress, and how they write a layer's index.
+"""What the jobs share, and what crosses to jobs that commands ask for.
 
-Arguments and results of jobs that most commands ask for are here too: who only asks need not load
-what does the work.
+Who only asks need not load what does the work.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 import msgspec
 
-from engine.snapshots.index import INDEX_NAME, LayerIndex, encode_index
+DATA_NAME = "_data"
+"""Of a volume's directory: its files."""
 
 
 class Reporter(Protocol):
@@ -55,9 +54,13 @@ class PrepareArguments(msgspec.Struct, frozen=True, kw_only=True):
     lower_path: str
 
 
-def write_index(directory: int, index: LayerIndex) -> None:
-    """Write the index of a layer into its directory (descriptor); nothing is synced."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(INDEX_NAME.encode(), flags, 0o600, dir_fd=directory)
-    with open(descriptor, "wb") as file:
-        file.write(encode_index(index))
+class FillArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Fill a volume from an image. Descriptors: the volume's directory, an empty staging one.
+
+    Attributes:
+        layer_paths: Layer directories (with `diff` and `index`), bottom first.
+        path_hex: Where the volume is mounted in the container.
+    """
+
+    layer_paths: tuple[str, ...]
+    path_hex: str

@@ -17,14 +17,14 @@ from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots import removal, volume_files, writable_jobs
 from engine.snapshots.apply import LayerApplier
-from engine.snapshots.index import DIFF_NAME, INDEX_NAME, encode_index, make_index, read_index
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.index import encode_index, make_index, read_index, write_index
 from engine.snapshots.job_parts import (
     CopyArguments,
     JobProgress,
     PrepareArguments,
     Reporter,
     TreeSize,
-    write_index,
 )
 from engine.snapshots.lowers import LowerLayers, copy_directory_look
 from engine.snapshots.merge import copy_merged_tree

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 from engine.linux.files import rename_exclusively
@@ -39,7 +38,7 @@ def make_stubs(root: Path) -> Path:
         return path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    name = f".{secrets.token_hex(8)}".encode()
+    name = f".{os.urandom(8).hex()}".encode()
     try:
         os.mkdir(name, 0o755, dir_fd=parent)
         made = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=parent)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.linux.files import open_beneath, sync_file_system
-from engine.snapshots.index import DIFF_NAME, INDEX_NAME, MergedTree, read_index
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.index import MergedTree, read_index
+from engine.snapshots.job_parts import DATA_NAME, FillArguments
 from engine.snapshots.merge import copy_merged_directory
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import measure_tree
@@ -22,21 +24,8 @@ from engine.types import FileKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DATA_NAME = "_data"
 _DATA = DATA_NAME.encode()
 _LINK_LIMIT = 40  # the kernel's MAXSYMLINKS
-
-
-class FillArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Fill a volume from an image. Descriptors: the volume's directory, an empty staging one.
-
-    Attributes:
-        layer_paths: Layer directories (with `diff` and `index`), bottom first.
-        path_hex: Where the volume is mounted in the container.
-    """
-
-    layer_paths: tuple[str, ...]
-    path_hex: str
 
 
 class FillStep(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.operations import carry_through
-from engine.snapshots.base import UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
-from engine.snapshots.index import DIFF_NAME
+from engine.snapshots.base import DIFF_NAME, UPPER_NAME, WORK_NAME, LayerUsage, Rootfs
 from engine.snapshots.job_parts import CopyArguments, PrepareArguments, TreeSize
 from engine.snapshots.removal import engine_error
 from engine.snapshots.stubs import make_stubs, stubs_path

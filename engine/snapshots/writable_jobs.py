@@ -12,9 +12,10 @@ from engine.errors import ReaderGoneError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots.apply import LayerApplier
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.changes import LowerFiles, find_changes
-from engine.snapshots.index import DIFF_NAME, INDEX_NAME, make_index, read_index
-from engine.snapshots.job_parts import JobProgress, Reporter, write_index
+from engine.snapshots.index import make_index, read_index, write_index
+from engine.snapshots.job_parts import JobProgress, Reporter
 from engine.snapshots.lowers import LowerLayers
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import scan_tree

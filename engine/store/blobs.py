@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 from typing import TYPE_CHECKING, Self
 
 from engine.errors import DigestMismatchError, InvalidInputError, StoreError
@@ -135,7 +134,7 @@ class BlobWriter:
 
     def __init__(self, store: BlobStore, staging: Path) -> None:
         self._store = store
-        self._path = staging / f"blob-{secrets.token_hex(8)}"
+        self._path = staging / f"blob-{os.urandom(8).hex()}"
         self._hash = hashlib.sha256()
         self._size_bytes = 0
         try:

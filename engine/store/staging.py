@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import secrets
 from typing import TYPE_CHECKING, Protocol
 
 from engine.operations import carry_through
@@ -83,7 +82,7 @@ class StagingArea:
 
     async def _make(self, purpose: str) -> tuple[Path, LockFile]:
         await asyncio.to_thread(make_directory, self._directory)
-        claim = self._directory / f"{purpose}-{secrets.token_hex(8)}"
+        claim = self._directory / f"{purpose}-{os.urandom(8).hex()}"
         lock = LockFile(claim / "lock")
         # Shared: makers go together, but no sweep between the directory and its lock.
         gate = LockFile(self._directory / ".gate")

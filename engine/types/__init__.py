@@ -42,7 +42,6 @@ if TYPE_CHECKING:
         OutputStream,
     )
     from engine.types.images import (
-        HealthCheck,
         ImageConfig,
         ImageDetails,
         ImageSummary,
@@ -51,7 +50,8 @@ if TYPE_CHECKING:
         RemovedImage,
     )
     from engine.types.labels import matches_labels
-    from engine.types.lifecycle import ContainerHealth, HealthProbe, RestartPolicy
+    from engine.types.lifecycle import ContainerHealth, HealthCheck, HealthProbe, RestartPolicy
+    from engine.types.mounts import MountPoint, MountRequest
     from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
     from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
     from engine.types.system import (
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         PruneFilter,
         VolumeUsage,
     )
-    from engine.types.volumes import MountPoint, MountRequest, PrunedVolumes, VolumeSummary
+    from engine.types.volumes import PrunedVolumes, VolumeSummary
 else:
     __getattr__ = deferred_names(
         __name__,
@@ -95,7 +95,6 @@ else:
                 "OutputStream",
             ),
             "engine.types.images": (
-                "HealthCheck",
                 "ImageConfig",
                 "ImageDetails",
                 "ImageSummary",
@@ -104,7 +103,13 @@ else:
                 "RemovedImage",
             ),
             "engine.types.labels": ("matches_labels",),
-            "engine.types.lifecycle": ("ContainerHealth", "HealthProbe", "RestartPolicy"),
+            "engine.types.lifecycle": (
+                "ContainerHealth",
+                "HealthCheck",
+                "HealthProbe",
+                "RestartPolicy",
+            ),
+            "engine.types.mounts": ("MountPoint", "MountRequest"),
             "engine.types.options": ("DeviceRequest", "ProcessOptions", "Ulimit"),
             "engine.types.sessions": ("ExecRequest", "SessionOutput", "TerminalSize"),
             "engine.types.system": (
@@ -116,12 +121,7 @@ else:
                 "PruneFilter",
                 "VolumeUsage",
             ),
-            "engine.types.volumes": (
-                "MountPoint",
-                "MountRequest",
-                "PrunedVolumes",
-                "VolumeSummary",
-            ),
+            "engine.types.volumes": ("PrunedVolumes", "VolumeSummary"),
         },
     )
 

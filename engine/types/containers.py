@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
-from engine.types.images import HealthCheck
-from engine.types.lifecycle import ContainerHealth, RestartPolicy
+from engine.types.lifecycle import ContainerHealth, HealthCheck, RestartPolicy
+from engine.types.mounts import MountPoint, MountRequest
 from engine.types.options import ProcessOptions
-from engine.types.volumes import MountPoint, MountRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.types.identity import ChainId, DiffId, Digest, ImageId
+from engine.types.lifecycle import HealthCheck
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,24 +42,6 @@ class LayerSummary:
     entry_count: int
     shared_image_count: int
     """How many images here have this layer (by chain id), this one included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthCheck:
-    """How a container's health is asked for.
-
-    In a request, what is left out (the defaults here) is as the image says, or else Docker's
-    default; elsewhere everything is filled in.
-    """
-
-    command: tuple[str, ...] = ()
-    """`CMD` and words, `CMD-SHELL` and a line for the shell, or `NONE`."""
-    interval_seconds: float = 0.0
-    timeout_seconds: float = 0.0
-    start_period_seconds: float = 0.0
-    start_interval_seconds: float = 0.0
-    """Between probes within the start period, until the first success."""
-    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

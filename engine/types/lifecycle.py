@@ -24,6 +24,24 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HealthCheck:
+    """How a container's health is asked for.
+
+    In a request, what is left out (the defaults here) is as the image says, or else Docker's
+    default; elsewhere everything is filled in.
+    """
+
+    command: tuple[str, ...] = ()
+    """`CMD` and words, `CMD-SHELL` and a line for the shell, or `NONE`."""
+    interval_seconds: float = 0.0
+    timeout_seconds: float = 0.0
+    start_period_seconds: float = 0.0
+    start_interval_seconds: float = 0.0
+    """Between probes within the start period, until the first success."""
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthProbe:
     """One run of a health check's command."""
 

@@ -19,13 +19,13 @@ import msgspec
 from engine.errors import EngineError, VolumeInUseError, VolumeNotFoundError
 from engine.events import Event, EventSubject
 from engine.operations import carry_through
-from engine.snapshots.volume_files import DATA_NAME, FillArguments
+from engine.snapshots.job_parts import DATA_NAME, FillArguments
 from engine.snapshots.writable import open_directory
 from engine.store.durability import make_directory, raise_store_error, sync_directory
 from engine.store.event_log import append_event
 from engine.store.locks import LockFile
 from engine.store.volume_records import VolumeRecord
-from engine.types import PrunedVolumes, VolumeSummary, matches_labels
+from engine.types import matches_labels
 from engine.volumes.names import check_volume_name, draw_volume_name
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.snapshots.base import JobRunner
     from engine.store.staging import StagingArea, TreeRemover
     from engine.store.volume_records import VolumeRecords, VolumeUser
+    from engine.types import PrunedVolumes, VolumeSummary
 
     LiveCheck = Callable[[tuple[str, ...]], Awaitable[bool]]
 
@@ -158,6 +159,8 @@ class VolumeLibrary:
 
     async def prune(self, *, includes_named: bool, label_filters: tuple[str, ...]) -> PrunedVolumes:
         """Remove volumes that no container has; anonymous ones only, unless told otherwise."""
+        from engine.types import PrunedVolumes
+
         in_use = {user.volume_name for user in await self._records.users()}
         removed: list[str] = []
         freed_bytes = 0
@@ -314,6 +317,8 @@ class VolumeLibrary:
                 lock.release()
 
     def _summary(self, record: VolumeRecord, users: tuple[VolumeUser, ...]) -> VolumeSummary:
+        from engine.types import VolumeSummary
+
         return VolumeSummary(
             name=record.name,
             created_at=record.created_at,

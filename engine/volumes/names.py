@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 
 from engine.errors import InvalidInputError
 
@@ -36,4 +36,4 @@ def check_volume_name(name: str) -> None:
 
 def draw_volume_name() -> str:
     """A name for an anonymous volume: 64 hexadecimal digits, as Docker has it."""
-    return secrets.token_hex(32)
+    return os.urandom(32).hex()

@@ -44,7 +44,8 @@ async def start(engine: EngineApi, arguments: Arguments) -> int:
         return await _each(arguments, engine.start_container)
     if len(arguments.operands) != 1:
         raise UsageError("--attach and --interactive take one container", command="start")
-    from tui.cli.foreground import run_in_foreground, run_in_session
+    from tui.cli.connection import run_in_session
+    from tui.cli.foreground import run_in_foreground
 
     (reference,) = arguments.operands
     has_terminal = (await engine.inspect_container(reference)).has_terminal

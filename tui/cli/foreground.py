@@ -8,16 +8,14 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from engine.errors import ContainerStateError, EngineError, InvalidInputError, NotFoundError
+from engine.errors import ContainerStateError, EngineError, NotFoundError
 from engine.types import OutputStream
 from tui.cli import output
-from tui.cli.terminal import RelayReason, is_terminal, relay_session, terminal_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from contextlib import AbstractAsyncContextManager
 
-    from engine.api import EngineApi, Session
+    from engine.api import EngineApi
     from engine.types import ExitStatus, LogLine
 
 _FORWARDED = (
@@ -71,7 +69,7 @@ def timestamp(time_ns: int) -> bytes:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:09}Z".encode()
 
 
-class _SignalForwarder:
+class SignalForwarder:
     """Passes our signals on to the container; a second interrupt kills it."""
 
     def __init__(self, engine: EngineApi, reference: str) -> None:
@@ -120,7 +118,7 @@ async def run_in_foreground(engine: EngineApi, reference: str, *, is_removed: bo
         StartError: Its program could not be started; `exit_code` is Docker's.
         BrokenPipeError: Nobody reads the output; the container runs on.
     """
-    forwarder = _SignalForwarder(engine, reference)
+    forwarder = SignalForwarder(engine, reference)
     try:
         # It may end, and be removed by whoever sees that, before its log was opened.
         async with engine.hold_container(reference):
@@ -128,17 +126,17 @@ async def run_in_foreground(engine: EngineApi, reference: str, *, is_removed: bo
                 status = await _start_and_follow(engine, reference, forwarder)
     except EngineError:
         if is_removed:
-            await _remove(engine, reference)
+            await remove_after_run(engine, reference)
         raise
     if status.error:
         output.write_message(f"Error: {status.error}")
     if is_removed:
-        await _remove(engine, reference)
+        await remove_after_run(engine, reference)
     return status.exit_code
 
 
 async def _start_and_follow(
-    engine: EngineApi, reference: str, forwarder: _SignalForwarder
+    engine: EngineApi, reference: str, forwarder: SignalForwarder
 ) -> ExitStatus:
     since_ns = await _newest_line(engine, reference)
     await engine.start_container(reference)
@@ -163,105 +161,8 @@ async def _newest_line(engine: EngineApi, reference: str) -> int | None:
     return newest
 
 
-async def run_in_session(
-    engine: EngineApi,
-    reference: str,
-    *,
-    is_removed: bool,
-    has_terminal: bool,
-    has_input: bool,
-    detach_keys: str,
-) -> int:
-    """Start a container, be connected with its program, and return its exit code.
-
-    Args:
-        is_removed: Remove the container when it has ended or could not be started.
-        has_terminal: Its program has a terminal: ours, if we have one.
-        has_input: Give it our stdin.
-        detach_keys: What leaves it running; empty for the usual ones.
-
-    Raises:
-        StartError: Its program could not be started; `exit_code` is Docker's.
-        BrokenPipeError: Nobody reads the output; the container runs on.
-    """
-    size = terminal_size() if has_terminal else None
-    try:
-        async with engine.hold_container(reference):
-            await engine.start_container(reference, terminal_size=size)
-            exit_code, has_ended = await _relay(
-                engine,
-                reference,
-                engine.attach_container(reference, size=size, is_from_start=True),
-                has_input=has_input,
-                has_signals=not has_terminal,
-                detach_keys=detach_keys,
-            )
-    except EngineError:
-        if is_removed:
-            await _remove(engine, reference)
-        raise
-    if is_removed and has_ended:
-        await _remove(engine, reference)
-    return exit_code
-
-
-async def attach_in_foreground(
-    engine: EngineApi, reference: str, *, has_input: bool, has_signals: bool, detach_keys: str
-) -> int:
-    """Be connected with the program of a running container, and return its exit code.
-
-    Args:
-        has_input: Give it our stdin.
-        has_signals: Pass signals on, unless it has a terminal.
-        detach_keys: What leaves it running; empty for the usual ones.
-    """
-    exit_code, _ = await _relay(
-        engine,
-        reference,
-        engine.attach_container(reference, size=terminal_size()),
-        has_input=has_input,
-        has_signals=has_signals,
-        detach_keys=detach_keys,
-    )
-    return exit_code
-
-
-async def _relay(
-    engine: EngineApi,
-    reference: str,
-    attached: AbstractAsyncContextManager[Session],
-    *,
-    has_input: bool,
-    has_signals: bool,
-    detach_keys: str,
-) -> tuple[int, bool]:
-    """Carry a session; returns the exit code, and whether the program has ended."""
-    forwarder = _SignalForwarder(engine, reference)
-    async with contextlib.AsyncExitStack() as stack:
-        session = await stack.enter_async_context(attached)
-        if has_input and session.has_terminal and not is_terminal(0):
-            raise InvalidInputError(
-                "cannot attach stdin to a TTY-enabled container because stdin is not a terminal",
-                hint="--no-stdin watches only",
-            )
-        if has_signals and not session.has_terminal:
-            stack.enter_context(forwarder.installed())
-            forwarding = asyncio.ensure_future(forwarder.run())
-            stack.push_async_callback(_cancel, forwarding)
-        end = await relay_session(session, has_input=has_input, detach_keys=detach_keys)
-        if end.reason is not RelayReason.ENDED:
-            return end.exit_code or 0, False
-        if end.exit_code is not None:
-            return end.exit_code, True
-    return (await engine.wait_container(reference)).exit_code, True
-
-
-async def _cancel(task: asyncio.Future[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def _remove(engine: EngineApi, reference: str) -> None:
+async def remove_after_run(engine: EngineApi, reference: str) -> None:
+    """Remove a container that has ended, or could not be started; says what keeps it."""
     # Another engine over the same store may have been faster, or be at it now.
     with contextlib.suppress(NotFoundError, ContainerStateError):
         try:

@@ -136,7 +136,7 @@ async def run(engine: EngineApi, arguments: Arguments) -> int:
     try:
         container_id = await _create(engine, arguments)
         if is_session:
-            from tui.cli.foreground import run_in_session
+            from tui.cli.connection import run_in_session
 
             return await run_in_session(
                 engine,

@@ -10,7 +10,7 @@ from engine.errors import EngineError
 from engine.types import ExecRequest
 from tui.cli import output, values
 from tui.cli.command import Command
-from tui.cli.foreground import attach_in_foreground
+from tui.cli.connection import attach_in_foreground
 from tui.cli.options import Option
 from tui.cli.process_options import file_variables
 from tui.cli.session_options import (

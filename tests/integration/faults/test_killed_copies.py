@@ -33,13 +33,13 @@ SIZE = 24 << 20
 
 # Each step of a commit, and the function that is about to run there.
 COMMIT_STEPS = {
-    "before the pause": "engine.containers.committing:pause_container",
+    "before the pause": "engine.containers.commit_freeze:pause_container",
     "while paused": "engine.images.commits:CommitMaker.pack",
     "before the sync": "engine.images.commits:CommitMaker.publish",
     "before the rename": "engine.images.catalog:StoreCatalog._move_into_place",
     "before the record": "engine.images.catalog:StoreCatalog._record_of",
     "before the event": "engine.images.catalog:StoreCatalog._tell",
-    "before the thaw": "engine.containers.committing:unpause_container",
+    "before the thaw": "engine.containers.commit_freeze:unpause_container",
 }
 COPY_STEPS = {
     "before the worker": "engine.containers.copying:ContainerCopies._run",

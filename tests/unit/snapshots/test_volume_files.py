@@ -7,9 +7,11 @@ import signal
 import msgspec
 import pytest
 
-from engine.snapshots.index import DIFF_NAME, INDEX_NAME, MergedTree, encode_index, make_index
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.index import MergedTree, encode_index, make_index
+from engine.snapshots.job_parts import FillArguments
 from engine.snapshots.scan import scan_tree
-from engine.snapshots.volume_files import FillArguments, fill_volume, find_directory
+from engine.snapshots.volume_files import fill_volume, find_directory
 
 
 @pytest.fixture
