@@ -96,6 +96,38 @@ async def test_work_in_the_background_can_still_be_cancelled(
         assert all("loaded" not in row.name for row in app.dashboard.images.rows)
 
 
+async def test_work_that_ends_as_its_dialog_opens_closes_no_other(app: LamellaApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        below = ConfirmScreen("Remove it?", "It is lost.", verb="remove")
+        app.push_screen(below)
+        progress = ProgressScreen("Loading", waits_for="Unpacking")
+        app.push_screen(progress)
+        progress.finish()  # before it has heard that it is on the screen
+        await settled(pilot)
+        assert app.screen is below
+        progress.action_cancel()  # a key that was on its way
+        await settled(pilot)
+        assert app.screen is below
+
+
+async def test_work_that_ends_below_another_dialog_leaves_that_alone(app: LamellaApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        progress = ProgressScreen("Loading", waits_for="Unpacking")
+        app.push_screen(progress)
+        await settled(pilot)
+        above = ConfirmScreen("Remove it?", "It is lost.", verb="remove")
+        app.push_screen(above)
+        await settled(pilot)
+        progress.finish()
+        await settled(pilot)
+        assert app.screen is above
+        await pilot.press("escape")
+        await settled(pilot)
+        assert app.screen is app.dashboard
+
+
 async def test_the_layer_below_can_be_seen_without_leaving_the_files(app: LamellaApp) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
@@ -50,6 +51,14 @@ class Dialog(ModalScreen[Answer]):
         box.border_title = Content(clean(self._title, limit=120)).markup
         box.border_subtitle = Content(keys).markup
         return box
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Close with an answer, once.
+
+        Textual would close whatever is on top: a key that arrives when its dialog has just closed
+        would take the dialog below along, or the application.
+        """
+        return super().dismiss(result) if self.is_active else AwaitComplete()
 
     def action_cancel(self) -> None:
         """Close without an answer."""
@@ -208,8 +217,7 @@ class ProgressScreen(Dialog[str]):
     def finish(self) -> None:
         """Close: the task has ended; at once, or when the dialog above this one closes."""
         self._is_finished = True
-        if self.is_current:
-            self.dismiss("hide")
+        self.dismiss("hide")
 
     def on_screen_resume(self) -> None:
         """Close if the task ended while another dialog was above this one."""

@@ -224,7 +224,7 @@ class TerminalActions(ActionScreen):
         await terminal.run()
         if terminal.error is not None and not terminal.was_opened:
             self.tell_error(terminal.error)
-            if screen.is_current:
+            if screen.is_active:
                 screen.dismiss()
         if terminal in self.open_terminals:
             self.open_terminals.remove(terminal)
