@@ -7,7 +7,7 @@ import contextlib
 import os
 import select
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from tui.settings import (
     Settings,
@@ -67,6 +67,15 @@ def _command_provider() -> type[Provider]:
 _TERMINAL_CHECK_SECONDS = 5.0
 
 
+@runtime_checkable
+class WantsMouse(Protocol):
+    """A screen that may need the mouse whatever the person chose."""
+
+    @property
+    def wants_mouse(self) -> bool:
+        """Whether it needs it now."""
+
+
 class LamellaApp(App[None], inherit_bindings=False):
     """One window onto one store.
 
@@ -99,7 +108,7 @@ class LamellaApp(App[None], inherit_bindings=False):
         wanted = choose_theme(self.settings.theme, {**os.environ, **self._no_color_again()})
         self.theme = wanted if wanted in self.available_themes else THEMES[0].name
         self.set_keymap(dict(self.settings.keys))
-        self._has_mouse = self.settings.has_mouse
+        self._has_mouse = self._is_mouse_on = self.settings.has_mouse
         self._told_clashes: set[str] = set()
         self._key_in_hand = False
         self._is_engine_begun = False
@@ -178,6 +187,7 @@ class LamellaApp(App[None], inherit_bindings=False):
     def on_mount(self) -> None:
         """Open the engine behind the first paint."""
         self.call_after_refresh(self._open_engine)
+        self.screen_change_signal.subscribe(self, self._follow_mouse)
         if not self.is_headless:
             self.set_interval(_TERMINAL_CHECK_SECONDS, self._end_without_terminal)
         for problem in self.settings.problems:
@@ -257,18 +267,35 @@ class LamellaApp(App[None], inherit_bindings=False):
     def action_toggle_mouse(self) -> None:
         """Switch the mouse on or off; while it is on the terminal's own selection is not."""
         self._has_mouse = not self._has_mouse
+        self._follow_mouse()
+        state = "on" if self._has_mouse else "off"
+        self.notify(f"Mouse {state}", timeout=2, markup=False)
+
+    def on_terminal_view_mode_changed(self) -> None:
+        """Switch the mouse on for a program that asks for it, as long as it does."""
+        self._follow_mouse()
+
+    @property
+    def is_mouse_on(self) -> bool:
+        """Whether the terminal reports the mouse."""
+        return self._is_mouse_on
+
+    def _follow_mouse(self, _screen: Screen[object] | None = None) -> None:
+        screen = self.screen
+        wanted = self._has_mouse or (isinstance(screen, WantsMouse) and screen.wants_mouse)
+        if wanted == self._is_mouse_on:
+            return
+        self._is_mouse_on = wanted
         driver = self._driver
         if isinstance(driver, LinuxDriver) and not self.is_headless:
             # The driver switches off at exit what it believes to have switched on.
             driver._mouse = True
-            if self._has_mouse:
+            if wanted:
                 driver._enable_mouse_support()
             else:
                 driver._disable_mouse_support()
-            driver._mouse = self._has_mouse
+            driver._mouse = wanted
             driver.flush()
-        state = "on" if self._has_mouse else "off"
-        self.notify(f"Mouse {state}", timeout=2, markup=False)
 
 
 def run_application(*, root: Path | None = None, run: Path | None = None) -> int:

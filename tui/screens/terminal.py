@@ -42,6 +42,11 @@ class TerminalScreen(ModalScreen[None], inherit_bindings=False):
         self.view = TerminalView(terminal, id="terminal")
         self.key_line = KeyLine(id="terminal-keys")
 
+    @property
+    def wants_mouse(self) -> bool:
+        """Whether the program asked for the mouse."""
+        return self.view.wants_mouse
+
     def compose(self) -> ComposeResult:
         """What it is, the screen, the keys."""
         yield self.header_line

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from functools import lru_cache
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from bittty import Board, Model, Operation, TerminalCaps
 from bittty import mode_profiles as mode_names
 from bittty.present import Bell, RowsScrolledOff, ScrollbackCleared
-from rich.color import Color
-from rich.style import Style
 
 from engine.types import TerminalSize
-from tui.sanitise import PLAIN, StyledRun, clean_glyph
+from tui.terminal.cells import CellStyle, draw_row, reverse_row
 from tui.terminal.guard import SequenceGuard
-from tui.terminal.model import SCROLLBACK_ROWS, CursorPosition, TerminalModes
+from tui.terminal.model import (
+    SCROLLBACK_ROWS,
+    CursorPosition,
+    MouseTracking,
+    TerminalModes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from tui.sanitise import StyledRun
 
 MAXIMUM_COLUMNS, MAXIMUM_ROWS = 500, 200
 _SLICE_CHARACTERS = 4096
@@ -59,12 +62,24 @@ _MODEL = Model(
             mode_names.XTERM_ALT_SCREEN_1049,
             mode_names.XTERM_BRACKETED_PASTE,
             mode_names.XTERM_CURSOR_BLINK,
+            mode_names.XTERM_MOUSE_ANY,
+            mode_names.XTERM_MOUSE_BUTTON,
+            mode_names.XTERM_MOUSE_NORMAL,
+            mode_names.XTERM_MOUSE_SGR,
+            mode_names.XTERM_MOUSE_X10,
             mode_names.XTERM_REVERSE_WRAP,
             mode_names.XTERM_SAVE_CURSOR_1048,
             mode_names.XTERM_SYNC_OUTPUT,
         }
     ),
 )
+
+_MOUSE_TRACKING = {
+    "x10": MouseTracking.PRESSES,
+    "normal": MouseTracking.CLICKS,
+    "button": MouseTracking.DRAGS,
+    "any": MouseTracking.MOVES,
+}
 
 _OPERATIONS = frozenset(
     {
@@ -132,6 +147,8 @@ class BitttyModel:
             del registry[name]
         self._set_modes = registry["DECSET"]
         registry["DECSET"] = self._set_modes_as_xterm
+        self._erase_line = registry["EL"]
+        registry["EL"] = self._erase_line_as_tmux
         self._board.set_caps(TerminalCaps(grapheme_mode="permanently-set"))
         self._replies = _Replies()
         self._board.host.attach(self._replies)
@@ -167,13 +184,15 @@ class BitttyModel:
     @property
     def modes(self) -> TerminalModes:
         """What the program asked for."""
-        modes = self._board.modes
+        modes, mouse = self._board.modes, self._board.mouse
         return TerminalModes(
             has_application_cursor=modes.cursor_application_mode,
             has_application_keypad=not modes.numeric_keypad,
             has_bracketed_paste=modes.bracketed_paste,
             is_alternate_screen=self._board.blitter.in_alt_screen,
             is_holding_output=modes.synchronized_output,
+            mouse=_MOUSE_TRACKING.get(mouse.protocol.value, MouseTracking.NONE),
+            has_sgr_mouse=mouse.encoding.value == "sgr",
         )
 
     @property
@@ -218,8 +237,8 @@ class BitttyModel:
         """Draw a line by its number."""
         y = line - self._scrolled_count
         if 0 <= y < self._board.height:
-            runs = _draw(self._board.display.page.grid[y])
-            return _reversed(runs) if self._board.modes.reverse_screen else runs
+            runs = draw_row(self._board.display.page.grid[y])
+            return reverse_row(runs) if self._board.modes.reverse_screen else runs
         index = y + len(self._scrollback)
         return self._scrollback[index] if 0 <= index < len(self._scrollback) else ()
 
@@ -253,11 +272,17 @@ class BitttyModel:
         if blitter.in_alt_screen and not was_alternate and 1049 in operation.args[0]:
             self._board.registry["ED"](Operation("ED", (2,)))
 
+    def _erase_line_as_tmux(self, operation: Operation) -> None:
+        # Behind a row that is full to its last cell there is nothing to erase. xterm takes that
+        # cell for the place of the cursor, and a coloured line of just this length loses its end.
+        if operation.args[0] != 0 or not self._board.cursor.wrap_pending:
+            self._erase_line(operation)
+
     def present(self, event: object) -> None:
         """Take what bittty tells; it calls this for every line that scrolls off."""
         if isinstance(event, RowsScrolledOff):
             for line in event.lines:
-                self._keep(_draw(line.cells))
+                self._keep(draw_row(line.cells))
         elif isinstance(event, ScrollbackCleared):
             self._scrollback.clear()
             self._scrollback_bytes = 0
@@ -286,117 +311,11 @@ def _within_bounds(size: TerminalSize) -> TerminalSize:
     )
 
 
-# --- from bittty's cells to what Textual draws ---------------------------------------------------
-
-
-def _draw(cells: Sequence[tuple[_CellStyle, str]]) -> tuple[StyledRun, ...]:
-    """Join cells of one style; every run is as wide as its cells are many."""
-    end = len(cells)
-    invisible: _CellStyle | None = None
-    while end:
-        style, character = cells[end - 1]
-        if character != " ":
-            break
-        if style is not invisible:
-            if _is_visible(style):
-                break
-            invisible = style
-        end -= 1
-    runs: list[StyledRun] = []
-    start = 0
-    while start < end:
-        style = cells[start][0]
-        stop = start + 1
-        while stop < end and (cells[stop][0] is style or cells[stop][0] == style):
-            stop += 1
-        if stop < len(cells) and not cells[stop][1]:
-            stop += 1  # the other half of a wide character
-        text = "".join([cell[1] for cell in islice(cells, start, stop)])
-        if not (text.isascii() and text.isprintable()):
-            text = _clean(cells, start, stop)
-        runs.append(StyledRun(text, _rich_style(style)))
-        start = stop
-    return tuple(runs)
-
-
-def _clean(cells: Sequence[tuple[_CellStyle, str]], start: int, stop: int) -> str:
-    pieces: list[str] = []
-    for index in range(start, stop):
-        text = cells[index][1]
-        if text:
-            is_wide = index + 1 < len(cells) and not cells[index + 1][1]
-            pieces.append(clean_glyph(text, 1 + is_wide))
-        elif index == start:
-            pieces.append(" ")  # half of a character whose beginning is not there
-    return "".join(pieces)
-
-
-def _reversed(runs: tuple[StyledRun, ...]) -> tuple[StyledRun, ...]:
-    return tuple(
-        StyledRun(run.text, run.style + Style(reverse=not run.style.reverse)) for run in runs
-    )
-
-
-@lru_cache(maxsize=2048)
-def _is_visible(style: _CellStyle) -> bool:
-    """Whether a blank in this style can be seen."""
-    return bool(style.bg or style.reverse or style.underline or style.strike)
-
-
-@lru_cache(maxsize=2048)
-def _rich_style(style: _CellStyle) -> Style:
-    rich = Style(
-        color=_rich_color(style.fg),
-        bgcolor=_rich_color(style.bg),
-        bold=style.bold or None,
-        dim=style.dim or None,
-        italic=style.italic or None,
-        underline=style.underline or None,
-        reverse=style.reverse or None,
-        conceal=style.conceal or None,
-        strike=style.strike or None,
-        overline=style.overline or None,
-    )
-    return rich or PLAIN
-
-
-def _rich_color(color: _CellColor | None) -> Color | None:
-    if color is None:
-        return None
-    match color.mode, color.value:
-        case "indexed", int(index):
-            return Color.from_ansi(index & 0xFF)
-        case "rgb", (int(red), int(green), int(blue)):
-            return Color.from_rgb(red & 0xFF, green & 0xFF, blue & 0xFF)
-        case _:
-            return None
-
-
 # --- the parts of bittty that are used; it comes without types -----------------------------------
 
 
-class _CellColor(Protocol):
-    mode: str
-    value: int | tuple[int, int, int] | None
-
-
-class _CellStyle(Protocol):
-    fg: _CellColor | None
-    bg: _CellColor | None
-    bold: bool | None
-    dim: bool | None
-    italic: bool | None
-    underline: bool | None
-    reverse: bool | None
-    conceal: bool | None
-    strike: bool | None
-    overline: bool | None
-
-    def __hash__(self) -> int: ...
-
-
 class _Page(Protocol):
-    grid: list[list[tuple[_CellStyle, str]]]
+    grid: list[list[tuple[CellStyle, str]]]
 
     def dirty_rows(self, seen: int) -> list[int]: ...
 
@@ -422,6 +341,7 @@ class _Parser(Protocol):
 
 class _Cursor(Protocol):
     y: int
+    wrap_pending: bool
 
 
 class _Modes(Protocol):
@@ -430,6 +350,15 @@ class _Modes(Protocol):
     bracketed_paste: bool
     synchronized_output: bool
     reverse_screen: bool
+
+
+class _Choice(Protocol):
+    value: str
+
+
+class _Mouse(Protocol):
+    protocol: _Choice
+    encoding: _Choice
 
 
 class _Blitter(Protocol):
@@ -450,6 +379,7 @@ class _Board(Protocol):
     cursor: _Cursor
     modes: _Modes
     blitter: _Blitter
+    mouse: _Mouse
 
     def set_caps(self, caps: TerminalCaps) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ class CursorPosition:
     row: int
 
 
+class MouseTracking(StrEnum):
+    """What a program wants to hear of the mouse: nothing, or what a mode of xterm's says."""
+
+    NONE = "none"
+    PRESSES = "presses"
+    CLICKS = "clicks"
+    DRAGS = "drags"
+    MOVES = "moves"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TerminalModes:
     """What the program asked of the terminal, as far as somebody outside has to act on it.
@@ -30,6 +41,8 @@ class TerminalModes:
         has_bracketed_paste: Pasted text is marked as such (mode 2004).
         is_alternate_screen: A full-screen program draws; what scrolls is not kept.
         is_holding_output: The program is in the middle of a picture (mode 2026).
+        mouse: What it wants to hear of the mouse (modes 9, 1000, 1002, 1003).
+        has_sgr_mouse: It wants that in the form that has no bounds (mode 1006).
     """
 
     has_application_cursor: bool = False
@@ -37,6 +50,8 @@ class TerminalModes:
     has_bracketed_paste: bool = False
     is_alternate_screen: bool = False
     is_holding_output: bool = False
+    mouse: MouseTracking = MouseTracking.NONE
+    has_sgr_mouse: bool = False
 
 
 class TerminalModel(Protocol):

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING
 
 from rich.color import ColorSystem
 
+from tui.terminal.model import MouseTracking
+
 if TYPE_CHECKING:
     from tui.sanitise import StyledRun
     from tui.terminal.model import TerminalModel
+
+_MOUSE_MODES = {
+    MouseTracking.PRESSES: 9,
+    MouseTracking.CLICKS: 1000,
+    MouseTracking.DRAGS: 1002,
+    MouseTracking.MOVES: 1003,
+}
 
 
 def screen_sequence(model: TerminalModel) -> bytes:
@@ -49,6 +58,10 @@ def screen_sequence(model: TerminalModel) -> bytes:
         pieces.append("\x1b=")
     if modes.has_bracketed_paste:
         pieces.append("\x1b[?2004h")
+    if modes.mouse is not MouseTracking.NONE:
+        pieces.append(f"\x1b[?{_MOUSE_MODES[modes.mouse]}h")
+    if modes.has_sgr_mouse:
+        pieces.append("\x1b[?1006h")
     if cursor is None:
         pieces.append("\x1b[?25l")
     return "".join(pieces).encode("utf-8", "replace")

@@ -16,6 +16,16 @@ from textual.widget import Widget
 from engine.types import TerminalSize
 from tui.keymap import Context, bindings_of
 from tui.terminal.keys import encode_key, encode_paste
+from tui.terminal.model import MouseTracking
+from tui.terminal.mouse import (
+    NO_BUTTON,
+    WHEEL_DOWN,
+    WHEEL_LEFT,
+    WHEEL_RIGHT,
+    WHEEL_UP,
+    MouseAction,
+    encode_mouse,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +48,7 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
     Scrolled back, keys move, select and copy instead; the picture stays still meanwhile.
     """
 
+    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {"terminal--selection"}
     BINDINGS = [*bindings_of(Context.HISTORY)]
 
@@ -206,15 +217,67 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
         if data and not self.terminal.send(data):
             self.app.bell()
 
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Scroll back, or move in a full-screen program."""
+    # --- mouse ------------------------------------------------------------------------------------
+
+    @property
+    def wants_mouse(self) -> bool:
+        """Whether the program asked for the mouse."""
+        has_asked = self.terminal.model.modes.mouse is not MouseTracking.NONE
+        return has_asked and not self.terminal.is_over
+
+    def _give_mouse(self, event: events.MouseEvent, action: MouseAction, button: int) -> bool:
+        """Give what the mouse did to the program; False when that is not for it."""
+        if not self.wants_mouse or self.is_scrolled_back:
+            return False
         event.stop()
-        self._scroll_wheel(-1)
+        model = self.terminal.model
+        self._send(
+            encode_mouse(
+                action,
+                button,
+                max(0, min(int(event.x), model.size.columns - 1)),
+                max(0, min(int(event.y), model.size.rows - 1)),
+                model.modes,
+                has_shift=event.shift,
+                has_meta=event.meta,
+                has_control=event.ctrl,
+            )
+        )
+        return True
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Press a button in the program, which gets all until its release."""
+        if self._give_mouse(event, MouseAction.PRESS, _button_of(event)):
+            self.capture_mouse()
+
+    def on_mouse_up(self, event: events.MouseUp) -> None:
+        """Release a button in the program."""
+        self.release_mouse()
+        self._give_mouse(event, MouseAction.RELEASE, _button_of(event))
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Move or drag in the program."""
+        self._give_mouse(event, MouseAction.MOVE, _button_of(event))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Scroll back, or in a full-screen program."""
+        event.stop()
+        if not self._give_mouse(event, MouseAction.PRESS, WHEEL_UP):
+            self._scroll_wheel(-1)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Scroll towards the end, or move in a full-screen program."""
+        """Scroll towards the end, or in a full-screen program."""
         event.stop()
-        self._scroll_wheel(1)
+        if not self._give_mouse(event, MouseAction.PRESS, WHEEL_DOWN):
+            self._scroll_wheel(1)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """Scroll sideways in the program."""
+        self._give_mouse(event, MouseAction.PRESS, WHEEL_LEFT)
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """Scroll sideways in the program."""
+        self._give_mouse(event, MouseAction.PRESS, WHEEL_RIGHT)
 
     def _scroll_wheel(self, direction: int) -> None:
         modes = self.terminal.model.modes
@@ -309,6 +372,10 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
             begin, end = _whole_glyphs(strip, begin, max(begin, end))
             lines.append(strip.crop(begin, end).text.rstrip())
         return "\n".join(lines)
+
+
+def _button_of(event: events.MouseEvent) -> int:
+    return event.button - 1 if event.button else NO_BUTTON
 
 
 def _restyle(strip: Strip, left: int, right: int, change: Callable[[Style], Style]) -> Strip:

@@ -66,6 +66,13 @@ def test_what_scrolls_off_is_kept_up_to_a_bound_and_keeps_its_number() -> None:
     assert model.first_line == model.screen_line
 
 
+def test_erasing_behind_a_full_row_erases_nothing_of_it() -> None:
+    full = b"\x1b[7m" + b"x" * 20
+    model = make(full + b"\x1b[m\x1b[K\r\nnext")
+    assert screen(model)[:2] == ["x" * 20, "next"]
+    assert line_text(make(full + b"\x1b[D\x1b[K"), 0) == "x" * 18
+
+
 def test_the_alternate_screen_keeps_nothing_and_gives_the_other_back() -> None:
     model = make(b"shell\r\n\x1b[?1049h\x1b[H" + b"x\r\n" * 20)
     assert model.modes.is_alternate_screen
