@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from engine.containers.mounts import hold_mounts
 from engine.containers.namespaces import check_joined
 from engine.containers.recovery import (
+    WRITTEN_DOWN_SECONDS,
     clean_after_lost_start,
     let_monitor_end,
     recover_container,
@@ -22,6 +23,7 @@ from engine.containers.recovery import (
 from engine.containers.spec import build_spec
 from engine.containers.state_table import Operation, check
 from engine.containers.states import (
+    LIVE_STATUSES,
     operation_lock,
     read_watched_state,
     remove_run_directory,
@@ -171,7 +173,7 @@ async def stop_container(
         state = await _call(services, record, call)
     except (ContainerStateError, MonitorLostError):
         # It ended by itself, or its monitor did: either way it does not run now.
-        state = await current_state(services, record)
+        state = await _state_without_monitor(services, record)
         _refuse_if_running(state, record, Operation.STOP)
     return exit_status(state)
 
@@ -244,22 +246,33 @@ async def end_now(services: ContainerServices, record: ContainerRecord) -> State
         EngineError: It could not be killed.
     """
     state = await current_state(services, record)
-    if status_of(state) not in {
-        ContainerStatus.RUNNING,
-        ContainerStatus.PAUSED,
-        ContainerStatus.RESTARTING,
-    }:
+    if status_of(state) not in LIVE_STATUSES:
         return state
     call = MonitorCall(call="signal", signal=signal_numbers.SIGKILL)
     try:
         return await _call(services, record, call)
     except (ContainerStateError, MonitorLostError):
-        state = await current_state(services, record)
+        state = await _state_without_monitor(services, record)
         if status_of(state) is ContainerStatus.EXITED:
             return state
         raise EngineError(
             f"could not kill container: {record.name} still runs and its monitor does not answer"
         ) from None
+
+
+async def _state_without_monitor(
+    services: ContainerServices, record: ContainerRecord
+) -> StateRecord:
+    """The state of a container whose monitor did not answer.
+
+    If it was killed, somebody else may be writing the end down.
+    """
+    state = await current_state(services, record)
+    if status_of(state) not in LIVE_STATUSES:
+        return state
+    with contextlib.suppress(TimeoutError):
+        await let_monitor_end(services, record, timeout_seconds=WRITTEN_DOWN_SECONDS)
+    return await current_state(services, record)
 
 
 def exit_status(state: StateRecord) -> ExitStatus:

@@ -7,6 +7,7 @@ by the process id if its start time is still the same.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import select
@@ -41,6 +42,8 @@ EXIT_CODE = 137
 MONITOR_WAS_KILLED = "monitor was killed"
 RESTART_WAS_LOST = "monitor was killed while it waited to restart the container"
 HOST_WAS_RESTARTED = "host was restarted"
+WRITTEN_DOWN_SECONDS = 10.0
+"""How long the end of a run whose monitor was killed may take to be written down by others."""
 _KILL_MILLISECONDS = 10_000
 
 
@@ -120,14 +123,21 @@ def _ended(
     )
 
 
-async def let_monitor_end(services: ContainerServices, record: ContainerRecord) -> None:
-    """Wait until the monitor of a container that has ended has let its lock go.
+async def let_monitor_end(
+    services: ContainerServices, record: ContainerRecord, *, timeout_seconds: float | None = None
+) -> None:
+    """Wait until nobody holds a monitor's lock: neither the monitor nor who stands in for it.
 
-    It writes the end down first, so who reads state.json may be there before it has gone. For the
-    holder of the operation lock: nobody else starts the container meanwhile.
+    A monitor writes the end down before it lets go. One that was killed may have left an init
+    half made, which has the lock until the kernel has ended it; then an engine takes the lock to
+    write the end down.
+
+    Raises:
+        TimeoutError: Somebody still holds it.
     """
     lock = await services.in_thread(open_monitor_lock, services.config, record.container_id)
-    await lock.acquire()
+    async with asyncio.timeout(timeout_seconds):
+        await lock.acquire()
     lock.release()
 
 

@@ -8,10 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import current_state
+from engine.containers.recovery import WRITTEN_DOWN_SECONDS, let_monitor_end
 from engine.containers.resumption import resume_container
 from engine.containers.states import (
     LIVE_STATUSES,
-    open_monitor_lock,
     read_watched_state,
     status_of,
 )
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.runtime.spec import StateRecord
-
-_HALF_MADE_SECONDS = 10.0
 
 
 class MonitorWatch:
@@ -55,13 +53,8 @@ class MonitorWatch:
     async def _see_to(self, record: ContainerRecord) -> None:
         state = await current_state(self._services, record)
         if status_of(state) in LIVE_STATUSES and not _is_alive(state):
-            # It was killed in the middle of a restart: an init that it had half made has the lock
-            # until the kernel has ended it too.
-            lock = open_monitor_lock(self._services.config, record.container_id)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HALF_MADE_SECONDS):
-                    await lock.acquire()
-                lock.release()
+                await let_monitor_end(self._services, record, timeout_seconds=WRITTEN_DOWN_SECONDS)
             await current_state(self._services, record)
         # What the monitor would have started again, nobody else does now.
         await resume_container(self._services, record.container_id)

@@ -17,9 +17,9 @@ from engine.containers.lifecycle import (
     unpause_container,
 )
 from engine.containers.manager import ContainerManager
-from engine.containers.recovery import recover_container
+from engine.containers.recovery import let_monitor_end, recover_container
 from engine.containers.removal import remove_after_exit, remove_container, sweep_containers
-from engine.containers.states import write_container_state
+from engine.containers.states import open_monitor_lock, write_container_state
 from engine.errors import (
     ContainerNotFoundError,
     ContainerStateError,
@@ -266,6 +266,37 @@ async def test_a_container_with_a_monitor_is_not_recovered(world):
     await start_container(world.services, record)
     assert not await recover_container(world.services, record)
     assert world.state(record).status == "running"
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+async def test_who_writes_down_the_end_of_a_killed_monitor_is_waited_for(
+    world, monkeypatch, is_removed
+):
+    record = await make(world)
+    await start_container(world.services, record)
+    world.monitors.kill(record.container_id)
+    another_engine = open_monitor_lock(world.config, record.container_id)
+    another_engine.acquire_now()
+    is_waiting = asyncio.Event()
+
+    async def wait(*arguments, **options):
+        is_waiting.set()
+        await let_monitor_end(*arguments, **options)
+
+    monkeypatch.setattr("engine.containers.lifecycle.let_monitor_end", wait)
+    if is_removed:
+        work = remove_container(world.services, record, is_forced=True)
+    else:
+        work = stop_container(world.services, record)
+    call, waiting = asyncio.ensure_future(work), asyncio.ensure_future(is_waiting.wait())
+    await asyncio.wait({call, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    another_engine.release()
+    if is_removed:
+        await call
+        assert world.leftovers() == []
+    else:
+        assert (await call).exit_code == 137
 
 
 async def test_a_damaged_record_is_a_dead_container(world):
