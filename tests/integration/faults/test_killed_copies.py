@@ -18,8 +18,8 @@ from engine.containers.states import read_container_state
 from engine.errors import EngineError
 from engine.types import CommitRequest, ContainerRequest, ContainerStatus
 from tests.accounts import can_pause
-from tests.integration.faults.conftest import children_of
-from tests.integration.faults.test_killed_monitors import ended, monitors_of
+from tests.integration.faults.test_killed_monitors import children_named
+from tests.processes import ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -179,18 +179,6 @@ async def test_an_application_that_is_killed_at_any_step_of_a_copy_leaves_nothin
     assert identity not in mounts
 
 
-async def newest_worker(launcher: int) -> int:
-    """The process id of a job that runs."""
-    known = monitors_of(launcher)
-    while True:
-        for process_id in children_of(launcher) - known:
-            with contextlib.suppress(OSError):
-                name = Path(f"/proc/{process_id}/comm").read_text().strip()
-                if name == "lamella-worker":
-                    return process_id
-        await asyncio.sleep(0)
-
-
 @pytest.mark.root
 @pytest.mark.parametrize("victim", ["worker", "launcher"])
 @pytest.mark.parametrize("what", ["commit", "copy in", "copy out", "export"])
@@ -206,12 +194,22 @@ async def test_one_of_our_processes_that_is_killed_on_the_way_is_said_and_can_be
     source.write_bytes(os.urandom(SIZE))
     await start_web(engine)
     reader, writer = os.pipe()
-    reached = asyncio.Event()
+    killed: set[int] = set()
+
+    def kill() -> None:
+        launcher = engine._supervisor.launcher_process_id
+        killed.update(children_named(launcher, "lamella-worker"))
+        if victim == "launcher":
+            killed.add(launcher)
+            os.kill(launcher, signal.SIGKILL)
+        for process_id in killed - {launcher}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, signal.SIGKILL)
 
     def on_progress(progress: Progress) -> None:
         # Something was moved, and nothing is finished.
-        if progress.done:
-            reached.set()
+        if progress.done and not killed:
+            kill()
 
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         "commit": lambda: engine.commit_container(
@@ -230,19 +228,10 @@ async def test_one_of_our_processes_that_is_killed_on_the_way_is_said_and_can_be
         call = asyncio.ensure_future(calls[what]())
         if what == "export":
             launcher = engine._supervisor.launcher_process_id
-            process_id = await newest_worker(launcher)
-        else:
-            waiting = asyncio.ensure_future(reached.wait())
-            await asyncio.wait((call, waiting), return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            launcher = engine._supervisor.launcher_process_id
-            process_id = await newest_worker(launcher) if not call.done() else 0
-        if victim == "launcher":
-            os.kill(launcher, signal.SIGKILL)
-        if process_id:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process_id, signal.SIGKILL)
-            await ended(process_id)
+            # Nothing tells of it before its pipe is full.
+            while not children_named(launcher, "lamella-worker"):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            kill()
         # One that is asked of the next launcher again must not wait for a reader.
         os.close(reader)
         reader = -1
@@ -251,6 +240,8 @@ async def test_one_of_our_processes_that_is_killed_on_the_way_is_said_and_can_be
     finally:
         for descriptor in {reader, writer} - {-1}:
             os.close(descriptor)
+    for process_id in killed:
+        await ended(process_id)
     await nothing_is_left(engine, config)
     assert (await engine.inspect_container("web")).summary.status is ContainerStatus.RUNNING
     if not (tmp_path / "back").exists():

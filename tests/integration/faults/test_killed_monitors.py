@@ -17,26 +17,13 @@ from engine.containers.states import read_container_state
 from engine.errors import MonitorLostError
 from engine.types import ContainerRequest, ContainerStatus
 from tests.integration.faults.conftest import children_of, groups_of
+from tests.processes import ended
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.types import LoadedImage
 
 STARTS = 24
-
-
-async def ended(process_id: int) -> None:
-    """Wait for the end of a process that is not our child."""
-    with contextlib.suppress(ProcessLookupError):
-        pidfd = os.pidfd_open(process_id)
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(pidfd, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
 
 
 def children_named(launcher: int, name: str) -> set[int]:

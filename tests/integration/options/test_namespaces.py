@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,8 +16,10 @@ from engine.errors import (
     FeatureUnavailableError,
     InvalidInputError,
 )
+from engine.events import Event
 from engine.types import ContainerRequest, ContainerStatus, ProcessOptions
 from tests.integration.faults.conftest import groups_of
+from tests.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,18 +29,17 @@ if TYPE_CHECKING:
     from .conftest import Run
 
 NAMESPACES = "for n in cgroup ipc pid uts; do readlink /proc/self/ns/$n; done"
-SLEEPS = ("sh", "-c", "echo kept > /dev/shm/kept; sleep 1000 & sleep 1000")
+SLEEPS = ("sh", "-c", "echo kept > /dev/shm/kept; sleep 1000 & sleep 1000 & echo ready; wait")
 
 
 def host(kind: str) -> str:
     return os.readlink(f"/proc/self/ns/{kind}")
 
 
-def is_alive(process_id: int) -> bool:
-    """False also for one that has ended and is not collected yet."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
-    return False
+async def first_line(engine: EngineApi, name: str) -> None:
+    """Wait until a container has written something."""
+    async for _batch in engine.follow_logs(name, is_following=True):
+        return
 
 
 @asynccontextmanager
@@ -53,9 +53,7 @@ async def donor(engine: EngineApi, **options: str) -> AsyncIterator[int]:
     await engine.start_container("donor")
     process_id = (await engine.inspect_container("donor")).process_id
     assert process_id
-    # It has written to its shared memory once its second process is there.
-    while not Path(f"/proc/{process_id}/task/{process_id}/children").read_text():
-        pass
+    await first_line(engine, "donor")
     yield process_id
 
 
@@ -81,8 +79,7 @@ async def test_the_hosts_processes_are_seen_and_all_of_its_own_end_with_the_firs
         )
     )
     await engine.start_container("two")
-    while len(await engine.list_processes("two")) < 2:
-        pass
+    await first_line(engine, "two")
     ids = [process.process_id for process in await engine.list_processes("two")]
     assert (await engine.stop_container("two")).exit_code == 3
     assert not any(is_alive(process_id) for process_id in ids)
@@ -96,18 +93,21 @@ async def test_with_the_hosts_processes_a_killed_monitor_leaves_none_of_the_cont
         ContainerRequest(
             image="starter",
             name="one",
-            command=("sh", "-c", "sleep 1000 & wait"),
+            command=("sh", "-c", "sleep 1000 & echo ready; wait"),
             options=ProcessOptions(pid_mode="host"),
         )
     )
     await engine.start_container("one")
-    while len(await engine.list_processes("one")) < 2:
-        pass
+    await first_line(engine, "one")
     ids = [process.process_id for process in await engine.list_processes("one")]
+    assert len(ids) == 2
     monitor = psutil.Process((await engine.inspect_container("one")).process_id).parent()
     assert monitor is not None
-    monitor.kill()
-    monitor.wait()
+    with engine.subscribe() as events:
+        monitor.kill()
+        async for event in events:
+            if isinstance(event, Event) and event.action == "die":
+                break
     details = await engine.inspect_container("one")
     assert details.summary.status is ContainerStatus.EXITED
     assert not any(is_alive(process_id) for process_id in ids)

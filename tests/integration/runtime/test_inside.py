@@ -16,7 +16,7 @@ from engine.runtime.isolation import DEFAULT_CAPABILITIES
 from engine.runtime.spec import FileMount
 
 from .conftest import altered
-from .test_lifecycle import ended
+from .test_lifecycle import run_to_its_end
 
 if TYPE_CHECKING:
     from engine.runtime.supervisor import Supervisor
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 async def said(supervisor: Supervisor, place: Place, script: str, *, user: str = "") -> str:
     """Run a shell script in a container and return what it prints."""
     spec = altered(place.spec("one", "sh", "-c", script), user=user)
-    await ended(supervisor, place, spec)
+    await run_to_its_end(supervisor, place, spec)
     return place.log(spec)
 
 
@@ -169,7 +169,7 @@ async def test_a_bound_file_follows_links_inside_the_root_only(
         place.spec("one", "cat", "/run/resolv.conf"),
         file_mounts=(mount,),
     )
-    await ended(supervisor, place, spec)
+    await run_to_its_end(supervisor, place, spec)
     assert place.log(spec) == "nameserver 192.0.2.1"
     assert not Path("/run/resolv.conf").exists()
 
@@ -185,7 +185,7 @@ async def test_a_fifo_for_a_passwd_file_does_not_block_the_start(
 async def test_a_read_only_root_cannot_be_written(supervisor: Supervisor, place: Place) -> None:
     spec = place.spec("one", "sh", "-c", "touch /x 2>/dev/null && echo wrote; echo y >/dev/shm/y")
     spec = replace(spec, rootfs=replace(spec.rootfs, is_read_only=True))
-    state = await ended(supervisor, place, spec)
+    state = await run_to_its_end(supervisor, place, spec)
     assert (state.exit_code, place.log(spec)) == (0, "")
 
 

@@ -14,6 +14,7 @@ from engine.cgroups.groups import open_group
 from engine.errors import ContainerStateError, OperationInProgressError, StartError
 from engine.linux.inotify import IN_CREATE, IN_MOVED_TO, Inotify
 from engine.runtime.protocol import MonitorCall
+from tests.processes import ended
 
 from .conftest import Place, altered
 
@@ -22,26 +23,11 @@ if TYPE_CHECKING:
     from engine.runtime.supervisor import Supervisor
 
 
-async def ended(supervisor: Supervisor, place: Place, spec: ContainerSpec) -> StateRecord:
+async def run_to_its_end(supervisor: Supervisor, place: Place, spec: ContainerSpec) -> StateRecord:
     """Start a container, wait for its end by its monitor's pidfd, and read its state."""
     state = await supervisor.start(spec)
-    await process_end(state.monitor_process_id)
+    await ended(state.monitor_process_id)
     return place.state(spec)
-
-
-async def process_end(process_id: int) -> None:
-    """Wait until a process that is not our child has ended."""
-    try:
-        pidfd = os.pidfd_open(process_id)
-    except ProcessLookupError:
-        return
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(pidfd, done.set)
-    try:
-        await done.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
 
 
 async def appears(path: Path) -> None:
@@ -70,7 +56,7 @@ async def test_a_program_runs_and_its_output_and_exit_code_are_kept(
     supervisor: Supervisor, place: Place
 ) -> None:
     spec = place.spec("one", "sh", "-c", "echo out; echo err >&2; exit 42")
-    state = await ended(supervisor, place, spec)
+    state = await run_to_its_end(supervisor, place, spec)
     assert (state.status, state.exit_code, state.error) == ("exited", 42, "")
     assert sorted(place.log(spec).split()) == ["err", "out"]
 
@@ -78,7 +64,7 @@ async def test_a_program_runs_and_its_output_and_exit_code_are_kept(
 async def test_a_program_killed_by_a_signal_exits_with_128_and_its_number(
     supervisor: Supervisor, place: Place
 ) -> None:
-    state = await ended(
+    state = await run_to_its_end(
         supervisor, place, place.spec("one", "sh", "-c", "sh -c 'kill -9 $$'; exit $?")
     )
     assert state.exit_code == 137
@@ -134,7 +120,7 @@ async def test_a_container_outlives_the_launcher_and_ends_with_its_monitor(
     state, other = await supervisor.start(first), await supervisor.start(second)
     os.kill(supervisor.launcher_process_id, signal.SIGKILL)
     os.kill(state.monitor_process_id, signal.SIGKILL)
-    await process_end(state.process_id)
+    await ended(state.process_id)
     os.kill(other.process_id, 0)
     await supervisor.start(place.spec("third", "true"))
     assert (await stop(supervisor, second)).status == "exited"
@@ -149,11 +135,11 @@ async def test_the_user_is_resolved_in_the_container(supervisor: Supervisor, pla
     if os.geteuid() != 0:
         pytest.skip("needs more than one mapped id")
     spec = altered(place.spec("one", "sh", "-c", "id; echo $HOME"), user="ann")
-    await ended(supervisor, place, spec)
+    await run_to_its_end(supervisor, place, spec)
     assert place.log(spec) == "uid=1000(ann) gid=1000(ann) groups=50(staff),1000(ann)\n/home"
 
 
 async def test_a_missing_working_directory_is_made(supervisor: Supervisor, place: Place) -> None:
     spec = altered(place.spec("one", "sh", "-c", "pwd"), working_directory="/srv/app")
-    await ended(supervisor, place, spec)
+    await run_to_its_end(supervisor, place, spec)
     assert place.log(spec) == "/srv/app"

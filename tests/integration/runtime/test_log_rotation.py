@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import time
 from dataclasses import replace
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from engine.runtime.id_mapping import find_mapping
 from engine.runtime.supervisor import Supervisor
+from tests.processes import ended
 
 if TYPE_CHECKING:
     from tests.integration.runtime.conftest import Place
@@ -21,26 +20,13 @@ LINES = 60_000
 WRITES = f"i=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; done"
 
 
-async def until_ended(process_id: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        pidfd = os.pidfd_open(process_id)
-        ready = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(pidfd, ready.set)
-        try:
-            await ready.wait()
-        finally:
-            loop.remove_reader(pidfd)
-            os.close(pidfd)
-
-
 async def test_the_log_rotates_with_no_application_open(place: Place) -> None:
     spec = place.spec("web", "/bin/sh", "-c", WRITES)
     spec = replace(spec, log=replace(spec.log, file_bytes=FILE_BYTES, file_count=3))
     async with Supervisor.open(None if os.geteuid() == 0 else find_mapping()) as supervisor:
         state = await supervisor.start(spec)
     closed_ns = time.time_ns()
-    await until_ended(state.monitor_process_id)
+    await ended(state.monitor_process_id)
     assert place.state(spec).finished_at_ns > closed_ns
     files = sorted(Path(spec.log.path).parent.glob("log*"))
     assert [file.name for file in files] == ["log", "log.1", "log.2"]
