@@ -18,7 +18,7 @@ run: $(STAMP)
 	@$(BIN)/lamella $(ARGS)
 
 test: $(STAMP_DEV)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto $(ARGS)
 
 check: $(STAMP_DEV)
 	@$(BIN)/ruff check .

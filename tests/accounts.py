@@ -43,7 +43,7 @@ class OrdinaryUser:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "PYTHONPATH": self.module_path,
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": f"{self.home}/compiled",
         }
         variables = [f"{name}={value}" for name, value in environment.items()]
         identity = [f"--reuid={self.user_id}", f"--regid={self.user_id}", "--init-groups"]

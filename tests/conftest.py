@@ -15,54 +15,88 @@ import pytest
 
 from tests.accounts import NoAccountError, OrdinaryUser, ordinary_user
 from tests.leaks import Traces, find_leaks, look
+from tests.workers import (
+    STORE_PREFIX,
+    count_workers,
+    keep_compiled_modules,
+    places,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from xdist.remote import Producer
+    from xdist.scheduler import LoadScopeScheduling
+    from xdist.workermanage import WorkerController
+
     from engine.api import EngineApi
     from engine.types import LoadedImage
 
-_STORE_PREFIX = f"/tmp/lamella-{os.getpid()}-"
 _before_test = pytest.StashKey[Traces]()
 _before_run = pytest.StashKey[Traces]()
+_left_by_workers = pytest.StashKey[list[str]]()
 _DEEP = ("tests/integration", "tests/tui")
-
-
-def _places(config: pytest.Config) -> tuple[str, ...]:
-    factory: pytest.TempPathFactory = config._tmp_path_factory  # type: ignore[attr-defined]
-    return (str(factory.getbasetemp()), _STORE_PREFIX)
 
 
 def _is_deep(item: pytest.Item) -> bool:
     return item.nodeid.startswith(_DEEP)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return count_workers()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    from tests.scheduling import GroupScheduling
+
+    return GroupScheduling(config, log)
+
+
+# Before the workers are started: they inherit the environment.
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    keep_compiled_modules(session.config)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # Started in the background of a script: programs under test would not hear it either.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    session.config.stash[_before_run] = look(places=_places(session.config), is_deep=True)
+    session.config.stash[_left_by_workers] = []
+    session.config.stash[_before_run] = look(places=places(session.config), is_deep=True)
 
 
+# After the workers have been told to end: what they leave has to be gone then.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    before = session.config.stash.get(_before_run, None)
+    config = session.config
+    before = config.stash.get(_before_run, None)
     if before is None:
         return
-    leaks = find_leaks(before, places=_places(session.config), is_deep=True)
     # Descriptors of libraries that stay for the life of the process are theirs to keep.
-    leaks = [leak for leak in leaks if not leak.startswith("descriptors:")]
+    leaks = find_leaks(before, places=places(config), is_deep=True, has_descriptors=False)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_behind"] = leaks
+        return
+    leaks += config.stash[_left_by_workers]
     if leaks:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.write_line("")
             for leak in leaks:
                 reporter.write_line(f"LEFT BEHIND {leak}", red=True)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: WorkerController) -> None:
+    """Take what a worker says at its end; one that crashed says nothing, but its traces do."""
+    said = getattr(node, "workeroutput", {})
+    node.config.stash[_left_by_workers] += said.get("left_behind", [])
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    item.stash[_before_test] = look(places=_places(item.config), is_deep=_is_deep(item))
+    item.stash[_before_test] = look(places=places(item.config), is_deep=_is_deep(item))
     return (yield)
 
 
@@ -75,7 +109,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     result = yield
     before = item.stash.get(_before_test, None)
     if before is not None:
-        leaks = find_leaks(before, places=_places(item.config), is_deep=_is_deep(item))
+        leaks = find_leaks(before, places=places(item.config), is_deep=_is_deep(item))
         if leaks:
             pytest.fail("left behind:\n" + "\n".join(leaks), pytrace=False)
     return result
@@ -106,10 +140,16 @@ class StorePaths:
 
 
 @pytest.fixture
-def store_paths() -> Iterator[StorePaths]:
-    """An empty store with a short path: the name of a socket has room for 107 bytes."""
-    top = Path(tempfile.mkdtemp(prefix=_STORE_PREFIX, dir="/tmp"))
+def store_paths(request: pytest.FixtureRequest) -> Iterator[StorePaths]:
+    """A store with a short path: the name of a socket has room for 107 bytes.
+
+    It is empty, or has the starter image if the test asks for `starter_image`.
+    """
+    top = Path(tempfile.mkdtemp(prefix=STORE_PREFIX, dir="/tmp"))
     try:
+        if "starter_image" in request.fixturenames:
+            starter_store: StarterStore = request.getfixturevalue("starter_store")
+            starter_store.copy_to(top / "root")
         yield StorePaths(root=top / "root", run=top / "run")
     finally:
         remove_store(top)
@@ -144,10 +184,40 @@ async def engine(store_paths: StorePaths) -> AsyncIterator[EngineApi]:
                 await opened.remove_container(summary.container_id, is_forced=True)
 
 
+@dataclass(frozen=True)
+class StarterStore:
+    """A store that nobody has open, with the starter image and nothing else."""
+
+    root: Path
+    image: LoadedImage
+
+    def copy_to(self, root: Path) -> None:
+        """Make a store of the same content; files of layers, which nobody writes, are linked."""
+        shutil.copytree(
+            self.root, root, symlinks=True, ignore=shutil.ignore_patterns("layers", "reserve")
+        )
+        shutil.copytree(self.root / "layers", root / "layers", symlinks=True, copy_function=os.link)
+
+
+@pytest.fixture(scope="session")
+def starter_store(tmp_path_factory: pytest.TempPathFactory) -> StarterStore:
+    """Made once a run: it takes longer than most tests."""
+    from engine.api import open_engine
+
+    top = tmp_path_factory.mktemp("starter")
+
+    async def make() -> LoadedImage:
+        async with open_engine(root=top / "root", run=top / "run") as engine:
+            return await engine.make_starter_image()
+
+    return StarterStore(root=top / "root", image=asyncio.run(make()))
+
+
 @pytest.fixture
-async def starter_image(engine: EngineApi) -> LoadedImage:
-    """The starter image, in the store of `engine`."""
-    return await engine.make_starter_image()
+def starter_image(store_paths: StorePaths, starter_store: StarterStore) -> LoadedImage:
+    """The starter image, in the store of `store_paths` and so of `engine`."""
+    del store_paths
+    return starter_store.image
 
 
 @pytest.fixture(scope="session")

@@ -26,12 +26,12 @@ class Traces:
     processes: frozenset[str]
     descriptors: frozenset[str]
 
-    def new_since(self, before: Traces) -> list[str]:
-        return sorted(
+    def new_since(self, before: Traces) -> set[str]:
+        return {
             f"{kind}: {entry}"
             for kind in ("mounts", "cgroups", "links", "processes", "descriptors")
             for entry in getattr(self, kind) - getattr(before, kind)
-        )
+        }
 
 
 def look(*, places: tuple[str, ...], is_deep: bool) -> Traces:
@@ -50,17 +50,30 @@ def look(*, places: tuple[str, ...], is_deep: bool) -> Traces:
     )
 
 
-def find_leaks(before: Traces, *, places: tuple[str, ...], is_deep: bool) -> list[str]:
-    """Everything that is new since `before` and stays; waits for what is about to go."""
-    deadline = time.monotonic() + SETTLE_SECONDS
-    while leaks := look(places=places, is_deep=is_deep).new_since(before):
-        if time.monotonic() > deadline:
-            return leaks
+def find_leaks(
+    before: Traces, *, places: tuple[str, ...], is_deep: bool, has_descriptors: bool = True
+) -> list[str]:
+    """Everything that is new since `before` and stays; waits for what is about to go.
+
+    What comes and goes is of tests in other processes: groups are of all that run here.
+    """
+    begun = time.monotonic()
+    first_seen: dict[str, float] = {}
+    while True:
+        now = time.monotonic()
+        found = look(places=places, is_deep=is_deep).new_since(before)
+        new = {leak for leak in found if has_descriptors or not leak.startswith("descriptors:")}
+        first_seen = {leak: first_seen.get(leak, now) for leak in new}
+        if now > begun + SETTLE_SECONDS:
+            return sorted(
+                leak for leak, seen in first_seen.items() if seen < begun + SETTLE_SECONDS / 2
+            )
+        if not new:
+            return []
         # Waits for other processes' ends, which nothing tells us of: they are not our children.
         os.sched_yield()
         _reap_adopted()
         _wait_a_moment()
-    return []
 
 
 def _wait_a_moment() -> None:

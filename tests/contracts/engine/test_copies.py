@@ -17,7 +17,6 @@ from engine.errors import (
 )
 from engine.types import CommitRequest, ContainerRequest, ContainerStatus
 
-IMAGE = "starter:latest"
 WRITES = ("sh", "-c", "echo x > /tmp/new; while :; do sleep 1; done")
 
 
@@ -26,10 +25,9 @@ async def changed_paths(engine):
 
 
 @pytest.fixture
-async def container(any_engine):
-    await any_engine.make_starter_image()
+async def container(any_engine, image):
     created = await any_engine.create_container(
-        ContainerRequest(image=IMAGE, name="web", command=WRITES)
+        ContainerRequest(image=image, name="web", command=WRITES)
     )
     await any_engine.start_container("web")
     # Nothing tells of a file.
@@ -40,8 +38,8 @@ async def container(any_engine):
         await any_engine.remove_container("web", is_forced=True)
 
 
-async def test_a_commit_puts_one_layer_on_those_of_the_image(any_engine, container):
-    before = await any_engine.inspect_image(IMAGE)
+async def test_a_commit_puts_one_layer_on_those_of_the_image(any_engine, container, image):
+    before = await any_engine.inspect_image(image)
     steps = []
     made = await any_engine.commit_container(
         "web",

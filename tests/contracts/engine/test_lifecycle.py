@@ -24,15 +24,8 @@ from engine.types import (
 )
 from tests.accounts import can_pause
 
-IMAGE = "starter:latest"
 # The first process of a pid namespace ignores signals that it does not handle.
 WAITS = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
-
-
-@pytest.fixture
-async def image(any_engine):
-    await any_engine.make_starter_image()
-    return IMAGE
 
 
 def request(image, **fields):

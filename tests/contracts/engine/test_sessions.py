@@ -9,14 +9,7 @@ from engine.errors import ContainerStateError, InvalidInputError, StartError
 from engine.types import ContainerRequest, ContainerStatus, ExecRequest, OutputStream, TerminalSize
 from tests.accounts import can_pause
 
-IMAGE = "starter:latest"
 SIZE = TerminalSize(columns=91, rows=33)
-
-
-@pytest.fixture
-async def image(any_engine):
-    await any_engine.make_starter_image()
-    return IMAGE
 
 
 @contextlib.asynccontextmanager

@@ -11,8 +11,8 @@ DEADLINE_SECONDS = 30
 
 
 @pytest.fixture
-async def image(any_engine):
-    return (await any_engine.make_starter_image()).image_id
+async def image(any_engine, image):
+    return (await any_engine.inspect_image(image)).summary.image_id
 
 
 async def happened(engine, **times):

@@ -14,6 +14,7 @@ from engine.containers.removal import hold_container, remove_after_exit
 from engine.containers.states import read_container_state
 from engine.errors import ContainerNotFoundError
 from engine.types import ContainerRequest, ContainerStatus
+from tests.processes import ended
 
 IMAGE = "starter:latest"
 
@@ -130,10 +131,9 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("moment", ["running", "ended"])
 async def test_one_whose_application_was_killed_is_removed_at_the_next_start(
-    store_paths, config, moment
+    store_paths, starter_image, config, moment
 ):
     async with Engine.open(config) as engine:
-        await engine.make_starter_image()
         script = "exit 3" if moment == "ended" else "while :; do sleep 0.1; done"
         container_id = await create(engine, script)
     killed = await asyncio.to_thread(
@@ -156,15 +156,8 @@ async def test_one_whose_application_was_killed_is_removed_at_the_next_start(
 async def end_container(config, container_id):
     """Kill the program, and wait until its monitor has written that down and ended too."""
     state = read_container_state(config, container_id)
-    monitor = os.pidfd_open(state.monitor_process_id)
-    try:
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_reader(monitor, ended.set)
-        os.kill(state.process_id, signal.SIGKILL)
-        await ended.wait()
-    finally:
-        asyncio.get_running_loop().remove_reader(monitor)
-        os.close(monitor)
+    os.kill(state.process_id, signal.SIGKILL)
+    await ended(state.monitor_process_id)
 
 
 async def test_what_has_ended_can_be_started_and_removed_at_once(engine, starter_image):

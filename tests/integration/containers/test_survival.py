@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 
-import psutil
 import pytest
 
 from engine.api import Engine
@@ -16,35 +15,27 @@ from engine.containers.states import read_container_state
 from engine.errors import ContainerNotFoundError
 from engine.types import ContainerRequest, ContainerStatus
 from tests.accounts import can_pause
+from tests.processes import ended, is_alive
 
 IMAGE = "starter:latest"
 COUNTS = "n=0; trap 'exit 3' TERM; while :; do n=$((n+1)); echo $n; sleep 0.02; done"
 
 
 @pytest.fixture
-def config(tmp_path):
-    return EngineConfig(root=tmp_path / "store", run=tmp_path / "store" / "run")
+def config(store_paths, starter_image):
+    return EngineConfig(root=store_paths.root, run=store_paths.root / "run")
 
 
 @contextlib.asynccontextmanager
 async def opened(config):
     """An engine whose containers are gone in the end, whatever the test did."""
     async with Engine.open(config) as engine:
-        await engine.make_starter_image()
         try:
             yield engine
         finally:
             for summary in await engine.list_containers():
                 with contextlib.suppress(ContainerNotFoundError):
                     await engine.remove_container(summary.container_id, is_forced=True)
-
-
-def is_alive(process_id):
-    """Whether a process runs; one that has ended and waits for its parent does not."""
-    try:
-        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
 
 
 async def start(engine, name="web", command=("sh", "-c", COUNTS), **fields):
@@ -105,19 +96,13 @@ async def test_a_killed_monitor_takes_its_container_along_and_only_that(config):
 
 
 async def test_a_monitor_that_died_while_nobody_looked_is_found_at_the_next_start(config):
-    async with opened(config):
-        async with Engine.open(config) as engine:
-            lost = await start(engine)
-            state = read_container_state(config, lost)
-        pidfd = os.pidfd_open(state.process_id)
-        os.kill(state.monitor_process_id, signal.SIGKILL)
-        ready = asyncio.Event()
-        asyncio.get_running_loop().add_reader(pidfd, ready.set)
-        await ready.wait()
-        asyncio.get_running_loop().remove_reader(pidfd)
-        os.close(pidfd)
-        async with Engine.open(config) as engine:
-            assert (await summary_of(engine)).error == "monitor was killed"
+    async with Engine.open(config) as engine:
+        lost = await start(engine)
+        state = read_container_state(config, lost)
+    os.kill(state.monitor_process_id, signal.SIGKILL)
+    await ended(state.process_id)
+    async with opened(config) as engine:
+        assert (await summary_of(engine)).error == "monitor was killed"
 
 
 async def test_a_killed_launcher_is_started_again_and_containers_live(config):

@@ -17,6 +17,7 @@ from engine.types import ContainerRequest, MountRequest
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
+    from engine.types import LoadedImage
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 30
@@ -150,10 +151,8 @@ async def whole(engine: Engine, config: EngineConfig) -> set[str]:
     ],
 )
 async def test_the_next_start_leaves_whole_volumes_only_and_a_retry_succeeds(
-    config: EngineConfig, operation: str, step: str
+    config: EngineConfig, starter_image: LoadedImage, operation: str, step: str
 ) -> None:
-    async with Engine.open(config) as engine:
-        await engine.make_starter_image()
     name, _, turns = step.partition(" ") if step.startswith("copying") else (step, "", "0")
     killed = await asyncio.to_thread(
         subprocess.run,

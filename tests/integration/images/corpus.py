@@ -6,6 +6,7 @@ under another name and renamed, so that an interrupted run leaves nothing that l
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -55,14 +56,17 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     cache = Path(os.environ.get("LAMELLA_TEST_CACHE") or default)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
     ready = cache / f"{name}-{recipe}"
-    if not ready.is_dir():
-        fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
-        try:
-            make(fresh)
-            fresh.rename(ready)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
+    with open(cache / f"{name}.lock", "w") as lock:
+        # Another worker may be making it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.is_dir():
+            fresh = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=cache))
+            try:
+                make(fresh)
+                fresh.rename(ready)
+            except BaseException:
+                shutil.rmtree(fresh, ignore_errors=True)
+                raise
     return ready
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -23,6 +22,7 @@ from engine.events import EventBus
 from engine.store.event_log import EventTail
 from engine.types import ContainerRequest
 from tests.integration.images.loading import HOST
+from tests.processes import ended
 from tests.unit.snapshots.tars import END, directory, entry
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.runtime.spec import StateRecord
+    from engine.types import LoadedImage
     from tests.conftest import StorePaths
 
 IMAGE = "starter:latest"
@@ -91,15 +92,12 @@ class Store:
 
     async def kill(self, process_id: int) -> None:
         """Kill a process that is not our child, and wait for its end."""
-        pidfd = os.pidfd_open(process_id)
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        await _ended(pidfd)
+        os.kill(process_id, signal.SIGKILL)
+        await ended(process_id)
 
     async def until_monitor_has_ended(self, container_id: str) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process_id = self.state(container_id).monitor_process_id
-            if process_id:
-                await _ended(os.pidfd_open(process_id))
+        if process_id := self.state(container_id).monitor_process_id:
+            await ended(process_id)
 
     def restart_host(self, container_id: str) -> None:
         """Let a container's last start be of another run of the kernel."""
@@ -107,23 +105,10 @@ class Store:
         write_container_state(self.config, container_id, state)
 
 
-async def _ended(pidfd: int) -> None:
-    ready = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_reader(pidfd, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-
-
 @pytest.fixture
-async def store(store_paths: StorePaths) -> AsyncIterator[Store]:
+async def store(store_paths: StorePaths, starter_image: LoadedImage) -> AsyncIterator[Store]:
     """A store with the starter image, and no engine; containers are removed at the end."""
     config = EngineConfig(root=store_paths.root, run=store_paths.run)
-    async with Engine.open(config) as engine:
-        await engine.make_starter_image()
     yield Store(config)
     async with Engine.open(config) as engine:
         for summary in await engine.list_containers():

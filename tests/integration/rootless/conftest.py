@@ -17,6 +17,7 @@ import pytest
 
 from tests.accounts import CHECKOUT
 from tests.conftest import remove_store
+from tests.workers import STORE_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +94,7 @@ def anyone(request: pytest.FixtureRequest) -> Iterator[Session]:
         user: OrdinaryUser = request.getfixturevalue("unprivileged_user")
         session = Session(user, user.home / "store")
     else:
-        session = Session(None, Path(tempfile.mkdtemp(prefix=f"/tmp/lamella-{os.getpid()}-")))
+        session = Session(None, Path(tempfile.mkdtemp(prefix=STORE_PREFIX)))
     try:
         yield session
     finally:
