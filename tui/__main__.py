@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
     from tui.cli.session import Opener
 
@@ -50,5 +51,21 @@ def _say(text: str) -> int:
     return 0
 
 
+def run() -> NoReturn:
+    """Run the command line of this process, and end it.
+
+    Everything was closed and written by then: taking the interpreter apart, module by module,
+    would only keep who waits for us waiting (mypy's `hard_exit` does the same).
+    """
+    code = main()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError:
+        sys.exit(code)  # the interpreter says what could not be written
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

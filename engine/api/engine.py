@@ -93,6 +93,7 @@ class Engine(
             await stack.enter_async_context(EventTail(config.events_path, events))
             await sweep_containers(engine._services)
             await resume_containers(engine._services)
+            stack.callback(supervisor.dismiss_launcher)
             background = asyncio.create_task(engine._work_in_background())
             stack.push_async_callback(_cancel, background)
             yield engine

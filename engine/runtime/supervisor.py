@@ -108,6 +108,11 @@ class Supervisor:
                     raise
                 self._is_launcher_ready = True
 
+    def dismiss_launcher(self) -> None:
+        """Let the launcher end while the caller closes the rest; asking for it starts another."""
+        if self._launcher is not None and self._is_launcher_ready:
+            self._launcher.channel.close()
+
     @property
     def launcher_process_id(self) -> int:
         """Process id of the launcher; 0 when none runs."""

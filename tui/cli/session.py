@@ -52,9 +52,6 @@ def run_command(
     except BaseExceptionGroup as group:
         # A TaskGroup wraps what its tasks raise; the person wants the first cause.
         raise _first_cause(group) from group
-    finally:
-        # The process ends soon: the collector need not look through everything once more.
-        gc.freeze()
 
 
 def _open_engine(*, root: Path | None, run: Path | None) -> AbstractAsyncContextManager[EngineApi]:
