@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import StoreError
-from engine.types import ContainerStatus
+from engine.types import ChangeKind, ContainerStatus, LayerChange
 from tests.fakes import FakeEngine
 from tests.tui.conftest import screen_text, settled, wait_until
 from tui.app import LamellaApp
@@ -220,3 +220,19 @@ async def test_a_long_load_shows_progress_and_escape_cancels_it(
         await pilot.press("escape")
         await settled(pilot)
         assert "loaded" not in screen_text(app)
+
+
+@pytest.mark.parametrize("size", [(120, 40), (80, 24)])
+async def test_every_change_is_shown_that_there_is_room_for(
+    app: LamellaApp, engine: FakeEngine, size: tuple[int, int]
+) -> None:
+    async def list_changes(_reference: str) -> tuple[LayerChange, ...]:
+        return tuple(LayerChange(path=f"tmp/{n}", change=ChangeKind.ADDED) for n in range(12))
+
+    engine.list_changes = list_changes  # type: ignore[method-assign]
+    async with app.run_test(size=size) as pilot:
+        await settled(pilot)
+        await pilot.press("3", "enter", *("right_square_bracket",) * 3)
+        await settled(pilot)
+        shown = screen_text(app)
+    assert [n for n in range(12) if f"+ added     /tmp/{n} " in shown] == list(range(12))

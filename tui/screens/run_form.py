@@ -144,7 +144,7 @@ class RunScreen(Dialog[ContainerRequest]):
                 if name == "command":
                     with Horizontal(classes="form-row"):
                         yield Static("Terminal", classes="form-label")
-                        yield Tick("open one to type in (-it)", id="terminal", compact=True)
+                        yield Tick("open one to type in (-it)", id="with-terminal", compact=True)
             with Horizontal(classes="form-block"):
                 yield Static("Environment\nNAME=value", classes="form-label")
                 area = TextArea(id="environment", tab_behavior="focus", compact=True)
@@ -184,7 +184,7 @@ class RunScreen(Dialog[ContainerRequest]):
             raise FieldError("image", "Image: which image should it be made of?")
         if name and not _NAME.match(name):
             raise FieldError("name", "Name: letters, digits, _ . - and at least two of them")
-        has_terminal = self.query_one("#terminal", Checkbox).value
+        has_terminal = self.query_one("#with-terminal", Checkbox).value
         return ContainerRequest(
             image=image,
             name=name or None,
