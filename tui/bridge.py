@@ -19,7 +19,7 @@ from engine.errors import EngineError
 from tui.messages import EngineFailed, EngineOpened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from engine.api import EngineApi
@@ -72,6 +72,7 @@ class Bridge:
         self._stop: asyncio.Event | None = None
         self._engine: EngineApi | None = None
         self._is_stopping = False
+        self._running: set[asyncio.Task[object] | None] = set()
         self._thread = threading.Thread(target=self._run_thread, name="lamella-engine", daemon=True)
         self.has_failed = False
         """Whether the engine did not open, or has stopped by itself."""
@@ -110,7 +111,8 @@ class Bridge:
             raise EngineClosedError
 
         async def run() -> Result:
-            return await function(engine)
+            with self._kept():
+                return await function(engine)
 
         self.calls_in_flight += 1
         try:
@@ -130,7 +132,12 @@ class Bridge:
         if loop is None or engine is None:
             raise EngineClosedError
         stream = _Stream[Item](asyncio.get_running_loop())
-        future = asyncio.run_coroutine_threadsafe(stream.pump(function(engine)), loop)
+
+        async def pump() -> None:
+            with self._kept():
+                await stream.pump(function(engine))
+
+        future = asyncio.run_coroutine_threadsafe(pump(), loop)
         try:
             while True:
                 await stream.arrived.wait()
@@ -142,6 +149,20 @@ class Bridge:
                     return
         finally:
             future.cancel()
+
+    @contextlib.contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keep the current task of the engine's loop from being collected before it has ended.
+
+        Loops refer to tasks weakly, and nobody here waits any more for one that was cancelled and
+        has yet to end its worker and to remove what that has half done.
+        """
+        task = asyncio.current_task()
+        self._running.add(task)
+        try:
+            yield
+        finally:
+            self._running.discard(task)
 
     def publish(self, key: str, state: EngineState) -> None:
         """Hand state up; a newer state of the same key replaces one that was not drained."""
