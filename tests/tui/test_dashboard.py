@@ -236,3 +236,13 @@ async def test_every_change_is_shown_that_there_is_room_for(
         await settled(pilot)
         shown = screen_text(app)
     assert [n for n in range(12) if f"+ added     /tmp/{n} " in shown] == list(range(12))
+
+
+async def test_the_key_of_the_next_tab_is_shown_also_where_there_is_little_room(
+    app: LamellaApp,
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settled(pilot)
+        await pilot.press("3", "enter")
+        await settled(pilot)
+        assert screen_text(app).splitlines()[-1].startswith(" ] next tab  f follow ")

@@ -319,7 +319,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
     def _show_keys(self) -> None:
         own = tuple(c for c in commands_of(*self._contexts()) if c.is_in_footer)
         if self._active == "detail":
-            own += tuple(c for c in COMMANDS if c.command_id == "tab.next")
+            # First: where there is little room, nothing else tells how to get to the other tabs.
+            own = (*(c for c in COMMANDS if c.command_id == "tab.next"), *own)
         common = tuple(c for c in commands_of(Context.EVERYWHERE) if c.is_in_footer)
         self.key_line.show_commands(own, tuple(reversed(common)), self.keys_of)
 
