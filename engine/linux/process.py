@@ -20,6 +20,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 _CLONE_PIDFD = 0x00001000
+_CLONE_PARENT = 0x00008000
 _CLONE_INTO_CGROUP = 0x200000000
 _SIGCHLD = 17
 _PR_SET_NAME = 15
@@ -54,20 +55,29 @@ class _CloneArguments(ctypes.Structure):
     )
 
 
-def clone_process(namespaces: int, *, cgroup: int | None = None) -> tuple[int, int]:
+def clone_process(
+    namespaces: int, *, cgroup: int | None = None, is_sibling: bool = False
+) -> tuple[int, int]:
     """Fork into new namespaces, and into a v2 cgroup if a descriptor of its directory is given.
 
-    Only for a process with one thread. Returns (0, -1) in the child and (process id, pidfd) in
-    the parent; the pidfd is close-on-exec.
+    Only for a process with one thread. Returns (0, -1) in the new process and (process id, pidfd)
+    in this one; the pidfd is close-on-exec. A sibling is a child of this process's parent, which
+    alone can wait for it.
 
     Raises:
         SyscallError: No process was made.
     """
     pidfd = ctypes.c_int(-1)
+    flags = namespaces | _CLONE_PIDFD
+    if cgroup is not None:
+        flags |= _CLONE_INTO_CGROUP
+    if is_sibling:
+        flags |= _CLONE_PARENT
     arguments = _CloneArguments(
-        flags=namespaces | _CLONE_PIDFD | (_CLONE_INTO_CGROUP if cgroup is not None else 0),
+        flags=flags,
         pidfd=ctypes.addressof(pidfd),
-        exit_signal=_SIGCHLD,
+        # A sibling ends with the signal that this process itself would (clone(2)).
+        exit_signal=0 if is_sibling else _SIGCHLD,
         cgroup=cgroup or 0,
     )
     size = ctypes.sizeof(_CloneArguments)

@@ -160,7 +160,7 @@ class _ExecSession:
         pipes.close_theirs()
         os.close(report_end)
         wait_for_exec(report)
-        pipes.open(self._streams)
+        self._streams.open(pipes.take_ends())
 
     def _enter(self, descriptors: InheritedDescriptors, step: Step) -> NoReturn:
         """Become the program: in the child."""

@@ -9,41 +9,57 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import (
     append_container_event,
     append_volume_events,
-    read_state,
-    write_state,
+    write_state_document,
 )
 
 if TYPE_CHECKING:
-    from engine.runtime.spec import ContainerSpec
+    from engine.runtime.records import RecordDocument
+    from engine.runtime.spec import ContainerSpec, StateRecord
 
 CONFIG_FILE = "config.json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ContainerJournal:
-    """State and events of one container, written by the holder of its lock.
+    """State and events of one container, written by the holder of its lock."""
 
-    Attributes:
-        name: The container's name now, for its events.
-        state: What was written last.
-    """
+    def __init__(
+        self, spec: RecordDocument[ContainerSpec], state: RecordDocument[StateRecord]
+    ) -> None:
+        """Go on from a state; nothing is read of the documents yet."""
+        self._spec_document = spec
+        self._state_document = state
+        self._name = ""
 
-    def __init__(self, spec: ContainerSpec) -> None:
-        self._spec = spec
-        self.name = spec.name
-        self.state = StateRecord()
+    @property
+    def state(self) -> StateRecord:
+        """What was written last."""
+        return self._state_document.record
 
-    def read(self) -> None:
-        """Find out what became of the container before.
+    @property
+    def state_document(self) -> bytes:
+        """The same as JSON."""
+        return self._state_document.document
 
-        Raises:
-            ValueError: state.json is damaged.
-        """
-        self.state = read_state(self._spec.container_directory)
+    @property
+    def name(self) -> str:
+        """The container's name now, for its events."""
+        return self._name or self._spec.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def _spec(self) -> ContainerSpec:
+        return self._spec_document.record
+
+    def resume(self, state_document: bytes) -> None:
+        """Go on from what a starter has written."""
+        self._state_document.receive(state_document)
 
     @property
     def told_state(self) -> StateRecord:
@@ -59,8 +75,8 @@ class ContainerJournal:
         Raises:
             OSError: It cannot be written.
         """
-        self.state = state
-        write_state(self._spec.container_directory, state, is_durable=False)
+        self._state_document.replace(state)
+        self._write(is_durable=False)
 
     def change(self, state: StateRecord) -> None:
         """Write down what has changed, if it can be written.
@@ -72,16 +88,16 @@ class ContainerJournal:
 
     def fail(self, state: StateRecord) -> None:
         """Write down why a start has failed, if it can be written."""
-        self.state = state
+        self._state_document.replace(state)
         with contextlib.suppress(OSError):
-            write_state(self._spec.container_directory, state, is_durable=True)
+            self._write(is_durable=True)
 
     def end(self, state: StateRecord) -> None:
         """Write the end down, waiting out a full disk: nobody else knows the exit code."""
-        self.state = state
+        self._state_document.replace(state)
         while True:
             try:
-                write_state(self._spec.container_directory, state, is_durable=True)
+                self._write(is_durable=True)
             except OSError as error:
                 if error.errno not in _NO_SPACE:
                     return
@@ -89,6 +105,11 @@ class ContainerJournal:
                 time.sleep(1.0)
             else:
                 return
+
+    def _write(self, *, is_durable: bool) -> None:
+        write_state_document(
+            self._spec.container_directory, self._state_document.document, is_durable=is_durable
+        )
 
     def tell(self, action: str, **attributes: str) -> None:
         """Append an event about the container to the store's log."""

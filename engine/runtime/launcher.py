@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from engine.errors import EngineError, LauncherError
 from engine.linux.capabilities import set_dumpable
-from engine.linux.process import CLONE_NEWUSER, leave_namespaces
+from engine.linux.process import CLONE_NEWUSER, close_other_descriptors, leave_namespaces
 from engine.runtime.monitor_process import run_monitor
 from engine.runtime.protocol import (
     FrameKind,
@@ -43,9 +43,11 @@ def main() -> NoReturn:
     """Serve the engine behind descriptor 3 until it goes away."""
     channel = socket.socket(fileno=CHANNEL_DESCRIPTOR)
     channel.set_inheritable(False)
+    # What the application was started with, or has open for others, is not for monitors to hold.
+    close_other_descriptors({CHANNEL_DESCRIPTOR})
     silence_standard_streams()
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        # What a person types is meant for the application.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        # What a person types is meant for the application, and monitors outlive all of it.
         signal.signal(number, signal.SIG_IGN)
     # Ended children need no one to wait for them here: their monitors and channels tell.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -149,7 +151,9 @@ class Launcher:
                 send_error(answer, LauncherError(f"cannot fork: {error.strerror}"))
             return
         if process_id == 0:
-            self._channel.detach()
+            self._channel.close()
+            if self._starting is not None:
+                self._starting.channel.close()
             answer = socket.socket(fileno=descriptors[0])
             if kind is FrameKind.START:
                 run_monitor(payload, answer)

@@ -2,14 +2,16 @@
 
 It holds the container's lock for as long as it lives, is the parent of the container's first
 process, moves its output to the log, answers on attach.sock, and writes down how it ended. It is
-forked by the launcher, has one thread and no event loop but poll(2). When it is killed, the
-kernel kills the container's init with it, and whoever notices writes the end down.
+forked by the launcher, has one thread and no event loop but poll(2); starting is a starter's work.
+When it is killed, the kernel kills the container's init with it, and whoever notices writes the
+end down.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import socket
@@ -17,14 +19,8 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.cgroups.limit_changes import change_limits
-from engine.errors import (
-    ContainerStateError,
-    EngineError,
-    OperationInProgressError,
-    StartError,
-    SyscallError,
-)
-from engine.linux.process import start_ticks, try_lock, unlock
+from engine.errors import ContainerStateError, EngineError, StartError
+from engine.linux.process import unlock
 from engine.runtime.container_run import ContainerRun
 from engine.runtime.health import HealthRecord, ended_health
 from engine.runtime.health_checker import HealthChecker
@@ -32,138 +28,69 @@ from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import CallServer
 from engine.runtime.protocol import MonitorCall, MonitorReply
 from engine.runtime.reactor import Deadline, Reactor
-from engine.runtime.records import encode_record
+from engine.runtime.records import RecordDocument, encode_record
 from engine.runtime.restart import BackOff
-from engine.runtime.spec import ExecSpec, StateRecord
-from engine.runtime.state_file import read_boot_id
+from engine.runtime.spec import ContainerSpec, ExecSpec, StateRecord
+from engine.runtime.starter import (
+    await_starter,
+    describe_start_failure,
+    fork_starter,
+    start_again,
+)
 
 if TYPE_CHECKING:
-    from engine.runtime.spec import ContainerSpec
-
-LOCK_FILE = "lock"
-SOCKET_FILE = "attach.sock"
+    from engine.runtime.handover import Handover
 
 
 class Monitor:
-    """One container, from its start to its end."""
+    """One container, from the moment when its program runs to its end."""
 
-    def __init__(self, spec: ContainerSpec, spec_document: bytes) -> None:
-        self.spec = spec
-        self._spec_document = spec_document
-        self._journal = ContainerJournal(spec)
-        self._lock = -1
-        self._run: ContainerRun | None = None
-        self._calls: CallServer | None = None
-        self._health: HealthChecker | None = None
+    def __init__(self, handover: Handover) -> None:
+        """Take over a container; nothing is read yet of what it is."""
+        self._spec_document = RecordDocument(ContainerSpec, handover.spec)
+        self._journal = ContainerJournal(
+            self._spec_document, RecordDocument(StateRecord, handover.state)
+        )
+        self._lock = handover.lock
         self._reactor = Reactor()
+        self._run: ContainerRun | None = None
+        self._calls = CallServer(
+            socket.socket(fileno=handover.listener), self._reactor, self._answer
+        )
+        self._health: HealthChecker | None = None
         self._is_stopping = False
         self._kill_deadline: Deadline | None = None
         self._restart_deadline: Deadline | None = None
         self._back_off = BackOff()
+        self._take_over(handover)
+
+    @property
+    def spec(self) -> ContainerSpec:
+        """What the container is to be."""
+        return self._spec_document.record
 
     @property
     def state(self) -> StateRecord:
         """What became of the container so far."""
         return self._journal.state
 
-    # --- start --------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Take the lock, make the control group, and start init; returns when the program runs.
-
-        Raises:
-            OperationInProgressError: Another monitor holds the lock.
-            StartError: The program cannot be started.
-            EngineError, OSError: Anything else; `abandon` then cleans up.
-        """
-        spec = self.spec
-        os.makedirs(spec.run_directory, mode=0o700, exist_ok=True)
-        path = f"{spec.run_directory}/{LOCK_FILE}"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not try_lock(lock):
-            os.close(lock)
-            raise OperationInProgressError(f"starting container {spec.name}")
-        self._lock = lock
-        self._journal.read()
-        write_config(spec.container_directory, self._spec_document)
-        self._spec_document = b""
-        run = self._run = ContainerRun(spec, self._reactor, on_end=self._end)
-        run.clone()
-        # While init sets the container up, this process makes ready for what comes after.
-        self._calls = CallServer(spec.run_directory, SOCKET_FILE, self._reactor, self._answer)
-        # A start that takes up what a killed monitor left counts as one of the policy's.
-        count = self.state.restart_count if self.state.awaits_restart else 0
-        self._await_program(run, restart_count=count)
-
-    def _await_program(self, run: ContainerRun, *, restart_count: int) -> None:
-        """Return when the program of a new run runs, and everybody can know it."""
-        health = self.state.health or HealthRecord()
-        running = dataclasses.replace(
-            self.state,
-            status="running",
-            process_id=run.process_id,
-            process_start_ticks=start_ticks(run.process_id),
-            monitor_process_id=os.getpid(),
-            monitor_start_ticks=start_ticks(os.getpid()),
-            finished_at_ns=0,
-            exit_code=-1,
-            is_out_of_memory_killed=False,
-            error="",
-            cgroup_paths=run.group.paths,
-            warnings=(*self.spec.warnings, *run.group.warnings),
-            boot_id=read_boot_id(),
-            restart_count=restart_count,
-            next_start_at_ns=0,
-            is_stopped_by_person=False,
-            awaits_restart=False,
-            health=HealthRecord(results=health.results) if self.spec.health else None,
-        )
-        run.await_program()
-        self._journal.begin(dataclasses.replace(running, started_at_ns=time.time_ns()))
-        # Before the answer: who hears of the start watches over the monitor from then on.
-        self._journal.tell_volumes("mount")
-        self._journal.tell("start")
-
-    def abandon(self, error: EngineError | OSError) -> EngineError:
-        """Undo a start that failed, write down why, and return the error to answer with.
-
-        The container stays what it was: created, or exited.
-        """
-        failure = error if isinstance(error, EngineError) else _wrap(error)
-        if self._lock < 0:
-            return failure
-        if self._run is not None:
-            self._run.abandon()
-        exit_code = failure.exit_code if isinstance(failure, StartError) else 125
-        self._journal.fail(
-            dataclasses.replace(
-                self.state,
-                exit_code=exit_code,
-                error=failure.message,
-                boot_id=read_boot_id(),
-                awaits_restart=False,
-            )
-        )
-        if self._calls is not None:
-            self._calls.close()
-        # Whoever is told of the failure may start or remove the container at once.
-        unlock(self._lock)
-        return failure
-
     # --- watch --------------------------------------------------------------------------------
 
     def watch(self) -> None:
         """Move output, answer calls and keep time until the container has ended for good."""
-        assert self._calls is not None
-        assert self._run is not None
-        self._accompany(self._run)
-        self._calls.listen()
         self._reactor.run()
 
-    def _accompany(self, run: ContainerRun) -> None:
-        """Do what goes on beside a program that runs."""
-        run.watch_memory(self._note_out_of_memory)
-        if self.spec.health is not None:
+    def _take_over(self, handover: Handover) -> None:
+        """Keep a program that its starter has handed over."""
+        self._run = ContainerRun(
+            handover,
+            self._spec_document,
+            self._reactor,
+            on_end=self._end,
+            on_memory_kill=self._note_out_of_memory,
+        )
+        if handover.has_health_check:
+            assert self.spec.health is not None
             self._health = HealthChecker(
                 self.spec.health,
                 self._reactor,
@@ -185,19 +112,16 @@ class Monitor:
             self._journal.tell(f"health_status: {health.status}")
 
     def _answer(self, client: int, call: MonitorCall) -> None:
-        assert self._calls is not None
         try:
             is_answered = self._do(client, call)
         except (EngineError, OSError) as error:
-            failure = error if isinstance(error, EngineError) else _wrap(error)
-            self._calls.refuse(client, failure)
+            self._calls.refuse(client, describe_start_failure(error))
             return
         if is_answered:
             self._calls.answer(client, self._journal.told_state)
 
     def _do(self, client: int, call: MonitorCall) -> bool:
         """Do what a call asks; False if the answer comes later, or has been given."""
-        assert self._calls is not None
         if call.call == "signal":
             if call.signal == signal.SIGKILL:
                 self._calls.wait_for_end(client)
@@ -236,16 +160,15 @@ class Monitor:
                 warnings = change_limits(self._run.group, self.spec.cgroup, limits)
                 told = tuple(dict.fromkeys((*self.state.warnings, *warnings)))
                 self._journal.change(dataclasses.replace(self.state, warnings=told))
-            self.spec = dataclasses.replace(self.spec, cgroup=limits)
+            self._spec_document.replace(dataclasses.replace(self.spec, cgroup=limits))
         if call.restart is not None:
-            self.spec = dataclasses.replace(self.spec, restart=call.restart)
+            self._spec_document.replace(dataclasses.replace(self.spec, restart=call.restart))
         with contextlib.suppress(OSError):
-            write_config(self.spec.container_directory, encode_record(self.spec))
+            write_config(self.spec.container_directory, self._spec_document.document)
 
     # --- sessions -----------------------------------------------------------------------------
 
     def _attach(self, client: int) -> None:
-        assert self._calls is not None
         run = self._running(
             if_paused="You cannot attach to a paused container, unpause it first",
             if_restarting=("You cannot attach to a restarting container, wait until it is running"),
@@ -262,7 +185,6 @@ class Monitor:
 
     def _exec(self, client: int, spec: ExecSpec) -> None:
         """Fork the process that runs another program and serves its session."""
-        assert self._calls is not None
         identity = self.spec.container_id
         run = self._running(
             if_paused=f"Container {identity} is paused, unpause the container before exec"
@@ -429,19 +351,22 @@ class Monitor:
         """Start the program again, as its restart policy wants."""
         self._restart_deadline = None
         try:
-            run = self._run = ContainerRun(self.spec, self._reactor, on_end=self._end)
-            run.clone()
-            self._await_program(run, restart_count=self.state.restart_count)
+            channel, starter = fork_starter(
+                functools.partial(start_again, self._spec_document, self._journal)
+            )
+            received = await_starter(channel, starter)
         except (EngineError, OSError) as error:
-            failure = error if isinstance(error, EngineError) else _wrap(error)
-            if self._run is not None:
-                self._run.abandon()
-                self._run = None
+            failure = describe_start_failure(error)
             exit_code = failure.exit_code if isinstance(failure, StartError) else 125
             state = dataclasses.replace(self.state, exit_code=exit_code, error=failure.message)
             self._finish(state, "die", exitCode=str(exit_code), execDuration="0")
             return
-        self._accompany(run)
+        if received is None:
+            # Nobody else knows what it left behind: what is done for a killed monitor clears up.
+            os._exit(1)
+        handover = received.read()
+        self._journal.resume(handover.state)
+        self._take_over(handover)
 
     def _finish(self, state: StateRecord, action: str, **attributes: str) -> None:
         """End a container that waits for its restart."""
@@ -451,7 +376,6 @@ class Monitor:
 
     def _let_go(self, state: StateRecord) -> None:
         """Write the end down, and leave the container to others."""
-        assert self._calls is not None
         self._journal.end(
             dataclasses.replace(
                 state,
@@ -462,16 +386,9 @@ class Monitor:
             )
         )
         # Whoever is told of the end may start the container again at once.
-        self._calls.close()
+        self._calls.close(self.spec.run_directory)
         unlock(self._lock)
 
     def _answer_those_who_wait(self) -> None:
-        assert self._calls is not None
         self._calls.end(self._journal.told_state)
         self._reactor.stop()
-
-
-def _wrap(error: OSError) -> EngineError:
-    return SyscallError(
-        "start", error.errno or 0, str(error.filename or ""), hint="See `lamella info`"
-    )

@@ -28,8 +28,35 @@ if TYPE_CHECKING:
     from engine.runtime.reactor import Reactor
     from engine.runtime.spec import StateRecord
 
+SOCKET_FILE = "attach.sock"
 _MOST_CLIENTS = 64
 _PEER_CREDENTIALS = struct.Struct("3i")
+
+
+def bind_calls(directory: str) -> socket.socket:
+    """Make the socket in a container's run directory; who connects waits for a CallServer.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    unbind_calls(directory)
+    # A socket's address is short and a store's path need not be: bind by the directory.
+    os.chdir(directory)
+    try:
+        listener.bind(SOCKET_FILE)
+    finally:
+        os.chdir("/")
+    os.chmod(f"{directory}/{SOCKET_FILE}", 0o600)
+    listener.listen(_MOST_CLIENTS)
+    listener.setblocking(False)
+    return listener
+
+
+def unbind_calls(directory: str) -> None:
+    """Take the socket's name away, if it is there."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{directory}/{SOCKET_FILE}")
 
 
 class CallServer:
@@ -37,40 +64,23 @@ class CallServer:
 
     def __init__(
         self,
-        directory: str,
-        name: str,
+        listener: socket.socket,
         reactor: Reactor,
         handle: Callable[[int, MonitorCall], None],
     ) -> None:
-        """Bind the socket; who connects waits until `listen`.
+        """Begin to serve those who connect.
 
         Args:
-            directory: Where the socket goes.
-            name: Its name there.
+            listener: What `bind_calls` gave.
             reactor: Tells of calls.
             handle: Takes a client's descriptor and what it asks for.
         """
-        self._path = f"{directory}/{name}"
         self._reactor = reactor
         self._handle = handle
         self._clients: dict[int, socket.socket] = {}
         self._waiting: list[int] = []
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
-        # A socket's address is short and a store's path need not be: bind by the directory.
-        os.chdir(directory)
-        try:
-            self._listener.bind(name)
-        finally:
-            os.chdir("/")
-        os.chmod(self._path, 0o600)
-        self._listener.listen(_MOST_CLIENTS)
-        self._listener.setblocking(False)
-
-    def listen(self) -> None:
-        """Begin to serve those who connect."""
-        self._reactor.watch(self._listener.fileno(), self._accept)
+        self._listener = listener
+        self._reactor.watch(listener.fileno(), self._accept)
 
     def _receive(self, descriptor: int, _events: int) -> None:
         try:
@@ -133,10 +143,9 @@ class CallServer:
             except OSError:
                 self._forget(descriptor)
 
-    def close(self) -> None:
+    def close(self, directory: str) -> None:
         """Take the socket away; who connects from now on learns that nobody is there."""
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
+        unbind_calls(directory)
         self._reactor.forget(self._listener.fileno())
         self._listener.close()
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from engine.linux.terminal import receive_terminal
 
-if TYPE_CHECKING:
-    from engine.runtime.streams import ProgramStreams
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramEnds:
+    """Our ends of a program's streams; -1 where there is none.
+
+    Attributes:
+        stdin: Written to; a terminal's is the same as `stdout`.
+        stdout: Read from.
+        stderr: Read from.
+        is_terminal: The program has a terminal.
+    """
+
+    stdin: int
+    stdout: int
+    stderr: int
+    is_terminal: bool
 
 
 class ProgramPipes:
@@ -31,8 +45,7 @@ class ProgramPipes:
             is_discarded: Nobody wants its output.
         """
         self.stdin = self.stdout = self.stderr = self.terminal = -1
-        self._input = -1
-        self._outputs: dict[int, str] = {}
+        self._input = self._output = self._errors = -1
         self._channel: socket.socket | None = None
         if has_terminal:
             self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -46,24 +59,24 @@ class ProgramPipes:
             self.stdout = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
             self.stderr = os.dup(self.stdout)
             return
-        output, self.stdout = os.pipe2(os.O_CLOEXEC)
-        errors, self.stderr = os.pipe2(os.O_CLOEXEC)
-        self._outputs = {output: "stdout", errors: "stderr"}
+        self._output, self.stdout = os.pipe2(os.O_CLOEXEC)
+        self._errors, self.stderr = os.pipe2(os.O_CLOEXEC)
 
     def close_theirs(self) -> None:
         """Close the program's ends, which it has by now."""
         for descriptor in {self.stdin, self.stdout, self.stderr, self.terminal} - {-1}:
             os.close(descriptor)
 
-    def open(self, streams: ProgramStreams) -> None:
-        """Give our ends to `streams`; call when the program runs.
+    def take_ends(self) -> ProgramEnds:
+        """Our ends, the caller's from now on; call when the program runs.
 
         Raises:
             ProcessError: It has sent no terminal.
         """
         if self._channel is None:
-            streams.open(self._outputs, stdin=self._input, is_terminal=False)
-            return
+            return ProgramEnds(
+                stdin=self._input, stdout=self._output, stderr=self._errors, is_terminal=False
+            )
         with self._channel:
             master = receive_terminal(self._channel)
-        streams.open({master: "stdout"}, stdin=master, is_terminal=True)
+        return ProgramEnds(stdin=master, stdout=master, stderr=-1, is_terminal=True)

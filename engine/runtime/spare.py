@@ -41,8 +41,8 @@ class SpareMonitor:
             theirs.close()
             return None
         if process_id == 0:
-            launcher_channel.detach()
-            ours.detach()
+            launcher_channel.close()
+            ours.close()
             run_spare_monitor(theirs, rehearsal)
         theirs.close()
         return cls(process_id, ours)

@@ -27,6 +27,11 @@ def write_state(directory: str, state: StateRecord, *, is_durable: bool) -> None
     Raises:
         OSError: The disk is full, or the container's directory is gone.
     """
+    write_state_document(directory, encode_record(state), is_durable=is_durable)
+
+
+def write_state_document(directory: str, document: bytes, *, is_durable: bool) -> None:
+    """The same with the state as JSON."""
     path = f"{directory}/{STATE_FILE}"
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(
@@ -34,7 +39,7 @@ def write_state(directory: str, state: StateRecord, *, is_durable: bool) -> None
     )
     try:
         try:
-            rest = encode_record(state)
+            rest = document
             while rest:
                 # A disk that fills up takes the beginning first, and refuses only then.
                 rest = rest[os.write(descriptor, rest) :]

@@ -23,6 +23,7 @@ from engine.runtime.reactor import READABLE, WRITABLE
 
 if TYPE_CHECKING:
     from engine.logs.writer import LogWriter
+    from engine.runtime.pipes import ProgramEnds
     from engine.runtime.reactor import Deadline, Reactor
 
 # As much as the allocator keeps at hand: larger buffers are mapped and unmapped at every read.
@@ -142,21 +143,18 @@ class ProgramStreams:
         self._is_held_up = False
         self._patience: Deadline | None = None
 
-    def open(self, outputs: dict[int, str], *, stdin: int, is_terminal: bool) -> None:
-        """Begin with the ends of a program's pipes, or with its terminal.
-
-        Args:
-            outputs: Descriptors to read from, each with `stdout` or `stderr`.
-            stdin: Descriptor to write to, -1 for none; a terminal's is its output's.
-            is_terminal: The program has a terminal.
-        """
+    def open(self, ends: ProgramEnds) -> None:
+        """Begin with the ends of a program's pipes, or with its terminal."""
+        outputs = {ends.stdout: "stdout", ends.stderr: "stderr"}
+        outputs.pop(-1, None)
+        stdin = ends.stdin
         self._outputs = outputs
         self._input = stdin
-        self._is_terminal = is_terminal
+        self._is_terminal = ends.is_terminal
         for descriptor in {*outputs, stdin} - {-1}:
             os.set_blocking(descriptor, False)
         for descriptor in outputs:
-            if not is_terminal:
+            if not ends.is_terminal:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(descriptor, _F_SETPIPE_SZ, _PIPE_BYTES)
             self._reactor.watch(descriptor, functools.partial(self._serve_output, descriptor))

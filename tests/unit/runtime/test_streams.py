@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from engine.runtime.pipes import ProgramEnds
 from engine.runtime.protocol import PacketKind
 from engine.runtime.reactor import Reactor
 from engine.runtime.streams import ProgramStreams
@@ -25,7 +26,7 @@ class Program:
         errors, self.stderr = os.pipe()
         self.stdin, their_input = os.pipe()
         self.streams.open(
-            {output: "stdout", errors: "stderr"}, stdin=their_input, is_terminal=False
+            ProgramEnds(stdin=their_input, stdout=output, stderr=errors, is_terminal=False)
         )
 
     def attach(self):
@@ -173,7 +174,7 @@ def on_terminal():
     streams = ProgramStreams(
         reactor, is_input_ended_with_session=True, is_hung_up_with_session=True
     )
-    streams.open({master: "stdout"}, stdin=master, is_terminal=True)
+    streams.open(ProgramEnds(stdin=master, stdout=master, stderr=-1, is_terminal=True))
 
     def run(*connections):
         for connection in connections:
