@@ -39,11 +39,16 @@ class CellStyle(Protocol):
     def __hash__(self) -> int: ...
 
 
-def draw_row(cells: Sequence[tuple[CellStyle, str]]) -> tuple[StyledRun, ...]:
-    """Join cells of one style; every run is as wide as its cells are many."""
+def draw_row(
+    cells: Sequence[tuple[CellStyle, str]], *, has_blanks: bool = False
+) -> tuple[StyledRun, ...]:
+    """Join cells of one style; every run is as wide as its cells are many.
+
+    Blanks at the end that cannot be seen are left out unless `has_blanks`.
+    """
     end = len(cells)
     invisible: CellStyle | None = None
-    while end:
+    while end and not has_blanks:
         style, character = cells[end - 1]
         if character != " ":
             break

@@ -25,6 +25,7 @@ from tui.terminal.model import (
     MouseTracking,
     TerminalModes,
 )
+from tui.terminal.rewrap import KeptRow, rewrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,11 +38,13 @@ _MAXIMUM_REPLY_BYTES = 4096
 _MAXIMUM_SCROLLBACK_BYTES = 16 * 1024 * 1024
 _RUN_BYTES = 100
 """About what a run takes beside its text: rows of one-cell runs must not cost a gigabyte."""
+_ROW_BYTES = 100
 _MAXIMUM_UNFINISHED_CHARACTERS = 1024
 
 _MODEL = Model(
     name="xterm",
     terminfo="xterm-256color",
+    reflows=True,
     da1_response="\x1b[?62;22c",  # a VT220 with colours
     da2_response="\x1b[>1;10;0c",
     da3_response=None,
@@ -155,7 +158,7 @@ class BitttyModel:
         self._board.attach_display(self)
         self._guard = SequenceGuard()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._scrollback: deque[tuple[StyledRun, ...]] = deque()
+        self._scrollback: deque[KeptRow] = deque()
         self._scrollback_rows = scrollback_rows
         self._scrollback_bytes = 0
         self._scrolled_count = 0
@@ -220,17 +223,18 @@ class BitttyModel:
                 parser.reset()
 
     def resize(self, size: TerminalSize) -> None:
-        """Change the screen's size; the row of the cursor stays on it."""
+        """Change the screen's size; lines are broken anew, and the cursor's row stays on it."""
         size = _within_bounds(size)
         if size == self.size:
             return
         blitter = self._board.blitter
         surplus = self._board.cursor.y - size.rows + 1
-        if surplus > 0 and not blitter.in_alt_screen:
+        if size.columns != self.size.columns:
+            self._scroll_off_begun_line()
+            self._rewrap(size.columns)
+        elif surplus > 0 and not blitter.in_alt_screen:
             # As xterm does it: what does not fit goes off the top, not off the bottom.
-            blitter.scroll_top, blitter.scroll_bottom = 0, self._board.height - 1
-            blitter.scroll(surplus)
-            self._board.cursor.y -= surplus
+            self._scroll_off(surplus)
         self._board.resize(size.columns, size.rows)
 
     def row(self, line: int) -> tuple[StyledRun, ...]:
@@ -240,7 +244,7 @@ class BitttyModel:
             runs = draw_row(self._board.display.page.grid[y])
             return reverse_row(runs) if self._board.modes.reverse_screen else runs
         index = y + len(self._scrollback)
-        return self._scrollback[index] if 0 <= index < len(self._scrollback) else ()
+        return self._scrollback[index].runs if 0 <= index < len(self._scrollback) else ()
 
     def take_dirty_rows(self) -> frozenset[int]:
         """The rows of the screen that changed since the last call."""
@@ -282,16 +286,42 @@ class BitttyModel:
         """Take what bittty tells; it calls this for every line that scrolls off."""
         if isinstance(event, RowsScrolledOff):
             for line in event.lines:
-                self._keep(draw_row(line.cells))
+                runs = draw_row(line.cells, has_blanks=line.wrapped)
+                self._keep(KeptRow(runs=runs, is_wrapped=line.wrapped))
+                self._scrolled_count += 1
         elif isinstance(event, ScrollbackCleared):
             self._scrollback.clear()
             self._scrollback_bytes = 0
         elif isinstance(event, Bell):
             self._bells += 1
 
-    def _keep(self, row: tuple[StyledRun, ...]) -> None:
+    def _scroll_off(self, rows: int) -> None:
+        blitter = self._board.blitter
+        blitter.scroll_top, blitter.scroll_bottom = 0, self._board.height - 1
+        blitter.scroll(rows)
+        self._board.cursor.y -= rows
+
+    def _scroll_off_begun_line(self) -> None:
+        """Let a line whose first rows have scrolled off follow them, to be broken as one."""
+        if self._board.blitter.in_alt_screen:
+            return
+        if not self._scrollback or not self._scrollback[-1].is_wrapped:
+            return
+        page = self._board.display.page
+        rows = next((y + 1 for y in range(self._board.height) if not page.is_line_wrapped(y)), 0)
+        if 0 < rows <= self._board.cursor.y:
+            self._scroll_off(rows)
+
+    def _rewrap(self, columns: int) -> None:
+        rows, first = self._scrollback, self.first_line
+        self._scrollback, self._scrollback_bytes = deque(), 0
+        broken = list(rewrap(rows, columns))
+        for row in broken:
+            self._keep(row)
+        self._scrolled_count = first + len(broken)
+
+    def _keep(self, row: KeptRow) -> None:
         self._scrollback.append(row)
-        self._scrolled_count += 1
         self._scrollback_bytes += _cost(row)
         while (
             len(self._scrollback) > self._scrollback_rows
@@ -300,8 +330,8 @@ class BitttyModel:
             self._scrollback_bytes -= _cost(self._scrollback.popleft())
 
 
-def _cost(row: tuple[StyledRun, ...]) -> int:
-    return sum([len(run.text) + _RUN_BYTES for run in row])
+def _cost(row: KeptRow) -> int:
+    return _ROW_BYTES + sum([len(run.text) + _RUN_BYTES for run in row.runs])
 
 
 def _within_bounds(size: TerminalSize) -> TerminalSize:
@@ -320,6 +350,8 @@ class _Page(Protocol):
     def dirty_rows(self, seen: int) -> list[int]: ...
 
     def observe(self) -> int: ...
+
+    def is_line_wrapped(self, y: int) -> bool: ...
 
 
 class _Display(Protocol):

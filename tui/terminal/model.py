@@ -62,7 +62,7 @@ class TerminalModel(Protocol):
 
     Lines are numbered from the first that ever scrolled off; `first_line` is the oldest that is
     kept, the screen's rows come after the last, so a number means the same line as long as it is
-    there.
+    there and the screen's width does not change: then all lines are broken anew.
     """
 
     @property
@@ -98,8 +98,8 @@ class TerminalModel(Protocol):
     def row(self, line: int) -> tuple[StyledRun, ...]:
         """Draw a line by its number; blanks at its end may be left out.
 
-        Together the runs are never wider than the screen was when the line was written. A line
-        that is gone or not there yet is empty.
+        Together the runs are never wider than the screen. A line that is gone or not there yet is
+        empty.
         """
 
     def take_dirty_rows(self) -> frozenset[int]:

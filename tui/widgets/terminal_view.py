@@ -186,6 +186,8 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
         """Give the program the size that is there."""
         width, height = self.size
         if width and height and not self.terminal.is_over:
+            if self.is_scrolled_back and width != self.terminal.model.size.columns:
+                self.action_history_leave()  # its lines are broken anew
             self.terminal.resize(TerminalSize(columns=width, rows=height))
         self._drawn_top = -1
         self.changed()

@@ -92,6 +92,76 @@ def test_only_rows_that_changed_are_dirty() -> None:
     assert model.take_dirty_rows() == frozenset(range(5))
 
 
+def lines_of(model: TerminalModel) -> list[str]:
+    """Everything that is kept, and the screen down to the cursor."""
+    assert model.cursor is not None
+    last = model.screen_line + model.cursor.row
+    return [line_text(model, line) for line in range(model.first_line, last + 1)]
+
+
+# As tmux 3.3a breaks the same lines when its window changes.
+REWRAPPED_TEXT = (
+    b"a line that is longer than the screen is\r\n" * 4
+    + "日本語日本語日本語日本語\r\n".encode() * 2
+    + b"short\r\n"
+    + b"$ "
+)
+
+
+BROKEN_AT_11 = ["日本語日本", "語日本語日", "本語"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "line", "wide"),
+    [
+        (
+            11,
+            ["a line that", " is longer", "than the sc", "reen is"],
+            ["日本語日本", "語日本語日", "本語"],
+        ),
+        (30, ["a line that is longer than the", " screen is"], ["日本語日本語日本語日本語"]),
+        (21, ["a line that is longer", " than the screen is"], ["日本語日本語日本語日", "本語"]),
+        (40, ["a line that is longer than the screen is"], ["日本語日本語日本語日本語"]),
+    ],
+)
+def test_lines_are_broken_anew_when_the_width_changes(
+    columns: int, line: list[str], wide: list[str]
+) -> None:
+    for rows in (5, 40):
+        model = make(REWRAPPED_TEXT, TerminalSize(columns=20, rows=rows))
+        first = model.first_line
+        model.resize(TerminalSize(columns=columns, rows=rows))
+        assert [text.lstrip() for text in lines_of(model)] == [
+            text.lstrip() for text in line * 4 + wide * 2 + ["short", "$"]
+        ]
+        assert model.first_line == first
+
+
+def test_colours_stay_on_their_words_when_lines_are_broken_anew() -> None:
+    model = make(b"plain \x1b[31mred words\x1b[m end\r\n" * 8)
+    for columns in (7, 9, 20):
+        model.resize(TerminalSize(columns=columns, rows=5))
+    runs = model.row(model.first_line)
+    assert [run.text for run in runs] == ["plain ", "red words", " end"]
+    assert [run.style.color is not None for run in runs] == [False, True, False]
+
+
+def test_a_full_screen_program_draws_itself_and_finds_lines_broken_anew_below() -> None:
+    model = make(b"a line longer than ten\r\n$ \x1b[?1049h\x1b[Hfull screen text")
+    model.resize(TerminalSize(columns=10, rows=5))
+    assert screen(model)[0] == "full scree"  # cut: the program is told, and draws
+    model.feed(b"\x1b[?1049l")
+    assert [text for text in screen(model) if text][:3] == ["a line lon", "ger than t", "en"]
+
+
+def test_rows_stay_bounded_when_they_become_many() -> None:
+    model = make(b"0123456789\r\n" * 60, TerminalSize(columns=20, rows=5), scrollback_rows=50)
+    model.resize(TerminalSize(columns=2, rows=5))
+    assert model.screen_line - model.first_line == 50
+    model.resize(TerminalSize(columns=1, rows=1))
+    assert model.screen_line - model.first_line == 50
+
+
 def test_a_smaller_screen_keeps_the_row_of_the_cursor() -> None:
     model = make(b"1\r\n2\r\n3\r\n4\r\n$ ")
     model.resize(TerminalSize(columns=20, rows=2))
