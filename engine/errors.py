@@ -1,8 +1,8 @@
 """Every error that the engine raises.
 
 EngineError
-+ NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInImageError,
-|                        FileNotInContainerError, VolumeNotFoundError
++ NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInContainerError,
+|                        VolumeNotFoundError
 + ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
 |                        VolumeInUseError, OperationInProgressError, CopyRefusedError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
@@ -18,7 +18,6 @@ monitor and init can raise the same errors.
 
 from __future__ import annotations
 
-import errno as errno_names
 import os
 
 
@@ -62,14 +61,6 @@ class ImageNotFoundError(NotFoundError):
             hint="`lamella images` lists what is here, `lamella load FILE` adds an archive",
         )
         self.reference = reference
-
-
-class FileNotInImageError(NotFoundError):
-    """A path is not in the layer or the image."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(f"No such file in the image: {path}")
-        self.path = path
 
 
 class VolumeNotFoundError(NotFoundError):
@@ -285,11 +276,6 @@ class SyscallError(HostError):
         self.call = call
         self.errno = errno
         self.detail = detail
-
-    @property
-    def errno_name(self) -> str:
-        """The error's name, such as `EPERM`."""
-        return errno_names.errorcode.get(self.errno, str(self.errno))
 
 
 class FeatureUnavailableError(HostError):

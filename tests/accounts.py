@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pwd
 import shutil
 import subprocess
@@ -112,11 +111,6 @@ def _runnable_python(name: str) -> tuple[str, str]:
     raise NoAccountError(
         f"no Python {version} that an ordinary user may run with {CHECKOUT} and {packages}"
     )
-
-
-def current_user_is_root() -> bool:
-    """Whether this run may do everything."""
-    return os.geteuid() == 0
 
 
 def can_pause(engine: EngineApi) -> bool:

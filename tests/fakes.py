@@ -86,11 +86,6 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
         self._emit(EventSubject.CONTAINER, "create", container_id, "demo-web")
         return await self.list_containers()
 
-    async def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
-        container = self._find(reference)
-        for sample in await self.sample_stats((container.summary.container_id,)):
-            yield sample
-
     async def sample_stats(
         self, container_ids: Collection[ContainerId]
     ) -> tuple[ContainerStats, ...]:
@@ -103,7 +98,7 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
 
     def _sample(self, container_id: ContainerId) -> ContainerStats:
         return ContainerStats(
-            container_id=container_id, sampled_at=NOW, cpu_percent=0.3, memory_bytes=41_000_000,
+            container_id=container_id, cpu_percent=0.3, memory_bytes=41_000_000,
             memory_limit_bytes=None, process_count=2, network_received_bytes=0,
             network_sent_bytes=0, block_read_bytes=0, block_written_bytes=0,
         )  # fmt: skip

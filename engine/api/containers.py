@@ -146,12 +146,6 @@ class ContainerCalls(EngineParts):
         with contextlib.suppress(ContainerNotFoundError):
             await self._containers.wait_for_end(record, is_over_restarts=True)
 
-    async def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
-        """As EngineApi."""
-        record = await self._containers.find(reference)
-        async for sample in self._stats.follow(record):
-            yield sample
-
     async def sample_stats(
         self, container_ids: Collection[ContainerId]
     ) -> tuple[ContainerStats, ...]:

@@ -15,20 +15,17 @@ from typing import TYPE_CHECKING
 from engine.cgroups.groups import open_group
 from engine.cgroups.stats import CgroupSample, StatsReader, cpu_percent
 from engine.containers.processes import total_processes
-from engine.containers.state_table import Operation, check
 from engine.containers.states import LIVE_STATUSES, read_watched_state, status_of
 from engine.linux.process import start_ticks
 from engine.types import ContainerId, ContainerStats
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import Collection
 
     from engine.config import EngineConfig
-    from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.runtime.spec import StateRecord
 
-_INTERVAL_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 """So long after the last sample a container's files stay open: they keep its network alive."""
 
@@ -85,26 +82,6 @@ class StatsSampler:
             finally:
                 self._lock.release()
 
-    async def follow(self, record: ContainerRecord) -> AsyncIterator[ContainerStats]:
-        """Yield a sample a second while the container runs.
-
-        Raises:
-            ContainerStateError: It does not run now.
-        """
-        config = self._services.config
-        state, _ = await self._services.in_thread(read_watched_state, config, record.container_id)
-        check(Operation.TOP, status_of(state), container_id=record.container_id, name=record.name)
-        sampler = ContainerSampler(config, record.container_id)
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        try:
-            while (stats := await self._services.in_thread(sampler.take)) is not None:
-                yield stats
-                due = max(due + _INTERVAL_SECONDS, loop.time())
-                await asyncio.sleep(due - loop.time())
-        finally:
-            sampler.close()
-
     def close(self) -> None:
         """Close what is open for each container."""
         if self._idle_timer is not None:
@@ -140,7 +117,6 @@ class ContainerSampler:
         last, self._last = self._last, sample
         return ContainerStats(
             container_id=self._container_id,
-            sampled_at=time.time(),
             cpu_percent=cpu_percent(sample if last is None else last, sample),
             memory_bytes=sample.memory_bytes,
             memory_limit_bytes=sample.memory_limit_bytes,

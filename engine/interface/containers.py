@@ -115,9 +115,6 @@ class ContainerApi(Protocol):
         container has ended and everything was yielded.
         """
 
-    def follow_stats(self, reference: str) -> AsyncIterator[ContainerStats]:
-        """Yield a sample a second while the container runs."""
-
     async def sample_stats(
         self, container_ids: Collection[ContainerId]
     ) -> tuple[ContainerStats, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 from dataclasses import dataclass
@@ -11,15 +10,8 @@ from engine.errors import SyscallError
 from engine.linux.libc import syscall
 
 IN_MODIFY = 0x002
-IN_ATTRIB = 0x004
-IN_MOVED_FROM = 0x040
 IN_MOVED_TO = 0x080
 IN_CREATE = 0x100
-IN_DELETE = 0x200
-IN_DELETE_SELF = 0x400
-IN_MOVE_SELF = 0x800
-IN_Q_OVERFLOW = 0x4000
-IN_IGNORED = 0x8000
 
 _EVENT = struct.Struct("iIII")
 _READ_BYTES = 64 << 10
@@ -30,7 +22,7 @@ class FileEvent:
     """One change.
 
     Attributes:
-        watch: What `Inotify.watch` returned; -1 with IN_Q_OVERFLOW, when events were lost.
+        watch: What `Inotify.watch` returned; -1 when events were lost.
         mask: IN_* bits.
         name: Of the entry in a watched directory, else empty.
     """
@@ -68,11 +60,6 @@ class Inotify:
             return syscall("inotify_add_watch", self.descriptor, os.fsencode(path), mask)
         except SyscallError as error:
             raise SyscallError("inotify_add_watch", error.errno, os.fspath(path)) from None
-
-    def unwatch(self, watch: int) -> None:
-        """Stop watching; a watch that ended with its file is no error."""
-        with contextlib.suppress(SyscallError):
-            syscall("inotify_rm_watch", self.descriptor, watch)
 
     def read(self) -> tuple[FileEvent, ...]:
         """Return what has happened since the last call; empty when nothing has."""

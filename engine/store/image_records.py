@@ -194,11 +194,6 @@ class ImageRecords:
             )
         )
 
-    async def image_count_of_layer(self, chain_id: str) -> int:
-        """How many images have a layer."""
-        counts = await self.image_counts_of_layers((ChainId(chain_id),))
-        return counts[0]
-
     async def image_counts_of_layers(self, chain_ids: tuple[ChainId, ...]) -> tuple[int, ...]:
         """How many images have each of some layers."""
         return await self._database.read(

@@ -183,7 +183,6 @@ class ContainerStats:
     """One sample of what a running container uses; None is what the host does not tell."""
 
     container_id: ContainerId
-    sampled_at: float
     cpu_percent: float | None
     """Of one processor: 200 is two whole ones. 0 in the first sample."""
     memory_bytes: int | None

@@ -51,9 +51,7 @@ async def settled(pilot: Pilot[None]) -> None:
 
 
 def screen_text(app: LamellaApp) -> str:
-    width, height = app.size
     lines = app.screen._compositor.render_strips()
-    del width, height
     return "\n".join(strip.text for strip in lines)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,6 +32,9 @@ from engine.runtime.spec import (
 )
 from engine.runtime.state_file import read_state
 from engine.runtime.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 BUSYBOX = "/bin/busybox"
 
@@ -135,9 +138,6 @@ async def supervisor() -> AsyncIterator[Supervisor]:
     mapping = None if os.geteuid() == 0 else find_mapping()
     async with Supervisor.open(mapping) as opened:
         yield opened
-
-
-Altered = Callable[..., ContainerSpec]
 
 
 def altered(spec: ContainerSpec, **process: object) -> ContainerSpec:

@@ -12,9 +12,6 @@ from engine.linux import files, tree_removal
 if TYPE_CHECKING:
     from pathlib import Path
 
-ROOT = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
-BENEATH = files.RESOLVE_BENEATH | files.RESOLVE_NO_SYMLINKS
-
 
 @pytest.fixture(params=["openat2", "walk"])
 def is_walking(request, monkeypatch) -> None:

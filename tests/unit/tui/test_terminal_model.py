@@ -352,8 +352,6 @@ def test_where_output_is_cut_makes_no_difference(data: bytes, cuts: list[int]) -
 
 # --- input -------------------------------------------------------------------------------------
 
-APPLICATION = TerminalModes(has_application_cursor=True)
-
 
 @pytest.mark.parametrize(
     ("key", "character", "sent"),
