@@ -93,6 +93,29 @@ async def test_a_refused_action_says_why_and_what_to_do(
     assert any("is not running\n`lamella start job` starts it" in message for message in messages)
 
 
+@pytest.mark.parametrize(
+    ("ask", "answer"), [(["d"], ["y"]), (["ctrl+k"], ["enter"]), (["N"], [*"new", "enter"])]
+)
+async def test_an_answer_is_about_the_container_of_the_question_also_when_the_cursor_moved(
+    app: LamellaApp, engine: FakeEngine, ask: list[str], answer: list[str]
+) -> None:
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("3", *ask)
+        await settled(pilot)
+        assert "web-1" in screen_text(app)
+        await app.bridge.call(lambda _engine: engine.remove_container("web-1", is_forced=True))
+        await settled(pilot)
+        assert app.dashboard.selected_container is not None
+        assert app.dashboard.selected_container.name == "job"
+        del engine.calls[:]
+        await pilot.press(*answer)
+        await settled(pilot)
+        messages = [notification.message for notification in app._notifications]
+    assert engine.calls == []
+    assert any("No such container" in message for message in messages)
+
+
 async def test_removing_asks_first_and_only_y_removes(app: LamellaApp, engine: FakeEngine) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)

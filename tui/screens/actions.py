@@ -85,6 +85,17 @@ class ActionScreen(StoreScreen):
         """The container that an action is about."""
         raise NotImplementedError
 
+    def chosen_container(self) -> ContainerSummary | None:
+        """The selected container; without one the bell rings.
+
+        Asked for once an action: when a question about it is answered, the cursor may be on
+        another one.
+        """
+        container = self.selected_container
+        if container is None:
+            self.app.bell()
+        return container
+
     # --- images -------------------------------------------------------------------------------
 
     def action_load_image(self) -> None:
@@ -225,6 +236,7 @@ class ActionScreen(StoreScreen):
 
     def _on_container(
         self,
+        container: ContainerSummary,
         title: str,
         done: str,
         call: ContainerCall,
@@ -232,10 +244,6 @@ class ActionScreen(StoreScreen):
         waits_for: str = WORKING,
         remark: str = "",
     ) -> None:
-        container = self.selected_container
-        if container is None:
-            self.app.bell()
-            return
         identity, name = container.container_id, container.name
 
         async def run() -> None:
@@ -251,38 +259,53 @@ class ActionScreen(StoreScreen):
 
     def action_stop_or_start(self) -> None:
         """Stop the container if it runs, else start it."""
-        container = self.selected_container
-        if container is not None and container.status in _RUNNING:
+        container = self.chosen_container()
+        if container is None:
+            return
+        if container.status in _RUNNING:
             self._on_container(
+                container,
                 "Stopping",
                 "Stopped",
                 lambda engine, identity: engine.stop_container(identity),
                 waits_for=_ASKED_TO_END,
             )
         else:
-            has_terminal = container is not None and container.has_terminal
             self._on_container(
+                container,
                 "Starting",
                 "Started",
                 lambda engine, identity: engine.start_container(identity),
-                remark="; a opens its terminal" if has_terminal else "",
+                remark="; a opens its terminal" if container.has_terminal else "",
             )
 
     def action_pause_or_unpause(self) -> None:
         """Freeze the container, or let it go on."""
-        container = self.selected_container
-        if container is not None and container.status is ContainerStatus.PAUSED:
+        container = self.chosen_container()
+        if container is None:
+            return
+        if container.status is ContainerStatus.PAUSED:
             self._on_container(
-                "Resuming", "Resumed", lambda engine, identity: engine.unpause_container(identity)
+                container,
+                "Resuming",
+                "Resumed",
+                lambda engine, identity: engine.unpause_container(identity),
             )
         else:
             self._on_container(
-                "Pausing", "Paused", lambda engine, identity: engine.pause_container(identity)
+                container,
+                "Pausing",
+                "Paused",
+                lambda engine, identity: engine.pause_container(identity),
             )
 
     def action_restart_container(self) -> None:
         """Stop, then start."""
+        container = self.chosen_container()
+        if container is None:
+            return
         self._on_container(
+            container,
             "Restarting",
             "Restarted",
             lambda engine, identity: engine.restart_container(identity),
@@ -293,7 +316,7 @@ class ActionScreen(StoreScreen):
         """Choose a signal and send it."""
         from tui.screens.dialogs import Choice, ChoiceScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
             return
         signals = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
@@ -301,6 +324,7 @@ class ActionScreen(StoreScreen):
         def answered(signal: str | None) -> None:
             if signal is not None:
                 self._on_container(
+                    container,
                     f"Sending {signal} to",
                     f"Sent {signal} to",
                     lambda engine, identity: engine.kill_container(identity, signal=signal),
@@ -313,7 +337,7 @@ class ActionScreen(StoreScreen):
         """Confirm, saying what will be lost, then remove."""
         from tui.screens.dialogs import ConfirmScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
             return
         is_running = container.status in _RUNNING
@@ -324,6 +348,7 @@ class ActionScreen(StoreScreen):
         def answered(answer: bool | None) -> None:  # noqa: FBT001
             if answer:
                 self._on_container(
+                    container,
                     "Removing",
                     "Removed",
                     lambda engine, identity: engine.remove_container(
@@ -338,9 +363,8 @@ class ActionScreen(StoreScreen):
         """Show limits and restart policy, and change what is changed in the form."""
         from tui.screens.update_form import UpdateScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return
         identity, name = container.container_id, container.name
 
@@ -368,13 +392,14 @@ class ActionScreen(StoreScreen):
         """Ask for another name."""
         from tui.screens.dialogs import PromptScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
             return
 
         def answered(name: str | None) -> None:
             if name:
                 self._on_container(
+                    container,
                     "Renaming",
                     f"{name} is the new name of",
                     lambda engine, identity: engine.rename_container(identity, name),

@@ -23,9 +23,8 @@ class CopyActions(ActionScreen):
         """Ask what the image is called, then make it and show it."""
         from tui.screens.commit_form import CommitScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return
         identity, name = container.container_id, container.name
 
@@ -55,9 +54,8 @@ class CopyActions(ActionScreen):
         """Ask for a path in the container and one here, then copy."""
         from tui.screens.dialogs import PromptScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return
         identity, name = container.container_id, container.name
 
@@ -94,9 +92,8 @@ class CopyActions(ActionScreen):
         """Ask for a path here and one in the container, then copy."""
         from tui.screens.dialogs import PromptScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return
         identity, name = container.container_id, container.name
 
@@ -144,9 +141,8 @@ class CopyActions(ActionScreen):
         """Ask for a file and write the container's files to it as a tar."""
         from tui.screens.dialogs import PromptScreen
 
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return
         identity, name = container.container_id, container.name
 

@@ -172,9 +172,8 @@ class TerminalActions(ActionScreen):
         self.app.push_screen(ChoiceScreen("Terminals", choices), answered)
 
     def _running_container(self) -> ContainerSummary | None:
-        container = self.selected_container
+        container = self.chosen_container()
         if container is None:
-            self.app.bell()
             return None
         if container.status is ContainerStatus.RUNNING:
             return container
