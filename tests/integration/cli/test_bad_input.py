@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integration.images.loading import HOST
 from tests.unit.snapshots.tars import END, entry, hard_link, symlink
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+if TYPE_CHECKING:
+    from tests.command_line import CommandLine
+
 LAYER = entry(b"file", b"content") + END
 FOREIGN = "arm64" if HOST == "amd64" else "amd64"
 
@@ -38,53 +39,26 @@ def archive(*layers: bytes, manifest: bytes | None = None, **changes) -> bytes:
     return b"".join(entry(name.encode(), content) for name, content in members.items()) + END
 
 
-class Lamella:
-    def __init__(self, options: tuple[str, ...], root: Path) -> None:
-        self.command = [sys.executable, "-m", "tui", *options]
-        self.environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        self.root = root
-
-    def __call__(self, *words: str, **options) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [*self.command, *words],
-            capture_output=True,
-            env=self.environment,
-            timeout=60,
-            check=False,
-            **options,
-        )
-
-    def refused(self, *words: str, code: int, said: str, **options) -> None:
-        """Check that a command fails as it should, and leaves the store as it was."""
-        before = self.tree()
-        done = self(*words, **options)
-        text = done.stderr.decode()
-        assert (done.returncode, done.stdout) == (code, b""), text
-        assert text.startswith("Error: ")
-        assert said in text
-        assert "Traceback" not in text
-        assert not any(ord(character) < 32 and character != "\n" for character in text)
-        assert len(text) < 2000
-        assert self.tree() == before
-
-    def tree(self) -> set[str]:
-        """Every path of the store but locks and the database's own files."""
-        passing = ("lamella.db", "events.jsonl", "images.lock", ".gate")
-        return {
-            str(path.relative_to(self.root))
-            for path in self.root.rglob("*")
-            if not path.name.startswith(passing)
-        }
+def check_refused(lamella: CommandLine, *words: str, code: int, said: str, **options) -> None:
+    """Check that a command fails as it should, and leaves the store as it was."""
+    before = tree(lamella.root)
+    done = lamella(*words, **options)
+    text = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (code, b""), text
+    assert text.startswith("Error: ")
+    assert said in text
+    assert "Traceback" not in text
+    assert not any(ord(character) < 32 and character != "\n" for character in text)
+    assert len(text) < 2000
+    assert tree(lamella.root) == before
 
 
-@pytest.fixture
-def lamella(store_paths):
-    call = Lamella(store_paths.options, store_paths.root)
-    assert call("ps").returncode == 0
-    yield call
-    names = call("ps", "-aq").stdout.decode().split()
-    if names:
-        call("rm", "-f", *names)
+def tree(root: Path) -> set[str]:
+    """Every path of a store but locks and the database's own files."""
+    passing = ("lamella.db", "events.jsonl", "images.lock", ".gate")
+    return {
+        str(path.relative_to(root)) for path in root.rglob("*") if not path.name.startswith(passing)
+    }
 
 
 GOOD = archive(LAYER)
@@ -113,7 +87,7 @@ def test_a_bad_archive_is_refused(name, lamella, tmp_path):
     content, said = BAD_ARCHIVES[name]
     path = tmp_path / f"{name}.tar"
     path.write_bytes(content)
-    lamella.refused("load", str(path), code=1, said=said)
+    check_refused(lamella, "load", str(path), code=1, said=said)
     assert not Path("/tmp/lamella-escaped").exists()
     assert lamella("images", "-q").stdout == b""
 
@@ -133,7 +107,7 @@ def test_a_pipe_that_is_cut_short_is_refused(lamella, tmp_path):
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(GOOD[:1600],))
     writer.start()
-    lamella.refused("load", str(pipe), code=1, said="truncated")
+    check_refused(lamella, "load", str(pipe), code=1, said="truncated")
     writer.join()
 
 
@@ -159,7 +133,7 @@ def test_a_pipe_that_is_cut_short_is_refused(lamella, tmp_path):
     ),
 )
 def test_bad_words_are_refused(words, code, said, lamella):
-    lamella.refused(*words, code=code, said=said)
+    check_refused(lamella, *words, code=code, said=said)
 
 
 def test_a_working_directory_that_is_gone_matters_to_nobody_but_relative_paths(lamella, tmp_path):
@@ -170,7 +144,7 @@ def test_a_working_directory_that_is_gone_matters_to_nobody_but_relative_paths(l
     try:
         inside = {"preexec_fn": lambda: os.fchdir(there)}
         assert lamella("ps", **inside).returncode == 0
-        lamella.refused("load", "relative.tar", code=1, said="No such file", **inside)
+        check_refused(lamella, "load", "relative.tar", code=1, said="No such file", **inside)
     finally:
         os.close(there)
 

@@ -2,36 +2,13 @@
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 # The first process of a pid namespace cannot be killed from inside.
 KILLED = "sh -c 'kill -9 $$'; exit $?"
-CHECKOUT = Path(__file__).resolve().parents[3]
 
-
-@pytest.fixture
-def lamella(store_paths):
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, "-m", "tui", *store_paths.options]
-
-    def call(*words):
-        return subprocess.run(
-            [*command, *words], capture_output=True, env=environment, timeout=60, check=False
-        )
-
-    call.popen = lambda *words: subprocess.Popen(
-        [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
-    )
-    made = call("demo")
-    assert made.returncode == 0, made.stderr.decode()
-    yield call
-    names = call("ps", "-aq").stdout.decode().split()
-    if names:
-        call("rm", "-f", *names)
+pytestmark = pytest.mark.usefixtures("starter_image")
 
 
 def test_run_gives_streams_and_exit_code_of_the_program(lamella):
@@ -50,7 +27,7 @@ def test_exit_codes_are_dockers(lamella):
 
 def test_an_interrupt_reaches_the_program(lamella):
     script = "trap 'exit 7' INT; echo ready; while :; do read -t 1 x </dev/zero; done"
-    with lamella.popen("run", "--rm", "starter", "sh", "-c", script) as process:
+    with lamella.open("run", "--rm", "starter", "sh", "-c", script) as process:
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
@@ -69,8 +46,8 @@ def test_a_name_in_use_is_refused_and_changes_nothing(lamella):
 def test_one_that_is_removed_on_exit_shows_all_its_output_beside_another_application(
     lamella,
 ):
-    before = lamella("ps", "-aq").stdout
-    with lamella.popen("events") as other:
+    containers = lamella.root / "containers"
+    with lamella.open("events") as other:
         try:
             for number in range(10):
                 done = lamella(
@@ -81,7 +58,7 @@ def test_one_that_is_removed_on_exit_shows_all_its_output_beside_another_applica
                     b"%d\n" % number,
                     b"",
                 )
-                assert lamella("ps", "-aq").stdout == before
+                assert os.listdir(containers) == []
         finally:
             other.terminate()
             other.communicate(timeout=30)

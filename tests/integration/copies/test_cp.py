@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import pytest
 from engine.errors import ArchiveError, ContainerStateError, CopyRefusedError
 from engine.errors import FileNotInContainerError as NotInContainerError
 from engine.types import ContainerRequest, CopyOptions, MountRequest
+from tests.command_line import CommandLine
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -332,17 +332,9 @@ async def test_a_container_that_is_being_removed_is_not_touched(
 # --- the command line -------------------------------------------------------------------------
 
 
-def lamella(
-    store: StorePaths, *words: str, stdin: bytes = b""
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        (sys.executable, "-m", "tui", *store.options, *words),
-        input=stdin,
-        capture_output=True,
-        cwd=CHECKOUT,
-        timeout=60,
-        check=False,
-    )
+@pytest.fixture
+def lamella(store_paths: StorePaths) -> CommandLine:
+    return CommandLine(store_paths)
 
 
 def gnu_tar_lists(archive: bytes) -> list[str]:
@@ -352,9 +344,9 @@ def gnu_tar_lists(archive: bytes) -> list[str]:
 
 
 async def test_a_tar_streams_through_the_command_line(
-    engine: Engine, web: str, store_paths: StorePaths, tmp_path: Path
+    engine: Engine, web: str, lamella: CommandLine, tmp_path: Path
 ) -> None:
-    out = lamella(store_paths, "cp", "web:/src", "-")
+    out = lamella("cp", "web:/src", "-")
     assert out.returncode == 0, out.stderr
     assert gnu_tar_lists(out.stdout) == [
         "src/",
@@ -364,10 +356,10 @@ async def test_a_tar_streams_through_the_command_line(
         "src/sub/",
         "src/sub/file",
     ]
-    assert lamella(store_paths, "cp", "-", "web:/dir", stdin=out.stdout).returncode == 0
-    assert lamella(store_paths, "cp", "-q", "web:/dir/src/.", str(tmp_path)).stderr == b""
+    assert lamella("cp", "-", "web:/dir", stdin=out.stdout).returncode == 0
+    assert lamella("cp", "-q", "web:/dir/src/.", str(tmp_path)).stderr == b""
     assert tree(tmp_path) == SOURCE
-    refused = lamella(store_paths, "cp", "-", "web:/there", stdin=out.stdout)
+    refused = lamella("cp", "-", "web:/there", stdin=out.stdout)
     assert (refused.returncode, refused.stderr.decode().splitlines()[0]) == (
         1,
         'Error: destination "web:/there" must be a directory',
@@ -375,31 +367,31 @@ async def test_a_tar_streams_through_the_command_line(
 
 
 async def test_the_command_line_says_what_it_did_and_what_it_takes(
-    engine: Engine, web: str, store_paths: StorePaths, tmp_path: Path
+    engine: Engine, web: str, lamella: CommandLine, tmp_path: Path
 ) -> None:
-    done = lamella(store_paths, "cp", "web:/there", str(tmp_path))
+    done = lamella("cp", "web:/there", str(tmp_path))
     assert done.stderr.decode() == f"Successfully copied 6 B to {tmp_path}\n"
     for words, text in (
         (("a", "b"), "must specify at least one container source"),
         (("web:/a", "web:/b"), "copying between containers is not supported"),
     ):
-        assert text in lamella(store_paths, "cp", *words).stderr.decode()
-    missing = lamella(store_paths, "cp", "web:/no", str(tmp_path))
+        assert text in lamella("cp", *words).stderr.decode()
+    missing = lamella("cp", "web:/no", str(tmp_path))
     assert missing.returncode == 1
     assert "Error: Could not find the file /no in container web" in missing.stderr.decode()
 
 
 async def test_an_export_is_a_tar_for_gnu_tar(
-    engine: Engine, web: str, store_paths: StorePaths, tmp_path: Path
+    engine: Engine, web: str, lamella: CommandLine, tmp_path: Path
 ) -> None:
     archive = tmp_path / "web.tar"
-    assert lamella(store_paths, "export", "-o", str(archive), "web").returncode == 0
-    piped = lamella(store_paths, "export", "web")
+    assert lamella("export", "-o", str(archive), "web").returncode == 0
+    piped = lamella("export", "web")
     assert piped.stdout == archive.read_bytes()
     names = gnu_tar_lists(piped.stdout)
     assert {"there", "src/file", "bin/sh", "etc/passwd"} <= set(names)
     assert len(names) == len(set(names))
-    lost = lamella(store_paths, "export", "-o", str(tmp_path / "no/web.tar"), "web")
+    lost = lamella("export", "-o", str(tmp_path / "no/web.tar"), "web")
     assert lost.returncode == 1
     assert "cannot write" in lost.stderr.decode()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["web.tar"]
