@@ -64,3 +64,13 @@ def groups_of(container_id: str) -> list[str]:
 def children_of(process_id: int) -> set[int]:
     text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     return {int(word) for word in text.split()}
+
+
+def children_named(parent: int, name: str) -> set[int]:
+    """A process's children that call themselves so: `lamella-monitor`, `lamella-spare`."""
+    found = set()
+    for process_id in children_of(parent):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{process_id}/comm").read_text().strip() == name:
+                found.add(process_id)
+    return found

@@ -7,7 +7,6 @@ import contextlib
 import os
 import random
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,24 +15,16 @@ from engine.api import Engine
 from engine.containers.states import read_container_state
 from engine.errors import ContainerStateError, MonitorLostError
 from engine.types import ContainerRequest, ContainerStatus
-from tests.integration.faults.conftest import children_of, groups_of
+from tests.integration.faults.conftest import children_named, groups_of
 from tests.processes import ended
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.config import EngineConfig
     from engine.types import LoadedImage
 
 STARTS = 24
-
-
-def children_named(parent: int, name: str) -> set[int]:
-    """A process's children that call themselves so: `lamella-monitor`, `lamella-spare`."""
-    found = set()
-    for process_id in children_of(parent):
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{process_id}/comm").read_text().strip() == name:
-                found.add(process_id)
-    return found
 
 
 def monitors_of(launcher: int) -> set[int]:
@@ -191,7 +182,9 @@ async def test_a_monitor_holds_what_its_container_needs_and_nothing_of_the_launc
 
 def descriptors_of(process_id: int) -> list[str]:
     """What a process has open: `socket`, `pipe`, or the last part of a path."""
-    return sorted(
-        os.readlink(entry).partition(":")[0].rpartition("/")[2]
-        for entry in Path(f"/proc/{process_id}/fd").iterdir()
-    )
+    kinds = []
+    for entry in os.listdir(f"/proc/{process_id}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            link = os.readlink(f"/proc/{process_id}/fd/{entry}")
+            kinds.append(link.partition(":")[0].rpartition("/")[2])
+    return sorted(kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from engine.errors import ContainerStateError
 from engine.runtime.restart import BackOff
 from engine.types import ContainerStatus, ExecRequest, RestartPolicy
-from tests.integration.faults.conftest import groups_of
+from tests.integration.faults.conftest import children_named, groups_of
 
 if TYPE_CHECKING:
     from tests.integration.lifecycle.conftest import Store
@@ -220,6 +221,38 @@ async def test_a_monitor_that_is_killed_while_nobody_looks_is_taken_over_by_the_
         # It had ended before its monitor was killed, and that had been told.
         assert len(store.events(waits, "start")) == told + 1
         await engine.kill_container("web")
+
+
+async def starter_of(store: Store, identity: str) -> int:
+    """The process that starts the container again, as soon as there is one."""
+    # Nothing tells of it, and it must be caught while it lives.
+    while True:
+        monitor = store.state(identity).monitor_process_id
+        with contextlib.suppress(FileNotFoundError):
+            for starter in children_named(monitor, "lamella-starter"):
+                return starter
+        await asyncio.sleep(0)
+
+
+@pytest.mark.root
+async def test_a_starter_that_is_killed_at_any_moment_of_a_restart_leaves_nothing(
+    store: Store,
+) -> None:
+    drawn = random.Random(12)
+    async with store.engine() as engine:
+        identity = await store.start(engine, "true", restart_policy=ALWAYS)
+        for _ in range(8):
+            starter = await starter_of(store, identity)
+            for _ in range(drawn.randrange(60)):
+                await asyncio.sleep(0)
+            with contextlib.suppress(ProcessLookupError):  # it was through
+                await store.kill(starter)
+            starts = len(store.events(identity, "start"))
+            await store.until_told(identity, "start", starts + 1)
+        assert (await engine.stop_container("web")) is not None
+        assert groups_of(identity) == []
+        assert store.state(identity).status == "exited"
+        await engine.start_container("web")
 
 
 @pytest.mark.root

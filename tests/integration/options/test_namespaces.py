@@ -13,7 +13,6 @@ import pytest
 from engine.errors import (
     ContainerNotFoundError,
     ContainerStateError,
-    FeatureUnavailableError,
     InvalidInputError,
 )
 from engine.events import Event
@@ -250,12 +249,3 @@ async def test_a_name_that_moves_on_is_not_followed(
         assert (await engine.wait_container("two")).exit_code == 0
         texts = [line.text async for lines in engine.follow_logs("two") for line in lines]
         assert texts == [expected.encode()]
-
-
-async def test_an_ordinary_user_is_told_what_cannot_be_shared(
-    run: Run, engine: EngineApi, starter_image: object
-) -> None:
-    if engine.host.is_root:
-        pytest.skip("root can share it")
-    with pytest.raises(FeatureUnavailableError, match="--userns host is not available"):
-        await run("true", user_namespace_mode="host")

@@ -90,3 +90,9 @@ def test_the_namespace_of_a_container_of_another_program_is_refused_with_a_remed
 
 def test_the_score_of_the_container_is_its_own(session):
     assert said(session, "--oom-score-adj", "321", "cat /proc/self/oom_score_adj") == ["321"]
+
+
+def test_the_hosts_user_namespace_cannot_be_shared_and_that_is_said(session):
+    ended = run(session, "--userns", "host", "true")
+    assert ended.returncode == 125
+    assert "--userns host is not available" in ended.stderr
