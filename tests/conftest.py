@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.accounts import NoAccountError, OrdinaryUser, ordinary_user
-from tests.leaks import Traces, find_leaks, look
+from tests.leaks import Traces, containers_of, find_leaks, look
 from tests.workers import (
     STORE_PREFIX,
     count_workers,
     keep_compiled_modules,
     places,
+    stores,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _before_test = pytest.StashKey[Traces]()
 _before_run = pytest.StashKey[Traces]()
 _left_by_workers = pytest.StashKey[list[str]]()
+_containers = pytest.StashKey[set[str]]()
 _DEEP = ("tests/integration", "tests/tui")
 
 
@@ -62,6 +64,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         # Started in the background of a script: programs under test would not hear it either.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     session.config.stash[_left_by_workers] = []
+    session.config.stash[_containers] = set()
     session.config.stash[_before_run] = look(places=places(session.config), is_deep=True)
 
 
@@ -73,7 +76,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if before is None:
         return
     # Descriptors of libraries that stay for the life of the process are theirs to keep.
-    leaks = find_leaks(before, places=places(config), is_deep=True, has_descriptors=False)
+    leaks = find_leaks(
+        before,
+        places=places(config),
+        is_deep=True,
+        containers=frozenset(config.stash[_containers]) | containers_of(stores()),
+        has_descriptors=False,
+    )
     if hasattr(config, "workeroutput"):
         config.workeroutput["left_behind"] = leaks
         return
@@ -106,10 +115,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
     Fixtures of a larger scope may therefore hold files only: no process, mount or descriptor.
     """
+    funcargs: dict[str, object] = getattr(item, "funcargs", {})
+    own = [str(funcargs["tmp_path"])] if "tmp_path" in funcargs else []
+    # Now: with the fixtures the stores go.
+    containers = containers_of([*stores(), *own]) if _is_deep(item) else frozenset()
+    item.config.stash[_containers] |= containers
     result = yield
     before = item.stash.get(_before_test, None)
     if before is not None:
-        leaks = find_leaks(before, places=places(item.config), is_deep=_is_deep(item))
+        leaks = find_leaks(
+            before,
+            places=places(item.config),
+            is_deep=_is_deep(item),
+            containers=containers,
+        )
         if leaks:
             pytest.fail("left behind:\n" + "\n".join(leaks), pytrace=False)
     return result

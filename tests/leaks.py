@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
+import re
 import socket
 import time
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 SETTLE_SECONDS = 5.0
 """How long the kernel, and processes that were told to end, may take before it is a leak."""
@@ -34,42 +37,54 @@ class Traces:
         }
 
 
-def look(*, places: tuple[str, ...], is_deep: bool) -> Traces:
+def look(
+    *, places: tuple[str, ...], is_deep: bool, containers: frozenset[str] = frozenset()
+) -> Traces:
     """Take note of everything.
 
     Args:
-        places: Directories of this test run; a process with something open below one is ours.
+        places: Directories of our tests; a process with something open below one is ours.
         is_deep: Look also for groups, and for processes that are no longer our descendants.
+        containers: Those whose groups are ours; who runs beside us has groups at the same place.
     """
     return Traces(
         mounts=frozenset(_mounts(places)),
-        cgroups=frozenset(_cgroups() if is_deep else ()),
+        cgroups=frozenset(_cgroups(containers) if is_deep else ()),
         links=frozenset(name for _index, name in socket.if_nameindex()),
         processes=frozenset(_processes(places, is_deep=is_deep)),
         descriptors=frozenset(_descriptors()),
     )
 
 
-def find_leaks(
-    before: Traces, *, places: tuple[str, ...], is_deep: bool, has_descriptors: bool = True
-) -> list[str]:
-    """Everything that is new since `before` and stays; waits for what is about to go.
+def containers_of(stores: Iterable[str]) -> frozenset[str]:
+    """The containers that were ever made in stores at or below directories, by their events."""
+    found = set()
+    for top in stores:
+        for below in ("", "*/", "*/*/"):
+            for path in glob.glob(f"{glob.escape(top)}/{below}events.jsonl*"):
+                with open(path, "rb") as events:
+                    found.update(_CONTAINER.findall(events.read()))
+    return frozenset(identity.decode() for identity in found)
 
-    What comes and goes is of tests in other processes: groups are of all that run here.
-    """
-    begun = time.monotonic()
-    first_seen: dict[str, float] = {}
+
+_CONTAINER = re.compile(rb'"subject":"container","action":"[^"]*","subject_id":"([^"/]+)"')
+
+
+def find_leaks(
+    before: Traces,
+    *,
+    places: tuple[str, ...],
+    is_deep: bool,
+    containers: frozenset[str],
+    has_descriptors: bool = True,
+) -> list[str]:
+    """Everything that is new since `before` and stays; waits for what is about to go."""
+    deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        now = time.monotonic()
-        found = look(places=places, is_deep=is_deep).new_since(before)
-        new = {leak for leak in found if has_descriptors or not leak.startswith("descriptors:")}
-        first_seen = {leak: first_seen.get(leak, now) for leak in new}
-        if now > begun + SETTLE_SECONDS:
-            return sorted(
-                leak for leak, seen in first_seen.items() if seen < begun + SETTLE_SECONDS / 2
-            )
-        if not new:
-            return []
+        found = look(places=places, is_deep=is_deep, containers=containers).new_since(before)
+        leaks = [leak for leak in found if has_descriptors or not leak.startswith("descriptors:")]
+        if not leaks or time.monotonic() > deadline:
+            return sorted(leaks)
         # Waits for other processes' ends, which nothing tells us of: they are not our children.
         os.sched_yield()
         _reap_adopted()
@@ -101,8 +116,8 @@ def _mounts(places: tuple[str, ...]) -> Iterator[str]:
         yield f"{fields[4]} ({line.partition(' - ')[2]})"
 
 
-def _cgroups() -> Iterator[str]:
-    """Groups of containers; others' groups come and go as they like."""
+def _cgroups(containers: frozenset[str]) -> Iterator[str]:
+    """Groups of containers, wherever they are mounted."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup" not in line:
             continue
@@ -112,24 +127,12 @@ def _cgroups() -> Iterator[str]:
         except OSError:
             continue
         for name in names:
-            yield from _own_groups(os.path.join(top, name))
-
-
-def _own_groups(directory: str) -> Iterator[str]:
-    try:
-        with os.scandir(directory) as entries:
-            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return
-    for child in children:
-        try:
-            with open(os.path.join(child, "cgroup.procs")) as processes:
-                members = processes.read().split()
-        except OSError:
-            continue
-        # A group with live members belongs to whoever runs them: the processes are looked at below.
-        if not members:
-            yield child
+            parent = os.path.join(top, name)
+            # A test may remove the parent meanwhile, or have never been allowed to look.
+            with contextlib.suppress(OSError):
+                yield from (
+                    os.path.join(parent, child) for child in containers & {*os.listdir(parent)}
+                )
 
 
 def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:

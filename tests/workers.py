@@ -6,6 +6,7 @@ is told from what the tests beside it are using.
 
 from __future__ import annotations
 
+import glob
 import os
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,11 @@ STORE_PREFIX = f"{_RUN_PREFIX}{_WORKER}-" if _WORKER else _RUN_PREFIX
 def places(config: pytest.Config) -> tuple[str, ...]:
     """Where this process's tests keep files; for the controller, where all workers do."""
     return (f"{_temporary_directory(config)}/", STORE_PREFIX)
+
+
+def stores() -> list[str]:
+    """The stores of this process that are there now; for the controller, of all workers."""
+    return glob.glob(f"{STORE_PREFIX}*")
 
 
 def count_workers() -> int:

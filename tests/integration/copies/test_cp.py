@@ -86,41 +86,40 @@ OUT = [
 ]
 
 
-@pytest.mark.parametrize(("path", "target", "expected"), OUT)
-async def test_out_goes_where_docker_puts_it(
-    engine: Engine, web: str, tmp_path: Path, path: str, target: str, expected: dict | None
-) -> None:
-    destination = f"{tmp_path}/{target}"
-    if expected is None:
-        with pytest.raises(CopyRefusedError, match="not a directory"):
-            await engine.copy_from_container(web, path, destination)
-        return
-    await engine.copy_from_container(web, path, destination)
-    assert tree(tmp_path) == expected
+# A table has one container: what stops is the row that the message names.
+async def test_out_goes_where_docker_puts_it(engine: Engine, web: str, tmp_path: Path) -> None:
+    for number, (path, target, expected) in enumerate(OUT):
+        place = tmp_path / str(number)
+        place.mkdir()
+        destination = f"{place}/{target}"
+        if expected is None:
+            with pytest.raises(CopyRefusedError, match="not a directory"):
+                await engine.copy_from_container(web, path, destination)
+            continue
+        await engine.copy_from_container(web, path, destination)
+        assert tree(place) == expected, (path, target)
 
 
-@pytest.mark.parametrize(
-    ("path", "target", "error", "text"),
-    [
-        ("/no", "", NotInContainerError, "Could not find the file /no in container web"),
-        ("/there/", "", CopyRefusedError, "not a directory"),
-        ("/src", "old", CopyRefusedError, "cannot copy directory"),
-        ("/there", "old/", CopyRefusedError, "not a directory"),
-        ("/there", "no/", CopyRefusedError, "no such directory"),
-        ("/there", "no/x", CopyRefusedError, 'invalid output path: directory "'),
-        ("/there", "taken", CopyRefusedError, "cannot overwrite directory"),
-    ],
-)
-async def test_out_refuses_what_docker_refuses(
-    engine: Engine, web: str, tmp_path: Path, path: str, target: str, error: type, text: str
-) -> None:
+OUT_REFUSED = [
+    ("/no", "", NotInContainerError, "Could not find the file /no in container web"),
+    ("/there/", "", CopyRefusedError, "not a directory"),
+    ("/src", "old", CopyRefusedError, "cannot copy directory"),
+    ("/there", "old/", CopyRefusedError, "not a directory"),
+    ("/there", "no/", CopyRefusedError, "no such directory"),
+    ("/there", "no/x", CopyRefusedError, 'invalid output path: directory "'),
+    ("/there", "taken", CopyRefusedError, "cannot overwrite directory"),
+]
+
+
+async def test_out_refuses_what_docker_refuses(engine: Engine, web: str, tmp_path: Path) -> None:
     (tmp_path / "old").write_text("old")
     (tmp_path / "taken/there").mkdir(parents=True)
     before = tree(tmp_path)
-    with pytest.raises(error) as caught:
-        await engine.copy_from_container(web, path, f"{tmp_path}/{target}")
-    assert text in str(caught.value)
-    assert tree(tmp_path) == before
+    for path, target, error, text in OUT_REFUSED:
+        with pytest.raises(error) as caught:
+            await engine.copy_from_container(web, path, f"{tmp_path}/{target}")
+        assert text in str(caught.value), (path, target)
+        assert tree(tmp_path) == before, (path, target)
 
 
 @pytest.fixture
@@ -157,29 +156,26 @@ async def test_in_goes_where_docker_puts_it(
     assert tree(back) == SOURCE
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "error", "text"),
-    [
-        ("no", "/dir", CopyRefusedError, "no such file or directory"),
-        ("file/", "/dir", CopyRefusedError, "not a directory"),
-        ("", "/there", CopyRefusedError, "cannot copy directory"),
-        ("file", "/there/", CopyRefusedError, "not a directory"),
-        ("file", "/no/", CopyRefusedError, "no such directory"),
-        ("file", "/no/x", NotInContainerError, "Could not find the file /no in container web"),
-        ("sub", "/src/taken", CopyRefusedError, "cannot overwrite non-directory"),
-    ],
-)
-async def test_in_refuses_what_docker_refuses(
-    engine: Engine, web: str, local: Path, name: str, path: str, error: type, text: str
-) -> None:
-    if path == "/src/taken":
-        await engine.copy_to_container(web, f"{local}/sub", "/src/taken")
-        await engine.copy_to_container(web, f"{local}/file", "/src/taken/sub")
+IN_REFUSED = [
+    ("no", "/dir", CopyRefusedError, "no such file or directory"),
+    ("file/", "/dir", CopyRefusedError, "not a directory"),
+    ("", "/there", CopyRefusedError, "cannot copy directory"),
+    ("file", "/there/", CopyRefusedError, "not a directory"),
+    ("file", "/no/", CopyRefusedError, "no such directory"),
+    ("file", "/no/x", NotInContainerError, "Could not find the file /no in container web"),
+    ("sub", "/src/taken", CopyRefusedError, "cannot overwrite non-directory"),
+]
+
+
+async def test_in_refuses_what_docker_refuses(engine: Engine, web: str, local: Path) -> None:
+    await engine.copy_to_container(web, f"{local}/sub", "/src/taken")
+    await engine.copy_to_container(web, f"{local}/file", "/src/taken/sub")
     before = await engine.list_changes(web)
-    with pytest.raises(error) as caught:
-        await engine.copy_to_container(web, f"{local}/{name}", path)
-    assert text in str(caught.value)
-    assert await engine.list_changes(web) == before
+    for name, path, error, text in IN_REFUSED:
+        with pytest.raises(error) as caught:
+            await engine.copy_to_container(web, f"{local}/{name}", path)
+        assert text in str(caught.value), (name, path)
+        assert await engine.list_changes(web) == before, (name, path)
 
 
 async def test_a_link_is_followed_when_asked(engine: Engine, web: str, tmp_path: Path) -> None:
