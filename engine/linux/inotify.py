@@ -33,7 +33,7 @@ class FileEvent:
 
 
 class Inotify:
-    """An inotify instance; close it when done. Nothing here blocks."""
+    """An inotify instance; close it when done. Nothing here blocks but `close`."""
 
     def __init__(self) -> None:
         """Make one.
@@ -78,7 +78,23 @@ class Inotify:
         return tuple(events)
 
     def close(self) -> None:
-        """Close it; a second time does nothing."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        """Close it; a second time does nothing.
+
+        The kernel lets go of what was watched after a grace period of all processors: close(2)
+        waits for it, some 10 ms.
+        """
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def close_soon(self) -> None:
+        """Close it on a thread that ends with it, where nobody must wait, as on an event loop."""
+        import threading  # not for processes that fork
+
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            closing = threading.Thread(target=os.close, args=(descriptor,), name="lamella-inotify")
+            try:
+                closing.start()
+            except RuntimeError:  # no thread is to be had
+                os.close(descriptor)

@@ -106,7 +106,7 @@ async def follow_log(
                 await woken.wait()
     finally:
         loop.remove_reader(watcher.descriptor)
-        watcher.close()
+        watcher.close_soon()
         files.close()
         if ended is not None:
             ended.cancel()

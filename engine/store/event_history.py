@@ -69,7 +69,7 @@ async def follow_event_log(
             await _wait(woken, until_ns)
     finally:
         loop.remove_reader(watch.descriptor)
-        watch.close()
+        watch.close_soon()
         reader.close()
 
 

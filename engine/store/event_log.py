@@ -198,7 +198,7 @@ class EventTail:
         if self._inotify is not None:
             with contextlib.suppress(RuntimeError):  # No loop is running any more.
                 asyncio.get_running_loop().remove_reader(self._inotify.descriptor)
-            self._inotify.close()
+            self._inotify.close_soon()
             self._inotify = None
         if self._file is not None:
             self._file.close()
