@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from tests.conftest import StorePaths
 
+# Seconds alone, more beside other work: it is long.
+pytestmark = pytest.mark.timeout(240)
 SIZES = ((120, 40), (80, 24))
 DEADLINE_SECONDS = 30.0
 LOOK_EVERY_SECONDS = 0.03

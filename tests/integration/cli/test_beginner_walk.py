@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tests.conftest import StorePaths
     from tests.local_sessions import PtySession
 
+# Seconds alone, more beside other work: it is long.
+pytestmark = pytest.mark.timeout(240)
 CHECKOUT = Path(__file__).resolve().parents[3]
 DEADLINE_SECONDS = 30.0
 PROMPT = "#"
