@@ -5,9 +5,12 @@ Every text given to them may come from outside and is made clean here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.cells import cell_len
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
@@ -22,6 +25,7 @@ from tui.sanitise import clean, clean_lines
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from textual import events
     from textual.app import ComposeResult
     from textual.suggester import Suggester
 
@@ -249,6 +253,49 @@ def _amount(count: int, unit: str) -> str:
     return formatting.size(count) if unit == "bytes" else f"{count} {clean(unit)}".rstrip()
 
 
+_COLUMN_BEGINS = re.compile(r"(?:^|\S) {2,}(?=\S)")
+_LAST_COLUMN = 30
+
+
+def fold(content: Content, width: int) -> Content:
+    """Fold lines at blanks; what goes on stands below the last column that its line begins."""
+    folded: list[Content] = []
+    for line in content.split("\n", allow_blank=True):
+        begins = [match.end() for match in _COLUMN_BEGINS.finditer(line.plain)]
+        indent = max((at for at in begins if at <= _LAST_COLUMN and at < width // 2), default=0)
+        rest = line
+        while cell_len(rest.plain) > width:
+            room = max(indent + 1, _length_that_fits(rest.plain, width))
+            blank = rest.plain.rfind(" ", indent + 1, room + 1)
+            end = blank if blank > 0 else room
+            folded.append(rest[:end])
+            rest = Content(" " * indent) + rest[end + (blank > 0) :]
+        folded.append(rest)
+    return Content("\n").join(folded)
+
+
+def _length_that_fits(text: str, width: int) -> int:
+    for length, cell in enumerate(accumulate(map(cell_len, text))):
+        if cell > width:
+            return length
+    return len(text)
+
+
+class FoldedText(Static):
+    """A text in columns that stay columns when a line is too long."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__(content, markup=False)
+        self._unfolded = content
+        self._width = 0
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Fold it anew when its width has changed."""
+        if event.size.width != self._width:
+            self._width = event.size.width
+            self.update(fold(self._unfolded, max(1, self._width)))
+
+
 class ReadingScreen(Dialog[None]):
     """Text to read: help, or the report about the host."""
 
@@ -269,7 +316,7 @@ class ReadingScreen(Dialog[None]):
         box = self.frame(keys=" esc close ")
         box.add_class("-wide")
         with box, VerticalScroll(id="reading", can_focus=False):
-            yield Static(self._content, markup=False)
+            yield FoldedText(self._content)
 
     def action_scroll(self, rows: int) -> None:
         """Scroll the text."""
