@@ -241,7 +241,8 @@ class BitttyModel:
         """Draw a line by its number."""
         y = line - self._scrolled_count
         if 0 <= y < self._board.height:
-            runs = draw_row(self._board.display.page.grid[y])
+            # A wide character that has come to a screen of one column has two cells there.
+            runs = draw_row(self._board.display.page.grid[y][: self._board.width])
             return reverse_row(runs) if self._board.modes.reverse_screen else runs
         index = y + len(self._scrollback)
         return self._scrollback[index].runs if 0 <= index < len(self._scrollback) else ()

@@ -306,6 +306,7 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e]")
     sizes=st.lists(st.tuples(st.integers(1, 30), st.integers(1, 9)), max_size=3),
 )
 @example(pieces=list(HOSTILE), sizes=[(1, 1), (30, 9)])
+@example(pieces=["語".encode()], sizes=[(1, 2)])
 def test_whatever_a_program_writes_is_drawn_without_controls(
     pieces: list[bytes], sizes: list[tuple[int, int]]
 ) -> None:
