@@ -38,7 +38,8 @@ class CommitScreen(Dialog[CommitRequest]):
 
     def compose(self) -> ComposeResult:
         """Lay the form out."""
-        with self.frame(keys=" enter commit   tab next field   esc cancel "):
+        tick = "space tick   " if self._is_running else ""
+        with self.frame(keys=f" enter commit   tab next field   {tick}esc cancel "):
             yield Static(
                 safe_text("Its changes become one more layer, without what is in volumes."),
                 markup=False,
