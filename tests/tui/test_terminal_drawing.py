@@ -64,6 +64,20 @@ async def test_a_cursor_on_a_wide_character_covers_it(
         assert reversed_text(painted(view_of(app), 0)) == "本"
 
 
+async def test_a_line_that_the_screen_broke_is_copied_as_one(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    session = use_script(engine)
+    async with opened_app(app) as pilot:
+        await pilot.press("e")
+        long = b"word " * 30 + b"end"
+        data = long + b"\r\n\r\nnext\r\n" + b"\r\n" * 25 + b"last"
+        await app.bridge.call(lambda _engine: session.give(data))
+        await shows(pilot, "last")  # the first rows are in the history, the others on the screen
+        await pilot.press("shift+pageup", "g", "home", "v", *["down"] * 3, "end", "y")
+        await wait_until(pilot, lambda: app.clipboard == f"{long.decode()}\n\nnext")
+
+
 async def test_a_selection_has_wide_characters_whole(app: LamellaApp, engine: FakeEngine) -> None:
     session = use_script(engine)
     async with opened_app(app) as pilot:

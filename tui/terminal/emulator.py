@@ -247,6 +247,14 @@ class BitttyModel:
         index = y + len(self._scrollback)
         return self._scrollback[index].runs if 0 <= index < len(self._scrollback) else ()
 
+    def goes_on(self, line: int) -> bool:
+        """Whether the next line is a part of this one."""
+        y = line - self._scrolled_count
+        if y >= 0:
+            return self._board.display.page.is_line_wrapped(y)
+        index = y + len(self._scrollback)
+        return index >= 0 and self._scrollback[index].is_wrapped
+
     def take_dirty_rows(self) -> frozenset[int]:
         """The rows of the screen that changed since the last call."""
         page = self._board.display.page

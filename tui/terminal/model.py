@@ -102,6 +102,9 @@ class TerminalModel(Protocol):
         empty.
         """
 
+    def goes_on(self, line: int) -> bool:
+        """Whether a line was too long for the screen, so that the next is a part of it."""
+
     def take_dirty_rows(self) -> frozenset[int]:
         """The rows of the screen that changed since the last call."""
 

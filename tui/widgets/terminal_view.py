@@ -362,18 +362,24 @@ class TerminalView(Widget, can_focus=True, inherit_bindings=False):
         self.post_message(self.ModeChanged())
 
     def selected_text(self) -> str:
-        """The selection, or the cursor's line; without the blanks at the ends of lines."""
+        """The selection, or the cursor's line; without the blanks at the ends of lines.
+
+        What the program wrote as one line is one, also where the screen broke it.
+        """
         (first, left), (last, right) = sorted((self._mark or (self._point[0], 0), self._point))
         if self._mark is None:
             left, right = 0, self.size.width
-        lines: list[str] = []
+        lines = [""]
+        model = self.terminal.model
         for number in range(first, last + 1):
-            strip = Strip([Segment(run.text) for run in self.terminal.model.row(number)])
+            strip = Strip([Segment(run.text) for run in model.row(number)])
             begin = left if number == first else 0
             end = right + 1 if number == last else strip.cell_length
             begin, end = _whole_glyphs(strip, begin, max(begin, end))
-            lines.append(strip.crop(begin, end).text.rstrip())
-        return "\n".join(lines)
+            lines[-1] += strip.crop(begin, end).text
+            if number != last and not model.goes_on(number):
+                lines.append("")
+        return "\n".join(line.rstrip() for line in lines)
 
 
 def _button_of(event: events.MouseEvent) -> int:
