@@ -39,9 +39,10 @@ class CellStyle(Protocol):
     def __hash__(self) -> int: ...
 
 
-def draw_row(
-    cells: Sequence[tuple[CellStyle, str]], *, has_blanks: bool = False
-) -> tuple[StyledRun, ...]:
+Cell = tuple[CellStyle, str]
+
+
+def draw_row(cells: Sequence[Cell], *, has_blanks: bool = False) -> tuple[StyledRun, ...]:
     """Join cells of one style; every run is as wide as its cells are many.
 
     Blanks at the end that cannot be seen are left out unless `has_blanks`.
@@ -74,7 +75,7 @@ def draw_row(
     return tuple(runs)
 
 
-def _clean(cells: Sequence[tuple[CellStyle, str]], start: int, stop: int) -> str:
+def _clean(cells: Sequence[Cell], start: int, stop: int) -> str:
     pieces: list[str] = []
     for index in range(start, stop):
         text = cells[index][1]

@@ -17,7 +17,7 @@ from bittty import mode_profiles as mode_names
 from bittty.present import Bell, RowsScrolledOff, ScrollbackCleared
 
 from engine.types import TerminalSize
-from tui.terminal.cells import CellStyle, draw_row, reverse_row
+from tui.terminal.cells import Cell, draw_row, reverse_row
 from tui.terminal.guard import SequenceGuard
 from tui.terminal.model import (
     SCROLLBACK_ROWS,
@@ -28,7 +28,7 @@ from tui.terminal.model import (
 from tui.terminal.rewrap import KeptRow, rewrap
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from tui.sanitise import StyledRun
 
@@ -241,8 +241,7 @@ class BitttyModel:
         """Draw a line by its number."""
         y = line - self._scrolled_count
         if 0 <= y < self._board.height:
-            # A wide character that has come to a screen of one column has two cells there.
-            runs = draw_row(self._board.display.page.grid[y][: self._board.width])
+            runs = draw_row(self._within_width(self._board.display.page.grid[y]))
             return reverse_row(runs) if self._board.modes.reverse_screen else runs
         index = y + len(self._scrollback)
         return self._scrollback[index].runs if 0 <= index < len(self._scrollback) else ()
@@ -295,7 +294,8 @@ class BitttyModel:
         """Take what bittty tells; it calls this for every line that scrolls off."""
         if isinstance(event, RowsScrolledOff):
             for line in event.lines:
-                runs = draw_row(line.cells, has_blanks=line.wrapped)
+                cells = self._within_width(line.cells)
+                runs = draw_row(cells, has_blanks=line.wrapped)
                 self._keep(KeptRow(runs=runs, is_wrapped=line.wrapped))
                 self._scrolled_count += 1
         elif isinstance(event, ScrollbackCleared):
@@ -303,6 +303,11 @@ class BitttyModel:
             self._scrollback_bytes = 0
         elif isinstance(event, Bell):
             self._bells += 1
+
+    def _within_width(self, cells: Sequence[Cell]) -> Sequence[Cell]:
+        # bittty 0.3.0 puts a wide character that is broken anew on a screen of one column whole.
+        width = self._board.width
+        return cells if len(cells) <= width else cells[:width]
 
     def _scroll_off(self, rows: int) -> None:
         blitter = self._board.blitter
@@ -354,7 +359,7 @@ def _within_bounds(size: TerminalSize) -> TerminalSize:
 
 
 class _Page(Protocol):
-    grid: list[list[tuple[CellStyle, str]]]
+    grid: list[list[Cell]]
 
     def dirty_rows(self, seen: int) -> list[int]: ...
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from tui.sanitise import StyledRun
+from tui.sanitise import StyledRun, clean_glyph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -66,10 +66,12 @@ def _break(line: list[StyledRun], columns: int, *, is_wrapped: bool) -> Iterator
         start = 0
         while start < len(run.text):
             end, cells = _fitting(run.text, start, columns - used)
+            text = run.text[start:end]
             if end == start and not used:
-                end, cells = start + 1, columns  # wider than the screen is
-            if end > start:
-                row.append(StyledRun(run.text[start:end], run.style))
+                # A wide character on a screen of one column.
+                end, cells, text = start + 1, columns, clean_glyph(run.text[start], columns)
+            if text:
+                row.append(StyledRun(text, run.style))
             start, used = end, used + cells
             if start < len(run.text):
                 yield KeptRow(runs=tuple(row), is_wrapped=True)
