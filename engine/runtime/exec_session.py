@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import socket
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -159,7 +160,15 @@ class _ExecSession:
         self._group.close_join_descriptors()
         pipes.close_theirs()
         os.close(report_end)
-        wait_for_exec(report)
+        try:
+            wait_for_exec(report)
+        except (EngineError, OSError):
+            # As long as it is a zombie the container's pid namespace cannot end, and whoever
+            # adopts it may take its time.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            raise
         self._streams.open(pipes.take_ends())
 
     def _enter(self, descriptors: InheritedDescriptors, step: Step) -> NoReturn:

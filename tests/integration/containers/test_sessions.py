@@ -91,6 +91,16 @@ async def test_user_directory_and_environment_are_its_own(engine):
         assert found.split() == [b"12", b"34", b"/tmp", b"exec", b"yes"]
 
 
+async def test_a_program_that_could_not_be_started_is_nobodys_zombie(engine):
+    async with running(engine):
+        with pytest.raises(StartError):
+            await output_of(engine, "/nowhere")
+        found, _ = await output_of(engine, "sh", "-c", "cat /proc/[0-9]*/stat")
+        states = [line.rpartition(b")")[2].split()[0] for line in found.splitlines()]
+        assert len(states) >= 2
+        assert b"Z" not in states
+
+
 async def test_a_directory_that_is_not_there_is_not_made(engine):
     async with running(engine):
         with pytest.raises(StartError, match="cannot enter the working directory /nowhere"):
