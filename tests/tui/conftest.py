@@ -11,6 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from textual import events
 
 from engine.types import ChangeKind, ContainerStatus, FileKind
 from tests.fakes import FakeEngine, file_entry
@@ -48,6 +49,12 @@ async def settled(pilot: Pilot[None]) -> None:
                 and all(worker.group in LASTING for worker in app.workers if worker.is_running)
             )
             quiet = quiet + 1 if is_quiet else 0
+
+
+async def paste(pilot: Pilot[None], text: str) -> None:
+    """Put a long text into the focused input, as a terminal pastes it: each key takes its time."""
+    pilot.app.post_message(events.Paste(text))
+    await pilot.pause()
 
 
 def screen_text(app: LamellaApp) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import FileNotInContainerError
-from tests.tui.conftest import screen_text, settled
+from tests.tui.conftest import paste, screen_text, settled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,13 +68,18 @@ async def test_files_are_copied_out_and_in_and_all_of_them_exported(
         await settled(pilot)
         await pilot.press("3", "o", *"/tmp/new", "enter")
         await settled(pilot)
-        await pilot.press("ctrl+u", *f"{tmp_path}/", "enter")
+        await pilot.press("ctrl+u")
+        await paste(pilot, f"{tmp_path}/")
+        await pilot.press("enter")
         await settled(pilot)
         assert engine.copied_files == {f"{tmp_path}/new": b"x\n"}
         assert "Copied /tmp/new" in told(app)
 
         (tmp_path / "note").write_text("hello")
-        await pilot.press("O", *f"{tmp_path}/note", "enter")
+        await pilot.press("O")
+        await settled(pilot)
+        await paste(pilot, f"{tmp_path}/note")
+        await pilot.press("enter")
         await settled(pilot)
         await pilot.press(*"/tmp", "enter")
         await settled(pilot)
@@ -82,7 +87,9 @@ async def test_files_are_copied_out_and_in_and_all_of_them_exported(
 
         await pilot.press("x")
         await settled(pilot)
-        await pilot.press("ctrl+u", *f"{tmp_path}/web.tar", "enter")
+        await pilot.press("ctrl+u")
+        await paste(pilot, f"{tmp_path}/web.tar")
+        await pilot.press("enter")
         await settled(pilot)
         assert (tmp_path / "web.tar").read_bytes()[257:262] == b"ustar"
         assert sorted(path.name for path in tmp_path.iterdir()) == ["note", "web.tar"]

@@ -7,7 +7,7 @@ import pytest
 from engine.errors import StoreError
 from engine.types import ChangeKind, ContainerStatus, LayerChange
 from tests.fakes import FakeEngine
-from tests.tui.conftest import screen_text, settled, wait_until
+from tests.tui.conftest import paste, screen_text, settled, wait_until
 from tui.app import LamellaApp
 
 if TYPE_CHECKING:
@@ -238,7 +238,10 @@ async def test_a_long_load_shows_progress_and_escape_cancels_it(
     archive.touch()
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("L", *str(archive).replace("_", "_"), "enter")
+        await pilot.press("L")
+        await settled(pilot)
+        await paste(pilot, str(archive))
+        await pilot.press("enter")
         await wait_until(pilot, lambda: "Unpacking layer 1 of 1" in screen_text(app))
         await pilot.press("escape")
         await settled(pilot)

@@ -9,7 +9,7 @@ from textual import events
 from textual.keys import _character_to_key
 
 from engine.types import ContainerStatus
-from tests.tui.conftest import screen_text, settled, wait_until
+from tests.tui.conftest import paste, screen_text, settled, wait_until
 from tui.screens.dialogs import ConfirmScreen, ProgressScreen
 from tui.screens.run_form import RunScreen
 from tui.widgets.layers import LayerSummary
@@ -83,7 +83,10 @@ async def test_work_in_the_background_can_still_be_cancelled(
     archive.touch()
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("L", *str(archive), "enter")
+        await pilot.press("L")
+        await settled(pilot)
+        await paste(pilot, str(archive))
+        await pilot.press("enter")
         await wait_until(pilot, lambda: "Unpacking layer 1 of 1" in screen_text(app))
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is app.dashboard)
