@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import NoSpaceError, UnsafePathError
 from engine.linux.files import copy_contents, descriptor_path, open_beneath
-from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index
+from engine.snapshots.file_content import write_all, write_segments
+from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index, whiteout
 from engine.snapshots.layer_tree import MISSING_ERRORS, LayerTree
 from engine.snapshots.lowers import (
     COPIED_ONLY,
@@ -182,7 +183,7 @@ class LayerApplier(LayerTree):
                 os.lseek(descriptor, len(piece), os.SEEK_CUR)
                 has_holes = True
             else:
-                _write_all(descriptor, piece)
+                write_all(descriptor, piece)
         if has_holes:
             os.ftruncate(descriptor, entry.size)
         return digest.digest()
@@ -194,18 +195,7 @@ class LayerApplier(LayerTree):
             if error.errno in {errno.EFBIG, errno.EINVAL}:
                 raise self._error(entry.name, "it is larger than a file can be here") from None
             raise
-        segments = iter(entry.segments or ())
-        left = 0
-        for piece in reader.pieces():
-            rest = piece
-            while rest:
-                while not left:
-                    offset, left = next(segments)
-                    os.lseek(descriptor, offset, os.SEEK_SET)
-                part = rest[:left]
-                _write_all(descriptor, part)
-                left -= len(part)
-                rest = rest[len(part) :]
+        write_segments(descriptor, entry, reader)
 
     def _chown(self, target: int, entry: TarEntry, *, name: bytes | None = None) -> bool:
         """Set the owner; False where the host does not let us."""
@@ -443,15 +433,7 @@ class LayerApplier(LayerTree):
                     self._warn(COPIED_ONLY)
             except PermissionError as error:
                 raise OSError(error.errno, "whiteouts need Linux 5.8 without root") from None
-            self._entries[path] = LayerEntry(
-                path=path,
-                kind=FileKind.WHITEOUT,
-                mode=0,
-                user_id=0,
-                group_id=0,
-                size_bytes=0,
-                mtime_ns=0,
-            )
+            self._entries[path] = whiteout(path)
             return
         # Whiteouts concern lower layers only: what this layer has itself stays.
         if stat.S_ISDIR(status.st_mode) and not self._lowers.is_empty:
@@ -492,9 +474,3 @@ class LayerApplier(LayerTree):
             if path in self._entries:
                 continue
             self._entries[path] = entry_of(path, self._root, mode=mode, mtime_ns=mtime_ns)
-
-
-def _write_all(descriptor: int, piece: bytes) -> None:
-    written = os.write(descriptor, piece)
-    while written < len(piece):
-        written += os.write(descriptor, memoryview(piece)[written:])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine.linux.files import open_beneath
-from engine.snapshots.index import LayerEntry, LayerIndex, MergedTree, is_same, make_index
+from engine.snapshots.index import LayerEntry, LayerIndex, MergedTree, is_same, make_index, whiteout
 from engine.snapshots.scan import entry_of
 from engine.snapshots.stubs import STUB_PATHS
 from engine.types import ChangeKind, FileKind
@@ -153,7 +153,7 @@ class _Comparison:
             parent = path.rpartition(b"/")[0]
             above = self._upper.get(parent)
             if not parent or (above is not None and above.kind is FileKind.DIRECTORY):
-                self._kept[path] = _whiteout(path)
+                self._kept[path] = whiteout(path)
 
     def _changes(self, index: LayerIndex) -> dict[bytes, ChangeKind]:
         changes: dict[bytes, ChangeKind] = {}
@@ -204,15 +204,3 @@ def _with_parents(path: bytes) -> set[bytes]:
 def _has_gone_with_parent(path: bytes, changes: dict[bytes, ChangeKind]) -> bool:
     parents = _with_parents(path.rpartition(b"/")[0])
     return any(changes.get(parent) is ChangeKind.REMOVED for parent in parents)
-
-
-def _whiteout(path: bytes) -> LayerEntry:
-    return LayerEntry(
-        path=path,
-        kind=FileKind.WHITEOUT,
-        mode=0,
-        user_id=0,
-        group_id=0,
-        size_bytes=0,
-        mtime_ns=0,
-    )

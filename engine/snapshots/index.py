@@ -55,6 +55,19 @@ class LayerEntry(msgspec.Struct, array_like=True, gc=False, kw_only=True, omit_d
     is_placeholder: bool = False
 
 
+def whiteout(path: bytes) -> LayerEntry:
+    """The entry that hides what lower layers have at a path."""
+    return LayerEntry(
+        path=path,
+        kind=FileKind.WHITEOUT,
+        mode=0,
+        user_id=0,
+        group_id=0,
+        size_bytes=0,
+        mtime_ns=0,
+    )
+
+
 class LayerIndex(msgspec.Struct, array_like=True, gc=False, kw_only=True):
     """A whole layer: totals first, then every path, sorted by `sort_key`.
 
@@ -285,15 +298,7 @@ class MergedTree:
         """A whole tree (not a layer) against this one: what is missing in it was removed."""
         present = {entry.path for entry in index.entries}
         missing = [
-            LayerEntry(
-                path=entry.path,
-                kind=FileKind.WHITEOUT,
-                mode=0,
-                user_id=0,
-                group_id=0,
-                size_bytes=0,
-                mtime_ns=0,
-            )
+            whiteout(entry.path)
             for entry, _ in self
             if entry.path and entry.path not in present and not entry.is_placeholder
         ]

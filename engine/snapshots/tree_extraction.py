@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, CopyRefusedError, NoSpaceError
 from engine.linux.files import descriptor_path, open_beneath, open_in_root
+from engine.snapshots.file_content import write_all, write_segments
 from engine.snapshots.tar import TarKind
 
 if TYPE_CHECKING:
@@ -338,22 +339,13 @@ class TreeExtractor:
                 os.lseek(descriptor, len(piece), os.SEEK_CUR)
                 has_holes = True
             else:
-                _write_all(descriptor, piece)
+                write_all(descriptor, piece)
         if has_holes:
             os.ftruncate(descriptor, entry.size)
 
     def _write_segments(self, descriptor: int, entry: TarEntry, reader: TarReader) -> None:
         os.ftruncate(descriptor, entry.size)
-        segments = iter(entry.segments or ())
-        left = 0
-        for piece in reader.pieces():
-            rest = piece
-            while rest:
-                while not left:
-                    offset, left = next(segments)
-                    os.lseek(descriptor, offset, os.SEEK_SET)
-                _write_all(descriptor, rest[:left])
-                left, rest = left - len(rest[:left]), rest[left:]
+        write_segments(descriptor, entry, reader)
 
     def _link(
         self,
@@ -483,9 +475,3 @@ def _make_plain_directory(parent: int, name: bytes) -> None:
         os.fchmod(descriptor, 0o755)
     finally:
         os.close(descriptor)
-
-
-def _write_all(descriptor: int, piece: bytes) -> None:
-    left = memoryview(piece)
-    while left:
-        left = left[os.write(descriptor, left) :]
