@@ -81,26 +81,26 @@ def fork_starter(start: Callable[[MonitorEnd], NoReturn]) -> tuple[socket.socket
     Raises:
         OSError: No process can be had.
     """
-    monitor_id = os.getpid()
-    pidfd = os.pidfd_open(monitor_id)
+    monitor = os.getpid()
+    pidfd = os.pidfd_open(monitor)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         process_id = os.fork()
     except OSError:
         ours.close()
+        theirs.close()
+        os.close(pidfd)
         raise
-    finally:
-        if os.getpid() == monitor_id:
-            theirs.close()
-            os.close(pidfd)
     if process_id == 0:
         try:
             ours.close()
             set_process_name("lamella-starter")
             die_with(pidfd)
-            start(MonitorEnd(process_id=monitor_id, pidfd=pidfd, channel=theirs))
+            start(MonitorEnd(process_id=monitor, pidfd=pidfd, channel=theirs))
         finally:
             os._exit(1)
+    theirs.close()
+    os.close(pidfd)
     return ours, process_id
 
 
