@@ -19,7 +19,7 @@ _RETRY_MILLISECONDS = 2
 def read_text(path: str) -> str:
     """The text of a file; empty if it, or its group, is gone or cannot be read."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError:
         return ""
@@ -70,7 +70,7 @@ def wait_for_event(directory: str, key: str, wanted: int, deadline: float) -> bo
         line = f"{key} {wanted}"
         while True:
             try:
-                events = os.pread(descriptor, 4096, 0).decode("ascii", "replace")
+                events = os.pread(descriptor, 4096, 0).decode("utf-8", "replace")
             except OSError:
                 return wanted == 0
             if line in events.splitlines():

@@ -283,7 +283,7 @@ def _unescape(text: str) -> str:
 
 def _read_words(path: str) -> list[str]:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read().split()
     except OSError:
         return []

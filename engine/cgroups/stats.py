@@ -172,7 +172,7 @@ def _read(descriptor: int) -> str | None:
     if descriptor < 0:
         return None
     try:
-        return os.pread(descriptor, _READ_BYTES, 0).decode("ascii", "replace")
+        return os.pread(descriptor, _READ_BYTES, 0).decode("utf-8", "replace")
     except OSError:
         return None
 

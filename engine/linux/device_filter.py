@@ -210,6 +210,6 @@ def _load_or_explain(program: bytes) -> int:
         try:
             return load(log)
         except SyscallError:
-            complaint = log.value.decode("ascii", "replace").strip().rpartition("\n")[2]
+            complaint = log.value.decode("utf-8", "replace").strip().rpartition("\n")[2]
             detail = f"BPF_PROG_LOAD: {complaint}" if complaint else "BPF_PROG_LOAD"
             raise SyscallError("bpf", error.errno, detail) from None

@@ -130,7 +130,7 @@ async def _run(*words: str) -> tuple[int, bytes]:
 
 def _write(process_id: int, name: str, text: str) -> None:
     try:
-        with open(f"/proc/{process_id}/{name}", "w", encoding="ascii") as setting:
+        with open(f"/proc/{process_id}/{name}", "w", encoding="utf-8") as setting:
             setting.write(text)
     except OSError as error:
         raise FeatureUnavailableError(

@@ -173,7 +173,7 @@ def _check_propagation(spec: MountSpec, source: int) -> None:
 
 def _mount_of(descriptor: int) -> tuple[str, list[str]]:
     """Where the mount is that a descriptor is on, and its propagation (proc_pid_mountinfo(5))."""
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as facts:
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="utf-8") as facts:
         wanted = next(line.split()[1] for line in facts if line.startswith("mnt_id:"))
     with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:

@@ -274,7 +274,7 @@ def _drop_privileges(process: ProcessSpec, user: ResolvedUser) -> None:
 
 def _can_set_groups() -> bool:
     try:
-        with open("/proc/self/setgroups", encoding="ascii") as setting:
+        with open("/proc/self/setgroups", encoding="utf-8") as setting:
             return setting.read().strip() != "deny"
     except OSError:
         return True

@@ -189,7 +189,7 @@ def mount_control_groups(root: int, *, is_writable: bool = False) -> None:
     Call inside the container's cgroup namespace. A host that does not let us mount them leaves
     the container an empty directory: nothing in a container depends on it.
     """
-    with open("/proc/self/cgroup", encoding="ascii") as own:
+    with open("/proc/self/cgroup", encoding="utf-8") as own:
         hierarchies = [line.split(":", 2)[1] for line in own]
     attributes = _NO_SUID_DEV_EXEC | (0 if is_writable else MOUNT_ATTR_RDONLY)
     named = [controllers for controllers in hierarchies if controllers]

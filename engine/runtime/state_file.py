@@ -69,7 +69,7 @@ def read_state(directory: str) -> StateRecord:
 
 def read_boot_id() -> str:
     """What tells this run of the kernel from every other (proc_sys_kernel(5), random/boot_id)."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as boot:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as boot:
         return boot.read().strip()
 
 

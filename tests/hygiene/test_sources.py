@@ -61,6 +61,14 @@ def test_only_the_linux_package_speaks_to_the_c_library():
     assert not outside
 
 
+def test_processes_of_a_container_need_no_codec_that_python_has_not_loaded():
+    # Between the container's namespaces and its program nothing can be imported any more.
+    codecs = r"""(\bencoding=|\.(en|de)code\()["'](?!utf-8)"""
+    assert not lines_with(
+        codecs, under=("engine/runtime/", "engine/cgroups/", "engine/linux/", "engine/logs/")
+    )
+
+
 def test_the_version_is_the_same_everywhere():
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     assert project["version"] == table.VERSION
