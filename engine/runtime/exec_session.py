@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import signal
 import socket
@@ -110,6 +111,8 @@ class _ExecSession:
         self._streams = ProgramStreams(
             self._reactor, is_input_ended_with_session=True, is_hung_up_with_session=True
         )
+        self._pipes: ProgramPipes | None = None
+        self._report = -1
         self._pidfd = -1
 
     def run(self) -> NoReturn:
@@ -118,15 +121,21 @@ class _ExecSession:
         close_other_descriptors({self._init, self._connection.fileno()})
         self._group.forget_descriptors()
         command = " ".join(self._spec.arguments)
-        self._tell(f"exec_create: {command}")
+        # A collection in the middle of it would take its time and touch pages that are shared.
+        gc.disable()
         try:
-            self._start()
+            self._clone()
+            # While the child is on its way to the program.
+            self._tell(f"exec_create: {command}")
+            reply = MonitorReply(state=encode_record(self._state).decode())
+            self._await_program()
         except (EngineError, OSError) as error:
             failure = error if isinstance(error, EngineError) else _wrap(error)
             self._reply(MonitorReply(error=describe_error(failure)))
             os._exit(1)
         self._tell(f"exec_start: {command}")
-        self._reply(MonitorReply(state=encode_record(self._state).decode()))
+        self._reply(reply)
+        gc.enable()
         if self._spec.is_detached:
             self._connection.close()
         else:
@@ -135,14 +144,14 @@ class _ExecSession:
         self._reactor.run()
         os._exit(0)
 
-    def _start(self) -> None:
+    def _clone(self) -> None:
         spec = self._spec
-        pipes = ProgramPipes(
+        pipes = self._pipes = ProgramPipes(
             has_terminal=spec.has_terminal,
             is_stdin_open=spec.is_stdin_open,
             is_discarded=spec.is_detached,
         )
-        report, report_end = os.pipe2(os.O_CLOEXEC)
+        self._report, report_end = os.pipe2(os.O_CLOEXEC)
         if self._container.namespaces.pid != HOST:
             enter_namespaces(self._init, CLONE_NEWPID)
         descriptors = InheritedDescriptors(
@@ -160,8 +169,11 @@ class _ExecSession:
         self._group.close_join_descriptors()
         pipes.close_theirs()
         os.close(report_end)
+
+    def _await_program(self) -> None:
+        assert self._pipes is not None
         try:
-            wait_for_exec(report)
+            wait_for_exec(self._report)
         except (EngineError, OSError):
             # As long as it is a zombie the container's pid namespace cannot end, and whoever
             # adopts it may take its time.
@@ -169,7 +181,7 @@ class _ExecSession:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
             raise
-        self._streams.open(pipes.take_ends())
+        self._streams.open(self._pipes.take_ends())
 
     def _enter(self, descriptors: InheritedDescriptors, step: Step) -> NoReturn:
         """Become the program: in the child."""
