@@ -70,18 +70,18 @@ class ReceivedHandover:
         self._descriptors = descriptors
         self._is_urgent = is_urgent
 
-    def await_event(self) -> None:
-        """Return when the program says something or ends, or somebody calls. Blocking.
+    def await_event(self, timeout_milliseconds: int | None = None) -> bool:
+        """Wait until the program says something or ends, or somebody calls; False if nothing did.
 
         Many containers do nothing but wait, and so can their monitor, as small as it was forked.
         """
         if self._is_urgent:
-            return
+            return True
         events = select.poll()
         # The last one is the lock, a file, which is always ready.
         for descriptor in self._descriptors[:-1]:
             events.register(descriptor, select.POLLIN)
-        events.poll()
+        return bool(events.poll(timeout_milliseconds))
 
     def read(self) -> Handover:
         """What was handed over; its descriptors are the caller's."""

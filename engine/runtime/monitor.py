@@ -32,13 +32,14 @@ from engine.runtime.records import RecordDocument, encode_record
 from engine.runtime.restart import BackOff
 from engine.runtime.spec import ContainerSpec, ExecSpec, StateRecord
 from engine.runtime.starter import (
-    await_starter,
+    Starter,
     describe_start_failure,
-    fork_starter,
     start_again,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.runtime.handover import Handover
 
 
@@ -75,6 +76,10 @@ class Monitor:
         return self._journal.state
 
     # --- watch --------------------------------------------------------------------------------
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have `watch` do something when so many seconds have passed."""
+        self._reactor.after(seconds, action)
 
     def watch(self) -> None:
         """Move output, answer calls and keep time until the container has ended for good."""
@@ -351,10 +356,13 @@ class Monitor:
         """Start the program again, as its restart policy wants."""
         self._restart_deadline = None
         try:
-            channel, starter = fork_starter(
+            starter = Starter.fork(
                 functools.partial(start_again, self._spec_document, self._journal)
             )
-            received = await_starter(channel, starter)
+            try:
+                received = starter.receive()
+            finally:
+                starter.dismiss()
         except (EngineError, OSError) as error:
             failure = describe_start_failure(error)
             exit_code = failure.exit_code if isinstance(failure, StartError) else 125

@@ -16,7 +16,10 @@ from engine.runtime.monitor import Monitor
 from engine.runtime.protocol import receive_frame, send_error
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import ContainerSpec, StateRecord
-from engine.runtime.starter import MonitorEnd, await_starter, fork_starter, start_container
+from engine.runtime.starter import MonitorEnd, Starter, start_container
+
+_QUIET_MILLISECONDS = 5
+"""How long nothing happens to a container before its starter ends."""
 
 
 def run_monitor(spec_document: bytes, answer: socket.socket) -> NoReturn:
@@ -29,14 +32,12 @@ def run_monitor(spec_document: bytes, answer: socket.socket) -> NoReturn:
     try:
         _become_monitor("lamella-monitor")
         try:
-            channel, starter = fork_starter(
-                functools.partial(start_container, spec_document, answer)
-            )
+            starter = Starter.fork(functools.partial(start_container, spec_document, answer))
         except OSError as error:
             send_error(answer, error)
         else:
             answer.close()
-            _watch(channel, starter)
+            _watch(starter)
     finally:
         os._exit(1)
 
@@ -51,9 +52,9 @@ def run_spare_monitor(requests: socket.socket, rehearsal: bytes) -> NoReturn:
     """
     try:
         _become_monitor("lamella-spare")
-        channel, starter = fork_starter(functools.partial(_await_start, requests, rehearsal))
+        starter = Starter.fork(functools.partial(_await_start, requests, rehearsal))
         requests.close()
-        _watch(channel, starter)
+        _watch(starter)
     finally:
         os._exit(1)
 
@@ -70,15 +71,23 @@ def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd)
     start_container(frame[1], socket.socket(fileno=frame[2][0]), monitor)
 
 
-def _watch(channel: socket.socket, starter: int) -> NoReturn:
-    received = await_starter(channel, starter)
+def _watch(starter: Starter) -> NoReturn:
+    received = starter.receive()
     if received is None:
+        starter.dismiss()
         _reap_all()
         os._exit(1)
     set_process_name("lamella-monitor")
-    received.await_event()
+    # A program that ends at once does so before its starter: let its end have the processor.
+    is_quiet = not received.await_event(_QUIET_MILLISECONDS)
+    if is_quiet:
+        starter.dismiss()
+        received.await_event()
     gc.enable()
-    Monitor(received.read()).watch()
+    monitor = Monitor(received.read())
+    if not is_quiet:
+        monitor.after(_QUIET_MILLISECONDS / 1000, starter.dismiss)
+    monitor.watch()
     os._exit(0)
 
 

@@ -28,6 +28,7 @@ from engine.errors import (
 )
 from engine.linux.process import (
     clone_process,
+    close_other_descriptors,
     set_process_name,
     start_ticks,
     try_lock,
@@ -75,46 +76,54 @@ class MonitorEnd:
     channel: socket.socket
 
 
-def fork_starter(start: Callable[[MonitorEnd], NoReturn]) -> tuple[socket.socket, int]:
-    """Fork the process that makes a start; returns the channel of its handover, and its id.
+class Starter:
+    """The process that makes a start, as its monitor has it."""
 
-    Raises:
-        OSError: No process can be had.
-    """
-    monitor = os.getpid()
-    pidfd = os.pidfd_open(monitor)
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        process_id = os.fork()
-    except OSError:
-        ours.close()
+    def __init__(self, channel: socket.socket, process_id: int) -> None:
+        self._channel = channel
+        self._process_id = process_id
+
+    @classmethod
+    def fork(cls, start: Callable[[MonitorEnd], NoReturn]) -> Starter:
+        """Fork the process; `start` is what it does.
+
+        Raises:
+            OSError: No process can be had.
+        """
+        monitor = os.getpid()
+        pidfd = os.pidfd_open(monitor)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            process_id = os.fork()
+        except OSError:
+            ours.close()
+            theirs.close()
+            os.close(pidfd)
+            raise
+        if process_id == 0:
+            try:
+                ours.close()
+                set_process_name("lamella-starter")
+                die_with(pidfd)
+                start(MonitorEnd(process_id=monitor, pidfd=pidfd, channel=theirs))
+            finally:
+                os._exit(1)
         theirs.close()
         os.close(pidfd)
-        raise
-    if process_id == 0:
-        try:
-            ours.close()
-            set_process_name("lamella-starter")
-            die_with(pidfd)
-            start(MonitorEnd(process_id=monitor, pidfd=pidfd, channel=theirs))
-        finally:
-            os._exit(1)
-    theirs.close()
-    os.close(pidfd)
-    return ours, process_id
+        return cls(ours, process_id)
 
+    def receive(self) -> ReceivedHandover | None:
+        """Wait for what it hands over; None if it has ended without a word. Blocking.
 
-def await_starter(channel: socket.socket, process_id: int) -> ReceivedHandover | None:
-    """Wait for what a starter hands over; None if it has ended without a word. Blocking.
+        Raises:
+            EngineError: Why there is nothing to hand over.
+        """
+        return receive_handover(self._channel)
 
-    Raises:
-        EngineError: Why there is nothing to hand over.
-    """
-    try:
-        with channel:
-            return receive_handover(channel)
-    finally:
-        os.waitpid(process_id, 0)
+    def dismiss(self) -> None:
+        """Let it end, which it does not before, and reap it. Blocks for under a millisecond."""
+        self._channel.close()
+        os.waitpid(self._process_id, 0)
 
 
 # --- in the starter ---------------------------------------------------------------------------
@@ -162,6 +171,9 @@ def start_again(
 def _hand_over(handover: Handover, monitor: MonitorEnd) -> NoReturn:
     with contextlib.suppress(ConnectionError):
         send_handover(monitor.channel, handover)
+        # To end takes the processor for as long as the monitor needs to take over. It says when.
+        close_other_descriptors({monitor.channel.fileno()})
+        monitor.channel.recv(1)
     os._exit(0)
 
 
