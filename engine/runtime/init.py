@@ -39,7 +39,6 @@ from engine.runtime.rootfs import (
     mount_kernel_filesystems,
     mount_root,
     open_null_device,
-    raise_loopback,
     write_sysctls,
 )
 
@@ -85,10 +84,10 @@ def _enter(
     terminal = mount_kernel_filesystems(root, spec, shared_memory)
     mount_control_groups(root, is_writable=spec.is_privileged)
     attach_mounts(root, sources, spec.file_mounts)
-    step.name = "network"
-    raise_loopback()
+    step.name = "host name"
     if spec.namespaces.uts == PRIVATE:
         set_host_name(spec.hostname)
+    step.name = "kernel parameters"
     write_sysctls(root, spec.sysctls)
     step.name = "masked paths"
     cover_paths(root, spec.masked_paths, spec.read_only_paths, null_device)

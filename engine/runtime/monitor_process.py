@@ -13,6 +13,7 @@ from typing import NoReturn
 from engine.cgroups.host import detect_cgroups
 from engine.linux.process import set_process_name
 from engine.runtime.monitor import Monitor
+from engine.runtime.network import enter_new_network
 from engine.runtime.protocol import receive_frame, send_error
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import ContainerSpec, StateRecord
@@ -65,10 +66,12 @@ def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd)
         decode_record(ContainerSpec, rehearsal)
     encode_record(StateRecord())
     detect_cgroups()
+    enter_new_network()
     frame = receive_frame(requests)
     if frame is None:
         os._exit(0)
-    start_container(frame[1], socket.socket(fileno=frame[2][0]), monitor)
+    answer = socket.socket(fileno=frame[2][0])
+    start_container(frame[1], answer, monitor, has_network=True)
 
 
 def _watch(starter: Starter) -> NoReturn:

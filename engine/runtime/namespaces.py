@@ -39,8 +39,8 @@ _LIVE = frozenset({"running", "paused"})
 
 
 def new_namespaces(spec: NamespaceSpec) -> int:
-    """The CLONE_NEW* flags that init is cloned with."""
-    flags = CLONE_NEWNS | CLONE_NEWNET
+    """The CLONE_NEW* flags that init is cloned with; the network's is its starter's already."""
+    flags = CLONE_NEWNS
     if spec.pid == PRIVATE:
         flags |= CLONE_NEWPID
     if spec.ipc in _OWN_IPC:

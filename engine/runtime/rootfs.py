@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import socket
 import stat
-import struct
 from typing import TYPE_CHECKING
 
 from engine.errors import StartError, SyscallError
@@ -43,10 +40,6 @@ if TYPE_CHECKING:
 _NO_SUID_DEV_EXEC = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 _TTY_GROUP = 5
 _HOST_SHARED_MEMORY = "/dev/shm"
-_SIOCGIFFLAGS = 0x8913
-_SIOCSIFFLAGS = 0x8914
-_IFF_UP = 1
-_INTERFACE_REQUEST = struct.Struct("16sh22x")
 
 
 def mount_root(rootfs: RootfsSpec) -> int:
@@ -328,14 +321,6 @@ def write_sysctls(root: int, sysctls: tuple[tuple[str, str], ...]) -> None:
             raise StartError(
                 f"cannot set sysctl {name}={value}: {reason}", exit_code=125, step="network"
             ) from None
-
-
-def raise_loopback() -> None:
-    """Bring up `lo` in this network namespace."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as control:
-        request = _INTERFACE_REQUEST.pack(b"lo", 0)
-        flags = _INTERFACE_REQUEST.unpack(fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(control, _SIOCSIFFLAGS, _INTERFACE_REQUEST.pack(b"lo", flags | _IFF_UP))
 
 
 def _attach_at(root: int, path: bytes, mount: int, *, is_kept_open: bool = False) -> None:

@@ -46,6 +46,7 @@ from engine.runtime.init import run_init
 from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import bind_calls, unbind_calls
 from engine.runtime.namespaces import children_join, new_namespaces, open_owner
+from engine.runtime.network import enter_new_network
 from engine.runtime.pipes import ProgramPipes
 from engine.runtime.program import InheritedDescriptors, die_with, wait_for_exec
 from engine.runtime.protocol import FrameKind, send_error, send_frame
@@ -129,7 +130,9 @@ class Starter:
 # --- in the starter ---------------------------------------------------------------------------
 
 
-def start_container(spec_document: bytes, answer: socket.socket, monitor: MonitorEnd) -> NoReturn:
+def start_container(
+    spec_document: bytes, answer: socket.socket, monitor: MonitorEnd, *, has_network: bool = False
+) -> NoReturn:
     """Start a container's program, as a person asks; never returns.
 
     A failure is written down here, and the monitor told nothing: it has no container then.
@@ -138,9 +141,11 @@ def start_container(spec_document: bytes, answer: socket.socket, monitor: Monito
         spec_document: A ContainerSpec as JSON.
         answer: Answers once: RESULT with the StateRecord, or ERROR.
         monitor: Who keeps the program.
+        has_network: This process is in the container's network namespace already.
     """
     try:
-        handover = _start_first(RecordDocument(ContainerSpec, spec_document), monitor)
+        spec = RecordDocument(ContainerSpec, spec_document)
+        handover = _start_first(spec, monitor, has_network=has_network)
     except BaseException as error:  # the last place that could tell of it
         with contextlib.suppress(BaseException):
             send_error(answer, error)
@@ -160,6 +165,7 @@ def start_again(
     The monitor is told of a failure, and writes it down.
     """
     try:
+        enter_new_network()
         handover = _start(spec, journal, monitor, restart_count=journal.state.restart_count)
     except (EngineError, OSError) as error:
         with contextlib.suppress(ConnectionError):
@@ -186,7 +192,9 @@ def describe_start_failure(error: EngineError | OSError) -> EngineError:
     )
 
 
-def _start_first(spec: RecordDocument[ContainerSpec], monitor: MonitorEnd) -> Handover:
+def _start_first(
+    spec: RecordDocument[ContainerSpec], monitor: MonitorEnd, *, has_network: bool
+) -> Handover:
     """Take the lock and start.
 
     The container stays what it was, created or exited, if it cannot be started.
@@ -201,7 +209,8 @@ def _start_first(spec: RecordDocument[ContainerSpec], monitor: MonitorEnd) -> Ha
     try:
         before = read_state(spec.record.container_directory)
         journal = ContainerJournal(spec, RecordDocument.of(before))
-        write_config(spec.record.container_directory, spec.document)
+        if not has_network:
+            enter_new_network()
         # A start that takes up what a killed monitor left counts as one of the policy's.
         count = before.restart_count if before.awaits_restart else 0
         return _start(spec, journal, monitor, restart_count=count, lock=lock)
@@ -242,7 +251,7 @@ def _start(
 ) -> Handover:
     """Start the program, and let everybody know.
 
-    With a lock it is the monitor's first, and needs its socket of calls too.
+    With a lock it is the monitor's first, and needs its socket of calls and its config.json too.
     """
     start = _ProgramStart(spec.record, monitor)
     listener = -1
@@ -251,6 +260,7 @@ def _start(
         # While init sets the container up, this process makes ready for what comes after.
         if lock >= 0:
             listener = bind_calls(spec.record.run_directory).detach()
+            write_config(spec.record.container_directory, spec.document)
         running = start.describe(journal.state, restart_count=restart_count)
         ends = start.await_program()
         journal.begin(dataclasses.replace(running, started_at_ns=time.time_ns()))

@@ -130,6 +130,7 @@ LAUNCHER = {
     "engine.runtime.monitor_process",
     "engine.runtime.mounting",
     "engine.runtime.namespaces",
+    "engine.runtime.network",
     "engine.runtime.pipes",
     "engine.runtime.program",
     "engine.runtime.protocol",
