@@ -7,6 +7,8 @@ EngineError
 |                        VolumeInUseError, OperationInProgressError, CopyRefusedError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
++ RegistryError ........ RegistryUnreachableError, RegistryRefusedError, RemoteImageNotFoundError,
+|                        RateLimitedError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
 + ProcessError ......... LauncherError, MonitorLostError, ReaderGoneError, SessionLostError,
                          StartError
@@ -255,6 +257,47 @@ class PlatformMismatchError(ArchiveError):
         )
         self.image_platform = image_platform
         self.host_platform = host_platform
+
+
+class RegistryError(EngineError):
+    """A registry did not do what was asked of it.
+
+    Attributes:
+        registry: Its host and port, as in an image's name: `docker.io`, `localhost:5000`.
+    """
+
+    def __init__(self, registry: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.registry = registry
+
+
+class RegistryUnreachableError(RegistryError):
+    """No connection, or none that lasted: tried again until that made no sense any more."""
+
+
+class RegistryRefusedError(RegistryError):
+    """The registry does not know who asks, or does not let them (HTTP 401 and 403)."""
+
+    def __init__(self, registry: str, message: str, *, hint: str = "") -> None:
+        host = "" if registry == "docker.io" else f" {registry}"
+        super().__init__(registry, message, hint=hint or f"`lamella login{host}` says who you are")
+
+
+class RemoteImageNotFoundError(RegistryError):
+    """The registry has no such repository, tag or manifest."""
+
+    def __init__(self, registry: str, name: str, reason: str) -> None:
+        super().__init__(
+            registry,
+            f"manifest for {name} not found: {reason}",
+            hint="`lamella search --list-tags REPOSITORY` lists the tags that are there",
+        )
+        self.name = name
+        self.reason = reason
+
+
+class RateLimitedError(RegistryError):
+    """The registry lets no more requests through for now (HTTP 429)."""
 
 
 class HostError(EngineError):

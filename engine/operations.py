@@ -7,6 +7,7 @@ caller's task, so cancelling that task cancels the work and undoes what was half
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -42,6 +43,25 @@ class ProgressListener(Protocol):
 
 def ignore_progress(_progress: Progress, /) -> None:
     """Listen to nothing: the default of calls that report progress."""
+
+
+class Cancellation:
+    """Ends blocking work from another thread: whoever waits for a pipe polls `descriptor` too."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def cancel(self) -> None:
+        """End it; may be called more than once."""
+        os.eventfd_write(self.descriptor, 1)
+
+    def close(self) -> None:
+        """Close the descriptor; nobody may wait any more."""
+        os.close(self.descriptor)
+
+
+class CancelledRead(Exception):  # noqa: N818 - not an error: the caller asked for it
+    """A read ended because it was cancelled."""
 
 
 async def carry_through(work: Coroutine[object, object, _Result]) -> _Result:

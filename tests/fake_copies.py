@@ -14,8 +14,8 @@ from engine.containers.state_table import Operation
 from engine.errors import CopyRefusedError, FileNotInContainerError
 from engine.events import EventSubject
 from engine.images.instructions import apply_changes
-from engine.images.oci import ConfigSection
-from engine.images.reference import parse_reference
+from engine.oci.documents import ConfigSection
+from engine.oci.reference import parse_reference
 from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.snapshots.tar_writer import TarEntry, TarWriter
 from engine.types import (

@@ -9,8 +9,8 @@ from engine.containers.lifecycle import current_state, exclusively
 from engine.containers.state_table import Operation, check
 from engine.containers.states import status_of
 from engine.errors import InvalidReferenceError
-from engine.images.oci import ConfigSection, Empty, HealthCheckDocument
-from engine.images.reference import parse_reference
+from engine.oci.documents import ConfigSection, Empty, HealthCheckDocument
+from engine.oci.reference import parse_reference
 from engine.operations import Progress, carry_through
 from engine.snapshots.base import UPPER_NAME
 from engine.types import CommittedImage, ContainerStatus

@@ -19,12 +19,16 @@ from engine.errors import EngineError, SyscallError
 from engine.images.archive_documents import ArchiveImage, ArchiveLayer, NewImage, read_images
 from engine.images.archive_source import (
     ArchiveSource,
-    Cancellation,
-    CancelledRead,
     open_archive,
 )
 from engine.linux.files import sync_file_system
-from engine.operations import Progress, ProgressListener, ignore_progress
+from engine.operations import (
+    Cancellation,
+    CancelledRead,
+    Progress,
+    ProgressListener,
+    ignore_progress,
+)
 from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.job_parts import JobProgress
 from engine.snapshots.jobs import UnpackArguments, UnpackResult

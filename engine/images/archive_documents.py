@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, DigestMismatchError, PlatformMismatchError
-from engine.images.oci import (
+from engine.oci.digests import digest_of, is_digest
+from engine.oci.documents import (
     CONFIG_MEDIA_TYPES,
     CONTAINERD_NAME_ANNOTATION,
     INDEX_MEDIA_TYPES,
@@ -35,7 +36,6 @@ from engine.images.oci import (
     is_attestation,
     platform_rank,
 )
-from engine.store.digests import digest_of, is_digest
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:

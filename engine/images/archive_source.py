@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import ArchiveError, NoSpaceError, SyscallError
 from engine.linux.files import open_in_root
+from engine.operations import CancelledRead
 from engine.snapshots.streams import CHUNK_BYTES, FileSource, compression_of, decompress
 from engine.snapshots.tar import BLOCK_BYTES, TarKind, TarLimits, TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from engine.operations import Cancellation
 
 _MEMBER_LIMIT = 100_000
 _LINK_LIMIT = 16
@@ -135,25 +138,6 @@ class DirectoryArchive:
 def _clean(name: str) -> str:
     """A member's name without `.`, doubled slashes and `..`; above the root is the root."""
     return posixpath.normpath("/" + name).lstrip("/")
-
-
-class Cancellation:
-    """Ends a blocking read of a pipe from another thread."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-
-    def cancel(self) -> None:
-        """End it; may be called more than once."""
-        os.eventfd_write(self.descriptor, 1)
-
-    def close(self) -> None:
-        """Close the descriptor; nobody may wait any more."""
-        os.close(self.descriptor)
-
-
-class CancelledRead(Exception):  # noqa: N818 - not an error: the caller asked for it
-    """A read ended because of its Cancellation."""
 
 
 def open_archive(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from engine.errors import StoreError
 from engine.events import Event, EventSubject
-from engine.images.oci import decode_config, parse_time
-from engine.images.reference import parse_reference
+from engine.oci.documents import decode_config, parse_time
+from engine.oci.reference import parse_reference
 from engine.store.durability import raise_store_error, sync_directory
 from engine.store.event_log import append_event
 from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord

@@ -19,7 +19,8 @@ from engine.errors import EngineError
 from engine.images.archive import StagedLayer
 from engine.images.archive_documents import LayerIdentity, NewImage
 from engine.images.instructions import apply_changes
-from engine.images.oci import (
+from engine.linux.files import sync_file_system
+from engine.oci.documents import (
     DOCKER_LAYER,
     DOCKER_LAYER_GZIP,
     DOCKER_LAYER_ZSTD,
@@ -40,7 +41,6 @@ from engine.images.oci import (
     encode_document,
     format_time,
 )
-from engine.linux.files import sync_file_system
 from engine.operations import Progress
 from engine.snapshots.job_parts import JobProgress
 from engine.snapshots.removal import engine_error

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.images.oci import ConfigSection, HistoryDocument, ImageDocument, parse_time
+from engine.oci.documents import ConfigSection, HistoryDocument, ImageDocument, parse_time
 from engine.types import ChainId, HealthCheck, ImageConfig, LayerSummary
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from engine.errors import InvalidInputError
-from engine.images.oci import ConfigSection, Empty, HealthCheckDocument
+from engine.oci.documents import ConfigSection, Empty, HealthCheckDocument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

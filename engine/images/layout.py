@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.images.oci import (
+from engine.oci.documents import (
     CONTAINERD_NAME_ANNOTATION,
     OCI_CONFIG,
     OCI_INDEX,

@@ -15,13 +15,13 @@ from engine.errors import AmbiguousReferenceError, ImageInUseError, ImageNotFoun
 from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
 from engine.images.documents import config_labels, container_config, history_steps, indented
-from engine.images.oci import ConfigSection, decode_config, host_platform
-from engine.images.reference import id_beginning, parse_reference
+from engine.oci.digests import is_digest
+from engine.oci.documents import ConfigSection, decode_config, host_platform
+from engine.oci.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.writable import remove_tree
 from engine.store.blobs import BlobStore
 from engine.store.container_records import ContainerRecords
-from engine.store.digests import is_digest
 from engine.store.image_records import ImageRecord, ImageRecords
 from engine.store.locks import LockFile, is_locked
 from engine.types import (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.errors import FeatureUnavailableError
 from engine.images.elf import ElfError, find_libraries, library_directories
 from engine.images.layout import MadeImage, MadeLayer, write_layout
-from engine.images.oci import ConfigSection
+from engine.oci.documents import ConfigSection
 from engine.snapshots.tar_writer import TarEntry
 
 if TYPE_CHECKING:

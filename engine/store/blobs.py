@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Self
 
 from engine.errors import DigestMismatchError, InvalidInputError, StoreError
-from engine.store.digests import digest_hex, digest_of
+from engine.oci.digests import digest_hex, digest_of
 from engine.store.durability import make_directory, raise_store_error, sync_directory, write_all
 from engine.types import Digest
 

@@ -53,6 +53,18 @@ if TYPE_CHECKING:
     from engine.types.lifecycle import ContainerHealth, HealthCheck, HealthProbe, RestartPolicy
     from engine.types.mounts import MountPoint, MountRequest
     from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
+    from engine.types.registry import (
+        FoundImage,
+        LayerTransfer,
+        LoginResult,
+        PulledImage,
+        PushedImage,
+        RemoteImage,
+        RemoteLayer,
+        TransferListener,
+        TransferStatus,
+        ignore_transfers,
+    )
     from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
     from engine.types.system import (
         ContainerUsage,
@@ -111,6 +123,18 @@ else:
             ),
             "engine.types.mounts": ("MountPoint", "MountRequest"),
             "engine.types.options": ("DeviceRequest", "ProcessOptions", "Ulimit"),
+            "engine.types.registry": (
+                "FoundImage",
+                "LayerTransfer",
+                "LoginResult",
+                "PulledImage",
+                "PushedImage",
+                "RemoteImage",
+                "RemoteLayer",
+                "TransferListener",
+                "TransferStatus",
+                "ignore_transfers",
+            ),
             "engine.types.sessions": ("ExecRequest", "SessionOutput", "TerminalSize"),
             "engine.types.system": (
                 "ContainerUsage",
@@ -152,6 +176,7 @@ __all__ = [
     "FileEntry",
     "FileKind",
     "FileTree",
+    "FoundImage",
     "HealthCheck",
     "HealthProbe",
     "HostFeature",
@@ -163,8 +188,10 @@ __all__ = [
     "ImageUsage",
     "LayerChange",
     "LayerSummary",
+    "LayerTransfer",
     "LoadedImage",
     "LogLine",
+    "LoginResult",
     "MountPoint",
     "MountRequest",
     "OutputStream",
@@ -173,14 +200,21 @@ __all__ = [
     "PruneFilter",
     "PrunedContainers",
     "PrunedVolumes",
+    "PulledImage",
+    "PushedImage",
+    "RemoteImage",
+    "RemoteLayer",
     "RemovedImage",
     "ResourceLimits",
     "RestartPolicy",
     "SessionOutput",
     "TerminalSize",
+    "TransferListener",
+    "TransferStatus",
     "Ulimit",
     "VolumeSummary",
     "VolumeUsage",
     "WritableLayer",
+    "ignore_transfers",
     "matches_labels",
 ]

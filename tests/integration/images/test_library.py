@@ -13,8 +13,8 @@ from engine.errors import (
 )
 from engine.images.layout import MadeImage, MadeLayer, write_layout
 from engine.images.library import ImageLibrary
-from engine.images.oci import ConfigSection
 from engine.images.starter import LARGEST_IMAGE_BYTES, write_starter_layout
+from engine.oci.documents import ConfigSection
 from engine.snapshots.tar_writer import TarEntry
 from engine.snapshots.writable import remove_tree
 from engine.store.database import Database

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.images.documents import container_config, history_steps
-from engine.images.oci import ConfigSection, HealthCheckDocument, HistoryDocument, ImageDocument
+from engine.oci.documents import ConfigSection, HealthCheckDocument, HistoryDocument, ImageDocument
 from engine.store.image_records import ImageLayerRecord, LayerRecord
 from engine.types import ChainId, DiffId
 

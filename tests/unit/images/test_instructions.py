@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import InvalidInputError
 from engine.images.instructions import apply_changes
-from engine.images.oci import ConfigSection, Empty, HealthCheckDocument, encode_document
+from engine.oci.documents import ConfigSection, Empty, HealthCheckDocument, encode_document
 
 
 @pytest.mark.parametrize(

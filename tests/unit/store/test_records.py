@@ -4,7 +4,7 @@ import pytest
 
 from engine.errors import AmbiguousReferenceError, NameInUseError, StoreError
 from engine.events import Event, EventBus, EventSubject
-from engine.images.reference import parse_reference
+from engine.oci.reference import parse_reference
 from engine.store.container_records import ContainerRecord, ContainerRecords
 from engine.store.database import Database
 from engine.store.event_log import EventTail, append_event

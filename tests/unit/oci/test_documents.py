@@ -3,7 +3,7 @@ import json
 import pytest
 
 from engine.errors import ArchiveError
-from engine.images.oci import (
+from engine.oci.documents import (
     MAXIMUM_CONFIG_BYTES,
     MAXIMUM_LAYERS,
     ConfigSection,

@@ -406,7 +406,7 @@ def _decode(content: bytes, shape: type[_Document], path: str, maximum_bytes: in
 
 
 def _check_digest(digest: str, path: str) -> None:
-    # Here and not by store.digests: the error must name the archive.
+    # Here and not by oci.digests: the error must name the archive.
     algorithm, _, digits = digest.partition(":")
     if algorithm == "sha256" and len(digits) == 64 and not set(digits) - _HEX_DIGITS:
         return

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import InvalidReferenceError
-from engine.images.reference import id_beginning, parse_reference
+from engine.oci.reference import id_beginning, parse_reference
 
 DIGEST = "sha256:" + "a" * 64
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from engine.errors import InvalidReferenceError
-from engine.store.digests import is_digest
+from engine.oci.digests import is_digest
 from engine.types import Digest
 
 DEFAULT_DOMAIN = "docker.io"
