@@ -112,7 +112,7 @@ def _make(tree: Hierarchy, path: str, group: Cgroup) -> None:
             raise SyscallError("mkdir", error.errno or 0, path) from None
         else:
             if "cpuset" in tree.controllers and tree.version == 1:
-                _fill_cpuset(path)
+                _fill_cpuset(tree, path)
             elif tree.version == 2:
                 _enable_controllers(parent)
             return
@@ -124,14 +124,21 @@ def _prepare_parent(tree: Hierarchy, parent: str) -> None:
         _enable_controllers(os.path.dirname(parent))
     elif "cpuset" in tree.controllers:
         with contextlib.suppress(SyscallError):
-            _fill_cpuset(parent)
+            _fill_cpuset(tree, parent)
 
 
-def _fill_cpuset(path: str) -> None:
-    """Copy processors and memory nodes from the group above: v1 lets nobody join without."""
+def _fill_cpuset(tree: Hierarchy, path: str) -> None:
+    """Copy processors and memory nodes from the group above: v1 lets nobody join without.
+
+    Whoever made the group above may not have come so far yet, so it is filled first.
+    """
+    above = os.path.dirname(path)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        if not read_text(f"{path}/{name}").strip():
-            write_text(f"{path}/{name}", read_text(f"{os.path.dirname(path)}/{name}").strip())
+        if read_text(f"{path}/{name}").strip():
+            continue
+        if above.startswith(tree.mount_point + "/"):
+            _fill_cpuset(tree, above)
+        write_text(f"{path}/{name}", read_text(f"{above}/{name}").strip())
 
 
 def _enable_controllers(directory: str) -> None:

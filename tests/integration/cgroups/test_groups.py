@@ -71,6 +71,13 @@ def test_a_group_that_is_frozen_killed_and_destroyed_leaves_nothing(host, make):
     assert not group.is_populated
 
 
+def test_a_group_can_be_joined_when_another_program_has_only_begun_to_make_the_parent(host, make):
+    for tree in host.hierarchies:
+        os.mkdir(tree.parent)
+    child = spawn(make(), "exit 7")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
 def test_a_fork_bomb_is_stopped_by_the_limit_and_killed(make):
     group = make(pids=20)
     child = spawn(group, "while :; do sh -c 'sleep 1000' & done 2>/dev/null; sleep 1000")
