@@ -362,7 +362,7 @@ class Monitor:
             try:
                 received = starter.receive()
             finally:
-                starter.dismiss()
+                starter.reap()
         except (EngineError, OSError) as error:
             failure = describe_start_failure(error)
             exit_code = failure.exit_code if isinstance(failure, StartError) else 125

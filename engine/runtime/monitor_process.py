@@ -77,20 +77,20 @@ def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd)
 def _watch(starter: Starter) -> NoReturn:
     received = starter.receive()
     if received is None:
-        starter.dismiss()
+        starter.reap()
         _reap_all()
         os._exit(1)
     set_process_name("lamella-monitor")
-    # A program that ends at once does so before its starter: let its end have the processor.
-    is_quiet = not received.await_event(_QUIET_MILLISECONDS)
-    if is_quiet:
-        starter.dismiss()
+    # A program that ends at once has the processor before the end of its starter.
+    if not received.await_event(_QUIET_MILLISECONDS):
+        starter.reap()
         received.await_event()
     gc.enable()
     monitor = Monitor(received.read())
-    if not is_quiet:
-        monitor.after(_QUIET_MILLISECONDS / 1000, starter.dismiss)
+    starter.let_go()
+    monitor.after(_QUIET_MILLISECONDS / 1000, starter.reap)
     monitor.watch()
+    starter.reap()
     os._exit(0)
 
 

@@ -83,6 +83,7 @@ class Starter:
     def __init__(self, channel: socket.socket, process_id: int) -> None:
         self._channel = channel
         self._process_id = process_id
+        self._is_reaped = False
 
     @classmethod
     def fork(cls, start: Callable[[MonitorEnd], NoReturn]) -> Starter:
@@ -121,10 +122,16 @@ class Starter:
         """
         return receive_handover(self._channel)
 
-    def dismiss(self) -> None:
-        """Let it end, which it does not before, and reap it. Blocks for under a millisecond."""
+    def let_go(self) -> None:
+        """Let it end, which it does not before; `reap` waits for that."""
         self._channel.close()
-        os.waitpid(self._process_id, 0)
+
+    def reap(self) -> None:
+        """Let it end and wait for it, for under a millisecond; a second time does nothing."""
+        self.let_go()
+        if not self._is_reaped:
+            os.waitpid(self._process_id, 0)
+            self._is_reaped = True
 
 
 # --- in the starter ---------------------------------------------------------------------------
