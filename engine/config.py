@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidInputError
+from engine.errors import InvalidInputError, LimitError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_SIZE = re.compile(r"([0-9]{1,15})([kmgt]?)b?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerLimits:
+    """What is refused of a layer that comes from elsewhere: a small blob can unpack to anything.
+
+    Attributes:
+        unpacked_bytes: Of its tar, and of all its files together with their holes.
+        entries: In its tar.
+    """
+
+    unpacked_bytes: int = 64 << 30
+    entries: int = 2_000_000
+
+    @classmethod
+    def load(cls, values: Mapping[str, str]) -> LayerLimits:
+        """Take LAMELLA_LAYER_BYTES (`100g`) and LAMELLA_LAYER_ENTRIES, or the defaults.
+
+        Raises:
+            LimitError: A value is no number.
+        """
+        given = {}
+        for field, name, expected in (
+            ("unpacked_bytes", "LAMELLA_LAYER_BYTES", "a size such as 100g"),
+            ("entries", "LAMELLA_LAYER_ENTRIES", "a number"),
+        ):
+            if text := values.get(name):
+                match = _SIZE.fullmatch(text)
+                if match is None or (field == "entries" and not text.isdigit()):
+                    raise LimitError(name, text, expected)
+                given[field] = int(match[1]) << _UNITS[match[2].lower()]
+        return replace(cls(), **given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,10 +57,12 @@ class EngineConfig:
     Attributes:
         root: What outlives a reboot: images, layers, containers, the database.
         run: What does not: sockets and locks. Must be on a local file system.
+        layer_limits: What is refused of layers.
     """
 
     root: Path
     run: Path
+    layer_limits: LayerLimits = LayerLimits()
 
     @classmethod
     def load(
@@ -39,7 +78,8 @@ class EngineConfig:
         is enough to keep a store apart. Touches nothing on disk.
 
         Raises:
-            InvalidInputError: A path is relative, and the working directory was removed.
+            InvalidInputError: A path is relative, and the working directory was removed, or a
+                limit is no number.
         """
         values = os.environ if environment is None else environment
         is_root = os.geteuid() == 0
@@ -53,7 +93,7 @@ class EngineConfig:
             root = Path("/var/lib/lamella") if is_root else _user_data(values) / "lamella"
         if run is None:
             run = Path("/run/lamella") if is_root else _user_runtime(values)
-        return cls(root=_absolute(root), run=_absolute(run))
+        return cls(root=_absolute(root), run=_absolute(run), layer_limits=LayerLimits.load(values))
 
     @property
     def database_path(self) -> Path:
@@ -85,9 +125,18 @@ class EngineConfig:
         """Holds `<name>/_data`."""
         return self.root / "volumes"
 
+    @property
+    def downloads_directory(self) -> Path:
+        """Holds `<digest's hex>/content`: blobs that are not whole, or not unpacked yet."""
+        return self.root / "downloads"
+
     def volume_directory(self, name: str) -> Path:
         """Of one volume; its files are in `_data`."""
         return self.volumes_directory / name
+
+    def layer_lock_path(self, chain_id: str) -> Path:
+        """The lock of who makes a layer; whoever has it may remove its directory."""
+        return self.run / "layers" / chain_id.removeprefix("sha256:") / "lock"
 
     def volume_run_directory(self, name: str) -> Path:
         """Of one volume: its lock."""

@@ -31,13 +31,14 @@ from engine.operations import (
 )
 from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.job_parts import JobProgress
-from engine.snapshots.jobs import UnpackArguments, UnpackResult
 from engine.snapshots.removal import engine_error
+from engine.snapshots.unpacking import UnpackArguments, UnpackResult
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
+    from engine.config import LayerLimits
     from engine.snapshots.base import JobRunner
     from engine.types import ChainId, DiffId, LoadedImage
 
@@ -97,6 +98,7 @@ async def load_archive(
     runner: JobRunner,
     host_architecture: str,
     uses_user_xattrs: bool,
+    limits: LayerLimits,
     progress: ProgressListener = ignore_progress,
 ) -> LoadResult:
     """Load every image of an archive. Cancelling leaves the store as it was.
@@ -110,6 +112,7 @@ async def load_archive(
         runner: Unpacks with the container's ids.
         host_architecture: As images name it.
         uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
+        limits: How much a layer may unpack to.
         progress: Is told of each layer.
 
     Raises:
@@ -126,6 +129,7 @@ async def load_archive(
             runner=runner,
             label=source.label,
             uses_user_xattrs=uses_user_xattrs,
+            limits=limits,
             progress=progress,
         )
         layers = _distinct_layers(images)
@@ -173,6 +177,7 @@ class _Load:
         runner: JobRunner,
         label: str,
         uses_user_xattrs: bool,
+        limits: LayerLimits,
         progress: ProgressListener,
     ) -> None:
         self._staging = staging
@@ -180,6 +185,7 @@ class _Load:
         self._runner = runner
         self._label = label
         self._uses_user_xattrs = uses_user_xattrs
+        self._limits = limits
         self._progress = progress
         self._directories: dict[ChainId, Path] = {}
 
@@ -210,6 +216,7 @@ class _Load:
             diff_id=layer.diff_id,
             lower_paths=lowers,
             uses_user_xattrs=self._uses_user_xattrs,
+            limits=self._limits,
         )
         self._progress(Progress(step=step, total=layer.member.size, unit="bytes"))
 

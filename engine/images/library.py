@@ -227,6 +227,7 @@ class ImageLibrary:
                 runner=self._runner,
                 host_architecture=host_platform().architecture,
                 uses_user_xattrs=self._is_rootless,
+                limits=self._config.layer_limits,
                 progress=progress,
             )
 

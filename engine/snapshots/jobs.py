@@ -12,13 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.errors import DigestMismatchError
-from engine.linux.files import open_beneath
-from engine.linux.tree_removal import remove_tree
-from engine.snapshots import removal, volume_files, writable_jobs
-from engine.snapshots.apply import LayerApplier
+from engine.snapshots import removal, unpacking, volume_files, writable_jobs
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
-from engine.snapshots.index import encode_index, make_index, read_index, write_index
+from engine.snapshots.index import encode_index, make_index, read_index
 from engine.snapshots.job_parts import (
     CopyArguments,
     JobProgress,
@@ -26,114 +22,13 @@ from engine.snapshots.job_parts import (
     Reporter,
     TreeSize,
 )
-from engine.snapshots.lowers import LowerLayers, copy_directory_look
+from engine.snapshots.lowers import copy_directory_look
 from engine.snapshots.merge import copy_merged_tree
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import measure_tree, scan_tree
-from engine.snapshots.streams import LayerSource
-from engine.snapshots.tar import TarReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_PROGRESS_BYTES = 4 << 20
-
-
-class UnpackArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Unpack one layer. Descriptors: the file with the blob, an empty directory for the layer.
-
-    Attributes:
-        label: What errors call the layer.
-        offset: Where in the file the blob starts.
-        size: Of the blob.
-        blob_digest: What the blob must have, or empty where the archive does not say.
-        diff_id: What the uncompressed tar must have.
-        lower_paths: `diff` directories of the layers below, topmost first.
-        uses_user_xattrs: Mark opaque directories by `user.` attributes.
-    """
-
-    label: str
-    offset: int
-    size: int
-    blob_digest: str
-    diff_id: str
-    lower_paths: tuple[str, ...]
-    uses_user_xattrs: bool
-
-
-class UnpackResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer directory now holds `diff` and `index`; nothing is synced."""
-
-    blob_digest: str
-    diff_id: str
-    size_bytes: int
-    entry_count: int
-    warnings: tuple[str, ...]
-
-
-def unpack_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
-    """Unpack a layer's blob into `<directory>/diff` and write `<directory>/index`.
-
-    On any error the directory is empty again.
-
-    Raises:
-        ArchiveError: The blob is damaged (DigestMismatchError: not what its name promises).
-        UnsafePathError: An entry climbs out of the layer.
-        NoSpaceError: The disk is full.
-    """
-    request = msgspec.json.decode(arguments, type=UnpackArguments)
-    blob, directory = descriptors
-    name = DIFF_NAME.encode()
-    os.mkdir(name, 0o700, dir_fd=directory)
-    try:
-        return _unpack(request, blob, directory, report)
-    except BaseException as error:
-        remove_tree(directory, name)
-        remove_tree(directory, INDEX_NAME.encode())
-        if isinstance(error, OSError):
-            raise engine_error(error, request.label) from error
-        raise
-
-
-def _unpack(request: UnpackArguments, blob: int, directory: int, report: Reporter) -> bytes:
-    root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
-    lowers = LowerLayers(request.lower_paths)
-    try:
-        with LayerSource(
-            blob, offset=request.offset, size=request.size, label=request.label
-        ) as source:
-            reported = 0
-
-            def on_entry() -> None:
-                nonlocal reported
-                if source.consumed_bytes - reported >= _PROGRESS_BYTES:
-                    reported = source.consumed_bytes
-                    report(msgspec.json.encode(JobProgress(done=reported, total=request.size)))
-
-            applier = LayerApplier(
-                root,
-                lowers=lowers,
-                label=request.label,
-                uses_user_xattrs=request.uses_user_xattrs,
-            )
-            index = applier.apply(TarReader(source, label=request.label), on_entry=on_entry)
-            blob_digest, diff_id = source.finish()
-    finally:
-        lowers.close()
-        os.close(root)
-    for expected, actual in ((request.blob_digest, blob_digest), (request.diff_id, diff_id)):
-        if expected and expected != actual:
-            raise DigestMismatchError(request.label, expected=expected, actual=actual)
-    write_index(directory, index)
-    return msgspec.json.encode(
-        UnpackResult(
-            blob_digest=blob_digest,
-            diff_id=diff_id,
-            size_bytes=index.size_bytes,
-            entry_count=index.entry_count,
-            warnings=applier.warnings,
-        )
-    )
 
 
 def list_writable_files(_arguments: bytes, descriptors: list[int], _report: Reporter) -> bytes:
@@ -182,8 +77,8 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
 
 JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **removal.JOBS,
+    **unpacking.JOBS,
     **volume_files.JOBS,
-    "unpack-layer": unpack_layer,
     "list-changes": writable_jobs.list_changes,
     "commit-layer": writable_jobs.commit_layer,
     "export-tree": writable_jobs.export_tree,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 from isal import igzip_lib
 
 from engine.errors import ArchiveError, EngineError
+from engine.snapshots.tar import too_large_error
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -286,6 +287,46 @@ class ThreadedSource:
             pass
 
 
+class BlobReader(Protocol):
+    """A layer's blob, wherever it is."""
+
+    @property
+    def size(self) -> int:
+        """Of the whole blob."""
+
+    def read_at(self, position: int, size: int, /) -> bytes:
+        """At least one byte of the blob; empty where its file ends too early."""
+
+
+class StoredBlob:
+    """A blob that is a stretch of a file; the descriptor stays the caller's."""
+
+    def __init__(self, descriptor: int, *, offset: int, size: int) -> None:
+        self._descriptor = descriptor
+        self._offset = offset
+        self.size = size
+
+    def read_at(self, position: int, size: int, /) -> bytes:
+        """As BlobReader."""
+        return os.pread(self._descriptor, size, self._offset + position)
+
+
+class GrowingBlob:
+    """A blob whose file somebody else still writes; the descriptors stay the caller's."""
+
+    def __init__(self, descriptor: int, *, size: int, grown: int) -> None:
+        """Read a file; `grown` is an eventfd that is written to after each piece of it."""
+        self._descriptor = descriptor
+        self._grown = grown
+        self.size = size
+
+    def read_at(self, position: int, size: int, /) -> bytes:
+        """As BlobReader; waits for bytes that are not there yet."""
+        while not (piece := os.pread(self._descriptor, size, position)):
+            os.eventfd_read(self._grown)
+        return piece
+
+
 class LayerSource(ThreadedSource):
     """A layer's blob, decompressed and hashed on both sides while it is read.
 
@@ -293,34 +334,47 @@ class LayerSource(ThreadedSource):
         consumed_bytes: How much of the blob was read, for progress.
     """
 
-    def __init__(self, descriptor: int, *, offset: int, size: int, label: str) -> None:
+    def __init__(self, blob: BlobReader, *, label: str, maximum_bytes: int) -> None:
+        """Read a blob; its tar may have `maximum_bytes`."""
         super().__init__(thread_name="layer-reader")
-        self._descriptor = descriptor
-        self._offset = offset
-        self._size = size
+        self._blob = blob
         self._label = label
+        self._maximum_bytes = maximum_bytes
         self._blob_hash = hashlib.sha256()
         self._tar_hash = hashlib.sha256()
         self._is_plain = False
         self.consumed_bytes = 0
 
     def _produce(self) -> None:
-        magic = os.pread(self._descriptor, min(_MAGIC_BYTES, self._size), self._offset)
+        magic = self._magic()
         self._is_plain = not compression_of(magic)
+        given = 0
         for chunk in decompress(self._blob_pieces(), magic, self._label):
+            given += len(chunk)
+            if given > self._maximum_bytes:
+                raise too_large_error(self._label, self._maximum_bytes)
             self._tar_hash.update(chunk)
             self._give(chunk)
 
+    def _magic(self) -> bytes:
+        magic = b""
+        wanted = min(_MAGIC_BYTES, self._blob.size)
+        while len(magic) < wanted and (
+            piece := self._blob.read_at(len(magic), wanted - len(magic))
+        ):
+            magic += piece
+        return magic
+
     def _blob_pieces(self) -> Iterator[bytes]:
-        position, end = self._offset, self._offset + self._size
+        position, end = 0, self._blob.size
         while position < end:
-            piece = os.pread(self._descriptor, min(CHUNK_BYTES, end - position), position)
+            piece = self._blob.read_at(position, min(CHUNK_BYTES, end - position))
             if not piece:
                 raise ArchiveError(self._label, "it ends too early: it is truncated")
             if not self._is_plain:
                 self._blob_hash.update(piece)
             position += len(piece)
-            self.consumed_bytes = position - self._offset
+            self.consumed_bytes = position
             yield piece
 
     def finish(self) -> tuple[str, str]:

@@ -61,12 +61,16 @@ class TarLimits:
         header_bytes: Of one pax header or GNU long name.
         name_bytes: Of one path or link target.
         entries: In one archive.
+        entries_remedy: The hint for who has more of them.
+        content_bytes: Of all its files together, holes included; None is any number.
         sparse_segments: Of one sparse file.
     """
 
     header_bytes: int = 1 << 20
     name_bytes: int = 1 << 16
     entries: int = 2_000_000
+    entries_remedy: str = ""
+    content_bytes: int | None = None
     sparse_segments: int = 1 << 16
 
 
@@ -97,6 +101,15 @@ class TarEntry:
     segments: tuple[tuple[int, int], ...] | None = None
 
 
+def too_large_error(label: str, maximum_bytes: int) -> ArchiveError:
+    """What is said of a layer that passes the limit of what it may unpack to."""
+    return ArchiveError(
+        label,
+        f"it unpacks to more than {maximum_bytes:,} bytes",
+        hint="LAMELLA_LAYER_BYTES=SIZE (100g) allows larger layers",
+    )
+
+
 @dataclass(slots=True)
 class _Extended:
     """What the headers before an entry say about it."""
@@ -122,6 +135,7 @@ class TarReader:
         self._data_left = 0
         self._padding = 0
         self._count = 0
+        self._content_bytes = 0
         self._global: dict[bytes, bytes] = {}
 
     def __iter__(self) -> Iterator[TarEntry]:
@@ -196,7 +210,11 @@ class TarReader:
                 return None
             self._count += 1
             if self._count > self._limits.entries:
-                raise self._error(f"it has more than {self._limits.entries:,} entries")
+                raise ArchiveError(
+                    self._label,
+                    f"it has more than {self._limits.entries:,} entries",
+                    hint=self._limits.entries_remedy,
+                )
             self._check(block)
             flag = block[156:157]
             if flag == b"x":
@@ -366,6 +384,10 @@ class TarReader:
             if segments is not None:
                 stored = self._data_left
                 self._check_segments(segments, size, stored)
+        self._content_bytes += size
+        maximum_bytes = self._limits.content_bytes
+        if maximum_bytes is not None and self._content_bytes > maximum_bytes:
+            raise too_large_error(self._label, maximum_bytes)
         for text in (name, link):
             if len(text) > self._limits.name_bytes or b"\0" in text:
                 raise self._error(f"an entry has an impossible name ({text[:40]!r}…)")

@@ -7,6 +7,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from engine.config import LayerLimits
 from engine.images.archive import LoadResult, StagedLayer, load_archive
 from engine.snapshots import jobs
 from engine.types import ChainId, LoadedImage
@@ -95,6 +96,7 @@ class Store:
             catalog=self.catalog,
             runner=self.runner,
             host_architecture=architecture,
+            limits=LayerLimits(),
             uses_user_xattrs=os.geteuid() != 0,
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.snapshots import jobs
+from engine.snapshots import unpacking
 from engine.snapshots.index import LayerIndex, decode_index
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ class Layer:
 
     def unpack(
         self, content: bytes, *, lowers: tuple[Layer, ...] = (), diff_id: str = ""
-    ) -> jobs.UnpackResult:
+    ) -> unpacking.UnpackResult:
         blob = os.memfd_create("blob")
         parent = os.open(self.path, os.O_RDONLY)
         try:
             os.write(blob, content)
-            arguments = jobs.UnpackArguments(
+            arguments = unpacking.UnpackArguments(
                 label="layer",
                 offset=0,
                 size=len(content),
@@ -100,13 +100,13 @@ class Layer:
                 lower_paths=tuple(str(lower.diff) for lower in lowers),
                 uses_user_xattrs=True,
             )
-            result = jobs.unpack_layer(
+            result = unpacking.unpack_layer(
                 msgspec.json.encode(arguments), [blob, parent], lambda _: None
             )
         finally:
             os.close(blob)
             os.close(parent)
-        return msgspec.json.decode(result, type=jobs.UnpackResult)
+        return msgspec.json.decode(result, type=unpacking.UnpackResult)
 
     @property
     def index(self) -> LayerIndex:

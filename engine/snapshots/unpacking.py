@@ -1,0 +1,233 @@
+"""Jobs that unpack layers: one from a file, or a whole stack of them from files that still grow."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from engine.config import LayerLimits
+from engine.errors import DigestMismatchError
+from engine.linux.files import open_beneath
+from engine.linux.tree_removal import remove_tree
+from engine.snapshots.apply import LayerApplier
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.index import write_index
+from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.lowers import LowerLayers
+from engine.snapshots.removal import engine_error
+from engine.snapshots.streams import GrowingBlob, LayerSource, StoredBlob
+from engine.snapshots.tar import TarLimits, TarReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.snapshots.streams import BlobReader
+
+_PROGRESS_BYTES = 4 << 20
+
+
+class UnpackArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Unpack one layer. Descriptors: the file with the blob, an empty directory for the layer.
+
+    Attributes:
+        label: What errors call the layer.
+        offset: Where in the file the blob starts.
+        size: Of the blob.
+        blob_digest: What the blob must have, or empty where the archive does not say.
+        diff_id: What the uncompressed tar must have.
+        lower_paths: `diff` directories of the layers below, topmost first.
+        uses_user_xattrs: Mark opaque directories by `user.` attributes.
+        limits: How much it may unpack to.
+    """
+
+    label: str
+    offset: int
+    size: int
+    blob_digest: str
+    diff_id: str
+    lower_paths: tuple[str, ...]
+    uses_user_xattrs: bool
+    limits: LayerLimits = LayerLimits()
+
+
+class UnpackResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer directory now holds `diff` and `index`; nothing is synced."""
+
+    blob_digest: str
+    diff_id: str
+    size_bytes: int
+    entry_count: int
+    warnings: tuple[str, ...]
+
+
+class StackLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of a stack.
+
+    Attributes:
+        blob_name: Of the file with the blob; it may be made later, and grow.
+        directory_name: Of an empty directory for the layer.
+        layer: How it is unpacked; its `lower_paths` may be layers of the same stack.
+    """
+
+    blob_name: str
+    directory_name: str
+    layer: UnpackArguments
+
+
+class UnpackStackArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Unpack layers one after another, each as far as its blob has come.
+
+    Descriptors: the directory in which names are, an eventfd that is written to whenever a blob
+    was made or has grown. A blob that never becomes whole is waited for until the job is ended.
+
+    Attributes:
+        layers: Bottom first.
+    """
+
+    layers: tuple[StackLayer, ...]
+
+
+class StackProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a stack has come.
+
+    Attributes:
+        position: Of the layer, in the arguments.
+        done: Bytes of its blob.
+        result: When the layer is complete.
+    """
+
+    position: int
+    done: int
+    result: UnpackResult | None = None
+
+
+def unpack_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
+    """Unpack a layer's blob into `<directory>/diff` and write `<directory>/index`.
+
+    On any error the directory is empty again.
+
+    Raises:
+        ArchiveError: The blob is damaged (DigestMismatchError: not what its name promises).
+        UnsafePathError: An entry climbs out of the layer.
+        NoSpaceError: The disk is full.
+    """
+    request = msgspec.json.decode(arguments, type=UnpackArguments)
+    blob, directory = descriptors
+
+    def on_bytes(done: int) -> None:
+        report(msgspec.json.encode(JobProgress(done=done, total=request.size)))
+
+    reader = StoredBlob(blob, offset=request.offset, size=request.size)
+    return msgspec.json.encode(_unpack_or_clear(request, reader, directory, on_bytes))
+
+
+def unpack_stack(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
+    """Unpack a stack of layers; the results are those of the progress.
+
+    Raises:
+        ArchiveError: As unpack_layer; the layers below are complete then.
+        NoSpaceError: The disk is full.
+    """
+    request = msgspec.json.decode(arguments, type=UnpackStackArguments)
+    parent, grown = descriptors
+    for position, part in enumerate(request.layers):
+
+        def on_bytes(done: int, position: int = position) -> None:
+            report(msgspec.json.encode(StackProgress(position=position, done=done)))
+
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        directory = os.open(part.directory_name, flags, dir_fd=parent)
+        try:
+            blob = _open_blob(part.blob_name, parent, grown)
+            try:
+                on_bytes(0)
+                reader = GrowingBlob(blob, size=part.layer.size, grown=grown)
+                result = _unpack_or_clear(part.layer, reader, directory, on_bytes)
+            finally:
+                os.close(blob)
+        finally:
+            os.close(directory)
+        done = StackProgress(position=position, done=part.layer.size, result=result)
+        report(msgspec.json.encode(done))
+    return b"null"
+
+
+def _open_blob(name: str, parent: int, grown: int) -> int:
+    while True:
+        try:
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        except FileNotFoundError:
+            os.eventfd_read(grown)
+
+
+def _unpack_or_clear(
+    request: UnpackArguments,
+    reader: BlobReader,
+    directory: int,
+    on_bytes: Callable[[int], None],
+) -> UnpackResult:
+    name = DIFF_NAME.encode()
+    os.mkdir(name, 0o700, dir_fd=directory)
+    try:
+        return _unpack(request, reader, directory, on_bytes)
+    except BaseException as error:
+        remove_tree(directory, name)
+        remove_tree(directory, INDEX_NAME.encode())
+        if isinstance(error, OSError):
+            raise engine_error(error, request.label) from error
+        raise
+
+
+def _unpack(
+    request: UnpackArguments,
+    reader: BlobReader,
+    directory: int,
+    on_bytes: Callable[[int], None],
+) -> UnpackResult:
+    root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
+    lowers = LowerLayers(request.lower_paths)
+    limits = TarLimits(
+        entries=request.limits.entries,
+        entries_remedy="LAMELLA_LAYER_ENTRIES=NUMBER allows more",
+        content_bytes=request.limits.unpacked_bytes,
+    )
+    try:
+        with LayerSource(
+            reader, label=request.label, maximum_bytes=request.limits.unpacked_bytes
+        ) as source:
+            reported = 0
+
+            def on_entry() -> None:
+                nonlocal reported
+                if source.consumed_bytes - reported >= _PROGRESS_BYTES:
+                    reported = source.consumed_bytes
+                    on_bytes(reported)
+
+            applier = LayerApplier(
+                root,
+                lowers=lowers,
+                label=request.label,
+                uses_user_xattrs=request.uses_user_xattrs,
+            )
+            tar = TarReader(source, label=request.label, limits=limits)
+            index = applier.apply(tar, on_entry=on_entry)
+            blob_digest, diff_id = source.finish()
+    finally:
+        lowers.close()
+        os.close(root)
+    for expected, actual in ((request.blob_digest, blob_digest), (request.diff_id, diff_id)):
+        if expected and expected != actual:
+            raise DigestMismatchError(request.label, expected=expected, actual=actual)
+    write_index(directory, index)
+    return UnpackResult(
+        blob_digest=blob_digest,
+        diff_id=diff_id,
+        size_bytes=index.size_bytes,
+        entry_count=index.entry_count,
+        warnings=applier.warnings,
+    )
+
+
+JOBS = {"unpack-layer": unpack_layer, "unpack-stack": unpack_stack}
