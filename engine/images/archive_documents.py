@@ -26,16 +26,14 @@ from engine.oci.documents import (
     Manifest,
     Platform,
     chain_ids,
-    choose_manifests,
     decode_config,
     decode_docker_manifest,
     decode_index,
     decode_layout_marker,
     decode_manifest,
     encode_document,
-    is_attestation,
-    platform_rank,
 )
+from engine.oci.platforms import choose_manifests, is_attestation, platform_rank
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:

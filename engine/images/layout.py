@@ -23,8 +23,8 @@ from engine.oci.documents import (
     RootFsDocument,
     encode_document,
     format_time,
-    host_platform,
 )
+from engine.oci.platforms import host_platform
 from engine.snapshots.tar_writer import TarEntry, TarWriter
 
 if TYPE_CHECKING:

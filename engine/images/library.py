@@ -16,7 +16,8 @@ from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
 from engine.images.documents import config_labels, container_config, history_steps, indented
 from engine.oci.digests import is_digest
-from engine.oci.documents import ConfigSection, decode_config, host_platform
+from engine.oci.documents import ConfigSection, decode_config
+from engine.oci.platforms import host_platform
 from engine.oci.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.snapshots.writable import remove_tree

@@ -9,7 +9,6 @@ image manifest v2 schema 2, docker image specification v1.2 (manifest.json of an
 from __future__ import annotations
 
 import hashlib
-import platform as host
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,7 +55,7 @@ LAYER_COMPRESSION = {
 
 REFERENCE_ANNOTATION = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME_ANNOTATION = "io.containerd.image.name"
-_ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
+ATTESTATION_ANNOTATION = "vnd.docker.reference.type"
 
 MAXIMUM_MANIFEST_BYTES = 4 << 20
 """What registries must accept at least (distribution-spec), and all that we take."""
@@ -303,79 +302,6 @@ def chain_ids(diff_ids: Iterable[DiffId]) -> tuple[ChainId, ...]:
 # Every local time of what lies between has four digits for its year, as calendars want it.
 _EARLIEST_SECONDS = -30_000_000_000  # the year 1019
 _LATEST_SECONDS = 253_370_764_800  # the year 9999
-_ARCHITECTURES = {
-    # uname: GOARCH
-    "x86_64": "amd64",
-    "x86-64": "amd64",
-    "amd64": "amd64",
-    "aarch64": "arm64",
-    "arm64": "arm64",
-    "riscv64": "riscv64",
-    "ppc64le": "ppc64le",
-    "s390x": "s390x",
-    "i386": "386",
-    "i686": "386",
-    "armv7l": "arm",
-    "armv6l": "arm",
-}
-_UNSAID_RANK = 1000
-_VARIANT_NUMBERS = tuple(str(number) for number in range(10))
-_COMPATIBLE = {
-    # Host: what it runs, best first, as (architecture, variant); an empty variant is the base.
-    "amd64": (("amd64", ""), ("amd64", "v1")),
-    "arm64": (("arm64", "v8"), ("arm64", "")),
-}
-
-
-def host_platform() -> Platform:
-    """What this host runs."""
-    machine = host.machine()
-    return Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
-
-
-def platform_rank(image: Platform, on: Platform) -> int | None:
-    """How well a platform fits a host: 0 is best, None does not run there.
-
-    An amd64 image for v2 or v3 is taken when nothing plainer is there, the lowest first: whether
-    the processor has what it needs shows when it runs, as with Docker.
-    """
-    # Some builders wrote `x86_64`, others `arm64/v8`.
-    architecture = image.architecture.partition("/")[0]
-    architecture = _ARCHITECTURES.get(architecture, architecture)
-    if (image.os or "linux") != on.os or architecture != on.architecture:
-        return None
-    known = _COMPATIBLE.get(on.architecture, ((on.architecture, ""),))
-    pair = (architecture, image.variant)
-    if pair in known:
-        return known.index(pair)
-    number = image.variant.removeprefix("v")
-    return len(known) + (int(number) if number in _VARIANT_NUMBERS else len(_VARIANT_NUMBERS))
-
-
-def is_attestation(descriptor: Descriptor) -> bool:
-    """Whether a manifest is about another one, as BuildKit writes them, and no image."""
-    return _ATTESTATION_ANNOTATION in (descriptor.annotations or {}) or (
-        descriptor.platform is not None and descriptor.platform.os == "unknown"
-    )
-
-
-def choose_manifests(descriptors: Iterable[Descriptor], on: Platform) -> tuple[Descriptor, ...]:
-    """Those of some manifests that are for a host, best first; attestations are left out.
-
-    Descriptors without a platform come last, in their order: whoever follows them checks the
-    config.
-    """
-    ranked: list[tuple[int, Descriptor]] = []
-    for descriptor in descriptors:
-        if is_attestation(descriptor):
-            continue
-        if descriptor.platform is None or not descriptor.platform.architecture:
-            ranked.append((_UNSAID_RANK, descriptor))
-            continue
-        rank = platform_rank(descriptor.platform, on)
-        if rank is not None:
-            ranked.append((rank, descriptor))
-    return tuple(descriptor for _rank, descriptor in sorted(ranked, key=lambda pair: pair[0]))
 
 
 def parse_time(text: str | None) -> float | None:

@@ -12,7 +12,6 @@ from engine.oci.documents import (
     Platform,
     RootFsDocument,
     chain_ids,
-    choose_manifests,
     decode_config,
     decode_docker_manifest,
     decode_index,
@@ -21,8 +20,8 @@ from engine.oci.documents import (
     encode_document,
     format_time,
     parse_time,
-    platform_rank,
 )
+from engine.oci.platforms import choose_manifests, platform_rank
 
 DIGEST = "sha256:" + "a" * 64
 CONFIG = {"rootfs": {"type": "layers", "diff_ids": [DIGEST]}}
