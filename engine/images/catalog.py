@@ -15,6 +15,7 @@ from engine.oci.reference import parse_reference
 from engine.store.durability import raise_store_error, sync_directory
 from engine.store.event_log import append_event
 from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
+from engine.store.staging import holder_of
 from engine.types import ChainId, LoadedImage
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from engine.images.archive import StagedLayer
     from engine.images.archive_documents import NewImage
     from engine.store.blobs import BlobStore
+    from engine.store.claims import ClaimRecords
+    from engine.store.image_lock import ImageLock
 
 
 class StoreCatalog:
-    """The store as who adds images sees it, for one load or one commit.
+    """The store as who adds images sees it, for one load, pull or commit.
 
-    The caller holds the store's image lock, shared, from before `find_layers` until `publish` has
-    returned: so nothing that was found is collected meanwhile.
+    What is found is claimed, so that nobody collects it; removals need not wait meanwhile. The
+    claims are given up when the block of `adding_images` ends, or die with their holder.
     """
 
     def __init__(
@@ -39,25 +42,57 @@ class StoreCatalog:
         *,
         config: EngineConfig,
         records: ImageRecords,
+        claims: ClaimRecords,
+        lock: ImageLock,
         blobs: BlobStore,
         staging: Path,
-        action: str = "load",
+        action: str,
     ) -> None:
-        """Add images to a store; `action` is what the events call it."""
+        """Add images to a store.
+
+        Args:
+            config: Where it is.
+            records: Of images.
+            claims: Of what this catalog counts on.
+            lock: Of the images.
+            blobs: Of the store.
+            staging: A claim's directory, whose holder this is.
+            action: What the events call it.
+        """
         self._action = action
         self._config = config
         self._records = records
+        self._claims = claims
+        self._lock = lock
         self._blobs = blobs
         self._staging = staging
+        self._has_claims = False
 
     async def find_layers(self, chain_ids: Sequence[ChainId]) -> frozenset[ChainId]:
         """As ImageCatalog."""
-        known = await self._records.layer_chain_ids()
+        self._has_claims = True
+        async with self._lock.shared():
+            known = await self._claims.claim_layers(holder_of(self._staging), chain_ids)
+            return await asyncio.to_thread(self._with_directory, known)
+
+    def _with_directory(self, chain_ids: frozenset[ChainId]) -> frozenset[ChainId]:
         return frozenset(
-            chain
-            for chain in chain_ids
-            if chain in known and layer_directory(self._config, chain).is_dir()
+            chain for chain in chain_ids if layer_directory(self._config, chain).is_dir()
         )
+
+    async def keep(self, digests: Sequence[str]) -> None:
+        """Keep blobs and layers that are here, or that come before their image is recorded.
+
+        Look whether something is here, or put it into place, after this has returned.
+        """
+        self._has_claims = True
+        async with self._lock.shared():
+            await self._claims.claim(holder_of(self._staging), digests)
+
+    async def release(self) -> None:
+        """Give up what was claimed: images lead to what they need now, or nobody needs it."""
+        if self._has_claims:
+            await self._claims.release(holder_of(self._staging))
 
     async def publish(
         self, images: Sequence[NewImage], layers: Sequence[StagedLayer]
@@ -70,14 +105,15 @@ class StoreCatalog:
         # Before anything is moved: a name that cannot be refuses the whole archive.
         names = [_familiar(image.names) for image in images]
         layers_now = {layer.chain_id: layer for layer in layers}
-        await asyncio.to_thread(self._move_into_place, layers, images)
         loaded = []
-        for image, image_names in zip(images, names, strict=True):
-            record = await self._record_of(image, layers_now)
-            is_new = await self._records.insert(record, image_names)
-            loaded.append(
-                LoadedImage(image_id=image.image_id, names=image_names, was_present=not is_new)
-            )
+        async with self._lock.shared():
+            await asyncio.to_thread(self._move_into_place, layers, images)
+            for image, image_names in zip(images, names, strict=True):
+                record = await self._record_of(image, layers_now)
+                is_new = await self._records.insert(record, image_names)
+                loaded.append(
+                    LoadedImage(image_id=image.image_id, names=image_names, was_present=not is_new)
+                )
         await asyncio.to_thread(self._tell, loaded)
         return tuple(loaded)
 

@@ -95,7 +95,7 @@ class ImageCommit:
 
 
 class CommitMaker:
-    """Makes one image; the caller holds the store's image lock, shared, meanwhile."""
+    """Makes one image; the caller has claimed what the base has."""
 
     def __init__(
         self,

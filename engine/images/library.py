@@ -7,44 +7,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from engine.errors import AmbiguousReferenceError, ImageInUseError, ImageNotFoundError
+from engine.errors import AmbiguousReferenceError, ImageNotFoundError, StoreError
 from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
+from engine.images.collector import StoreCollector
 from engine.images.documents import config_labels, container_config, history_steps, indented
-from engine.oci.digests import is_digest
 from engine.oci.documents import ConfigSection, decode_config
 from engine.oci.platforms import host_platform
 from engine.oci.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
-from engine.snapshots.writable import remove_tree
 from engine.store.blobs import BlobStore
+from engine.store.claims import ClaimRecords
 from engine.store.container_records import ContainerRecords
+from engine.store.image_lock import ImageLock
 from engine.store.image_records import ImageRecord, ImageRecords
-from engine.store.locks import LockFile, is_locked
-from engine.types import (
-    ImageDetails,
-    ImageId,
-    ImageSummary,
-    RemovedImage,
-)
+from engine.types import ImageDetails, ImageId, ImageSummary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
     from engine.images.commits import CommitMaker, ImageCommit
+    from engine.images.removal import ImageRemoval
     from engine.images.usage import ImagesUsage
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
-    from engine.types import ChainId, ContainerRequest, FileTree, LoadedImage, PruneFilter
+    from engine.types import ContainerRequest, FileTree, LoadedImage, PruneFilter, RemovedImage
 
 _SHORT_ID_DIGITS = 12
 
@@ -64,10 +60,20 @@ class ImageLibrary:
         self._config = config
         self._records = ImageRecords(database)
         self._containers = ContainerRecords(database)
+        self._claims = ClaimRecords(database)
+        self._lock = ImageLock(config.root)
         self._blobs = BlobStore(config.blobs_directory)
         self._staging = staging
         self._runner = runner
         self._is_rootless = is_rootless
+        self._collector = StoreCollector(
+            config=config,
+            records=self._records,
+            claims=self._claims,
+            blobs=self._blobs,
+            staging=staging,
+            lock=self._lock,
+        )
         self._labels: dict[ImageId, tuple[tuple[str, str], ...]] = {}
         """Of images that were listed: a config never changes, so it is read once."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="layer-files")
@@ -185,7 +191,15 @@ class ImageLibrary:
             entries = MergedTree.of(read_index(path) for path in below).compare(index)
             return FileTree(title=step.created_by, entries=entries, size_bytes=step.size_bytes)
 
-        return await asyncio.get_running_loop().run_in_executor(self._thread, compare)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, compare)
+        except FileNotFoundError:
+            # Reading waits for nobody: the image was removed meanwhile, or the store is damaged.
+            await self._resolve(reference)
+            raise StoreError(
+                f"a layer of {reference} is missing from the store",
+                hint="`lamella fsck` says what else is, and what to do about it",
+            ) from None
 
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers, each counted once, and of all blobs."""
@@ -211,15 +225,36 @@ class ImageLibrary:
         async with self._staging.claim("load") as staging:
             return (await self._load(archive, staging, progress)).images
 
+    @contextlib.asynccontextmanager
+    async def adding_images(self, staging: Path, *, action: str) -> AsyncIterator[StoreCatalog]:
+        """Hold what images are added through; `action` is what the events call it.
+
+        Args:
+            staging: Of a claim of the staging area, which must outlast the block.
+            action: `load`, `create`, `pull`.
+        """
+        catalog = StoreCatalog(
+            config=self._config,
+            records=self._records,
+            claims=self._claims,
+            lock=self._lock,
+            blobs=self._blobs,
+            staging=staging,
+            action=action,
+        )
+        try:
+            yield catalog
+        finally:
+            # What cannot be given up now dies with the claim of the staging area.
+            with contextlib.suppress(StoreError):
+                await carry_through(catalog.release())
+
     async def _load(self, archive: Path, staging: Path, progress: ProgressListener) -> LoadResult:
         from engine.images.archive import load_archive
 
         unpacking = staging / "unpacking"
         unpacking.mkdir(mode=0o700)
-        async with self.keep_layers():
-            catalog = StoreCatalog(
-                config=self._config, records=self._records, blobs=self._blobs, staging=staging
-            )
+        async with self.adding_images(staging, action="load") as catalog:
             return await load_archive(
                 archive,
                 staging=unpacking,
@@ -236,28 +271,31 @@ class ImageLibrary:
     async def committing(
         self, commit: ImageCommit, *, progress: ProgressListener = ignore_progress
     ) -> AsyncIterator[CommitMaker]:
-        """Hold what a commit needs: the image below it, a place in staging, the image lock.
+        """Hold what a commit needs: the image below it, and a place in staging.
 
         Raises:
             EngineError: The image of the container was removed.
         """
         from engine.images.commits import CommitMaker, image_is_gone
 
-        async with self._staging.claim("commit") as staging, self.keep_layers():
+        async with (
+            self._staging.claim("commit") as staging,
+            self.adding_images(staging, action="create") as catalog,
+        ):
             base = await self._records.find(commit.image_id)
+            if base is not None:
+                await catalog.keep(
+                    (base.manifest_digest, *(part.layer.chain_id for part in base.layers))
+                )
+                # It may have gone before it was claimed; from now on it does not.
+                base = await self._records.find(commit.image_id)
             if base is None:
                 raise image_is_gone(commit.container_name)
             yield CommitMaker(
                 commit,
                 base,
                 blobs=self._blobs,
-                catalog=StoreCatalog(
-                    config=self._config,
-                    records=self._records,
-                    blobs=self._blobs,
-                    staging=staging,
-                    action="create",
-                ),
+                catalog=catalog,
                 runner=self._runner,
                 staging=staging,
                 uses_user_xattrs=self._is_rootless,
@@ -316,167 +354,37 @@ class ImageLibrary:
     # --- remove -------------------------------------------------------------------------------
 
     async def remove(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
-        """As EngineApi.remove_image; the rules and their order are Docker's."""
-        async with self._locked(is_shared=False):
-            image_id = await self._resolve(reference)
-            names = await self._records.names_of(image_id)
-            named = _meant_name(reference, names)
-            if named is not None and len(names) > 1:
-                return await self._untag(image_id, (named,))
-            if named is None and len(names) > 1 and not is_forced:
-                raise ImageInUseError(
-                    reference,
-                    users=names,
-                    hint="The image has several names: remove them one by one, or force it",
-                )
-            if named is not None and is_forced and await self._users(image_id):
-                return await self._untag(image_id, names)
-            await self._require_unused(image_id, reference, is_forced=is_forced)
-            return await carry_through(self._delete(image_id, names))
+        """As EngineApi.remove_image."""
+        return await self._removal.remove(reference, self._resolve, is_forced=is_forced)
 
     async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
         """As EngineApi.prune_images."""
-        async with self._locked(is_shared=False):
-            doomed = [
-                image
-                for image in await self.list_images()
-                if not image.container_count
-                and (includes_named or not image.names)
-                and wanted.means(created_at=image.created_at or 0.0, labels=image.labels)
-            ]
-            return await carry_through(self._delete_all(doomed))
+        return await self._removal.prune(wanted, self.list_images, includes_named=includes_named)
 
-    async def _delete_all(self, images: Sequence[ImageSummary]) -> RemovedImage:
-        for image in images:
-            await self._untag(image.image_id, image.names)
-            await self._records.delete(image.image_id)
-        layers, freed_bytes = await self._collect()
-        for image in images:
-            await self._tell("delete", image.image_id, image.names[0] if image.names else "")
-        return RemovedImage(
-            untagged=tuple(name for image in images for name in image.names),
-            deleted=(*(image.image_id for image in images), *layers),
-            freed_bytes=freed_bytes,
-        )
+    @functools.cached_property
+    def _removal(self) -> ImageRemoval:
+        from engine.images.removal import ImageRemoval
 
-    async def _delete(self, image_id: ImageId, names: tuple[str, ...]) -> RemovedImage:
-        untagged = await self._untag(image_id, names)
-        await self._records.delete(image_id)
-        deleted, freed_bytes = await self._collect()
-        await self._tell("delete", image_id, names[0] if names else "")
-        return RemovedImage(
-            untagged=untagged.untagged, deleted=(image_id, *deleted), freed_bytes=freed_bytes
+        return ImageRemoval(
+            config=self._config,
+            records=self._records,
+            containers=self._containers,
+            collector=self._collector,
         )
 
     async def sweep(self) -> None:
-        """Remove layers and documents that a killed load or removal left.
-
-        While somebody loads or removes images nothing is done: the next start does it.
-        """
-        lock = self._lock()
-        if not lock.try_acquire():
-            return
-        try:
-            await carry_through(self._collect())
-        finally:
-            lock.release()
-
-    async def _untag(self, image_id: ImageId, names: tuple[str, ...]) -> RemovedImage:
-        for name in names:
-            await self._records.untag(name)
-            await self._tell("untag", image_id, name)
-        return RemovedImage(untagged=names, deleted=(), freed_bytes=0)
-
-    async def _users(self, image_id: ImageId) -> tuple[str, ...]:
-        return tuple(container.name for container in await self._containers.of_image(image_id))
-
-    async def _require_unused(self, image_id: ImageId, reference: str, *, is_forced: bool) -> None:
-        containers = await self._containers.of_image(image_id)
-        running = tuple(
-            container.name
-            for container in containers
-            if is_locked(self._config.container_run_directory(container.container_id) / "lock")
-        )
-        if running:
-            raise ImageInUseError(
-                reference,
-                users=running,
-                hint=f"Stop and remove the container first: lamella rm -f {running[0]}",
-            )
-        if containers and not is_forced:
-            users = tuple(container.name for container in containers)
-            raise ImageInUseError(
-                reference,
-                users=users,
-                hint=f"Remove the container first (lamella rm {users[0]}), or force it",
-            )
-
-    async def _collect(self) -> tuple[tuple[str, ...], int]:
-        """Delete the layers that nobody needs any more, and the documents of no image.
-
-        For the exclusive holder of the image lock: a load has layers in place before their records.
-        """
-        layers = await self._records.delete_unused_layers()
-        known = await self._records.layer_chain_ids()
-        for directory in await asyncio.to_thread(self._unknown_layers, known):
-            async with self._staging.claim("remove") as trash:
-                # Out of its name first: what is cut short is swept with the staging area.
-                with contextlib.suppress(FileNotFoundError):
-                    directory.rename(trash / "layer")
-                    await remove_tree(self._runner, trash / "layer")
-        needed = await self._records.blob_digests()
-        freed_bytes = await asyncio.to_thread(self._remove_blobs, needed)
-        freed_bytes += sum(layer.size_bytes for layer in layers)
-        return tuple(layer.chain_id for layer in layers), freed_bytes
-
-    def _unknown_layers(self, known: frozenset[ChainId]) -> tuple[Path, ...]:
-        """Directories of layers without a record."""
-        with (
-            contextlib.suppress(FileNotFoundError),
-            os.scandir(self._config.layers_directory) as entries,
-        ):
-            return tuple(
-                self._config.layers_directory / entry.name
-                for entry in entries
-                if is_digest(f"sha256:{entry.name}") and f"sha256:{entry.name}" not in known
-            )
-        return ()
-
-    def _remove_blobs(self, needed: frozenset[str]) -> int:
-        unneeded = [digest for digest in self._blobs.digests() if digest not in needed]
-        return sum(self._blobs.remove(digest) for digest in unneeded)
+        """Remove layers and documents that a killed load or removal left."""
+        await self._collector.sweep()
 
     # --- common -------------------------------------------------------------------------------
 
     def keep_layers(self) -> AbstractAsyncContextManager[None]:
         """Keep every image and layer that is found in the block until it ends.
 
-        For who makes something that needs them and is known only when it is made; waits for a
-        removal that is under way, and removals wait for the block.
+        For who makes something that needs them and is known only when it is made: containers.
+        Removals wait for the block.
         """
-        return self._locked(is_shared=True)
-
-    @contextlib.asynccontextmanager
-    async def _locked(self, *, is_shared: bool) -> AsyncIterator[None]:
-        """Hold the store's image lock: shared to count on layers, exclusive to delete some."""
-        lock = self._lock()
-        await lock.acquire(is_shared=is_shared)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _lock(self) -> LockFile:
-        return LockFile(self._config.root / "images.lock", what="Loading or removing images")
+        return self._lock.shared()
 
     async def _tell(self, action: str, image_id: ImageId, name: str) -> None:
         await asyncio.to_thread(append_image_event, self._config, action, image_id, name)
-
-
-def _meant_name(reference: str, names: tuple[str, ...]) -> str | None:
-    """Which of an image's names a reference is; None when it is an id or a digest."""
-    try:
-        name = parse_reference(reference).familiar_name
-    except BadReferenceError:
-        return None
-    return name if name in names else None

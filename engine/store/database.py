@@ -1,7 +1,9 @@
-"""The store's database: SQLite in WAL mode, one connection on one thread of its own.
+"""The store's database: SQLite in WAL mode; writes have a connection and a thread, reads another.
 
-Queries are plain functions of a connection, handed to `Database.read` or `Database.write`;
-`image_records` and `container_records` hold them. Any number of processes may have it open.
+So who only looks waits for nobody: not for a transaction of this process, not for one that waits
+for another process's. Queries are plain functions of a connection, handed to `Database.read` or
+`Database.write`; `image_records` and `container_records` hold them. Any number of processes may
+have it open.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ class Database:
         self._path = path
         self._executor = executor
         self._connection: sqlite3.Connection | None = None
+        # A thread is started by the first read, and opens its connection.
+        self._reading_executor = ThreadPoolExecutor(1, thread_name_prefix="lamella-database-reads")
+        self._reading_connection: sqlite3.Connection | None = None
+        self._is_closed = False
 
     @classmethod
     async def open(cls, path: Path) -> Self:
@@ -56,12 +62,16 @@ class Database:
         return database
 
     async def read(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Run a query in one snapshot, on the database's thread.
+        """Run a query in one snapshot, which has every write that has returned.
+
+        It waits for no write, and cannot make one.
 
         Raises:
-            StoreError: The database is damaged, or was busy for too long.
+            StoreError: The database is damaged.
         """
-        return await self._run(query, "BEGIN")
+        return await asyncio.get_running_loop().run_in_executor(
+            self._reading_executor, self._look, query
+        )
 
     async def write(self, change: Callable[[sqlite3.Connection], _Result]) -> _Result:
         """Run a change as one transaction, durable when this returns.
@@ -73,12 +83,19 @@ class Database:
             NoSpaceError: The disk is full; nothing was changed.
             StoreError: The database is damaged, or was busy for too long.
         """
-        return await self._run(change, "BEGIN IMMEDIATE")
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._change, change
+        )
 
     async def close(self) -> None:
-        """Close the connection after what is queued; without effect the second time."""
-        with contextlib.suppress(RuntimeError):  # The executor was shut down before.
-            await asyncio.get_running_loop().run_in_executor(self._executor, self._disconnect)
+        """Close the connections after what is queued; without effect the second time."""
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(RuntimeError):  # The executors were shut down before.
+            # The writer last: whoever closes last folds the log into the database.
+            if not self._is_closed:
+                await loop.run_in_executor(self._reading_executor, self._stop_reading)
+            await loop.run_in_executor(self._executor, self._disconnect)
+        self._reading_executor.shutdown(wait=False)
         self._executor.shutdown(wait=False)
 
     async def __aenter__(self) -> Self:
@@ -92,15 +109,33 @@ class Database:
     ) -> None:
         await self.close()
 
-    async def _run(self, query: Callable[[sqlite3.Connection], _Result], begin: str) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._transact, query, begin
-        )
+    def _change(self, change: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if self._connection is None:
+            raise self._closed_error()
+        return self._transact(self._connection, change, "BEGIN IMMEDIATE")
 
-    def _transact(self, query: Callable[[sqlite3.Connection], _Result], begin: str) -> _Result:
-        connection = self._connection
-        if connection is None:
-            raise StoreError(f"the database {self._path} is closed")
+    def _look(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if self._is_closed:
+            raise self._closed_error()
+        if self._reading_connection is None:
+            with _errors_translated(self._path):
+                connection = sqlite3.connect(
+                    self._path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None
+                )
+                self._reading_connection = connection
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("PRAGMA trusted_schema = OFF")
+        return self._transact(self._reading_connection, query, "BEGIN")
+
+    def _closed_error(self) -> StoreError:
+        return StoreError(f"the database {self._path} is closed")
+
+    def _transact(
+        self,
+        connection: sqlite3.Connection,
+        query: Callable[[sqlite3.Connection], _Result],
+        begin: str,
+    ) -> _Result:
         with _errors_translated(self._path):
             connection.execute(begin)
             try:
@@ -152,6 +187,12 @@ class Database:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
             migrate(connection)
+
+    def _stop_reading(self) -> None:
+        self._is_closed = True
+        if self._reading_connection is not None:
+            self._reading_connection.close()
+            self._reading_connection = None
 
     def _disconnect(self) -> None:
         if self._connection is not None:

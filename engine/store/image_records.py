@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import StoreError
+from engine.errors import ImageNotFoundError, StoreError
+from engine.store.claims import drop_claims
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:
@@ -90,6 +91,14 @@ class LayerUse:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedImages:
+    """What was forgotten: names, and layers topmost first."""
+
+    names: dict[ImageId, tuple[str, ...]]
+    layers: tuple[LayerRecord, ...]
+
+
 class ImageRecords:
     """Queries on images; every method may raise StoreError or NoSpaceError."""
 
@@ -169,20 +178,18 @@ class ImageRecords:
         return await self._database.read(lambda connection: _names(connection, image_id))
 
     async def tag(self, name: str, image_id: str) -> ImageId | None:
-        """Give a name to an image; returns the image that had it before, if another."""
+        """Give a name to an image; returns the image that had it before, if another.
+
+        Raises:
+            ImageNotFoundError: The image was removed meanwhile.
+        """
         return await self._database.write(lambda connection: _tag(connection, name, image_id))
 
-    async def untag(self, name: str) -> None:
-        """Take a name away; without effect when there is no such name."""
+    async def untag(self, names: tuple[str, ...]) -> None:
+        """Take names away, in one step; those that nobody has are passed over."""
         await self._database.write(
-            lambda connection: connection.execute("DELETE FROM tags WHERE name = ?", (name,))
-        )
-
-    async def delete(self, image_id: str) -> None:
-        """Remove an image and its names; its layers stay until `delete_unused_layers`."""
-        await self._database.write(
-            lambda connection: connection.execute(
-                "DELETE FROM images WHERE image_id = ?", (image_id,)
+            lambda connection: connection.executemany(
+                "DELETE FROM tags WHERE name = ?", [(name,) for name in names]
             )
         )
 
@@ -208,12 +215,21 @@ class ImageRecords:
             )
         )
 
-    async def delete_unused_layers(self) -> tuple[LayerRecord, ...]:
-        """Forget every layer that no image and no container needs; returns them, topmost first.
+    async def delete(
+        self, image_ids: tuple[ImageId, ...] = (), *, dead_holders: tuple[str, ...] = ()
+    ) -> DeletedImages:
+        """Forget images with their names, and every layer that nothing leads to any more.
 
-        Hold the store's lock exclusively: a load in progress counts on layers that are here.
+        Images, containers and claims lead to layers, and a layer to the one below it. One
+        transaction; hold the image lock exclusively, until what is forgotten is out of its place.
+
+        Args:
+            image_ids: The images.
+            dead_holders: Whose claims count for nothing.
         """
-        return await self._database.write(_delete_unused_layers)
+        return await self._database.write(
+            lambda connection: _delete(connection, image_ids, dead_holders)
+        )
 
     async def layer_chain_ids(self) -> frozenset[ChainId]:
         """Every layer that has a record."""
@@ -224,13 +240,14 @@ class ImageRecords:
         )
 
     async def blob_digests(self) -> frozenset[Digest]:
-        """Every blob that an image needs: manifests, configs, compressed layers."""
+        """Every blob that an image needs (manifest, config, layers), and every claimed digest."""
         return await self._database.read(
             lambda connection: frozenset(
                 Digest(row[0])
                 for row in connection.execute(
                     "SELECT manifest_digest FROM images UNION SELECT image_id FROM images UNION "
-                    "SELECT blob_digest FROM image_layers WHERE blob_digest IS NOT NULL"
+                    "SELECT blob_digest FROM image_layers WHERE blob_digest IS NOT NULL UNION "
+                    "SELECT digest FROM claims"
                 )
             )
         )
@@ -394,12 +411,25 @@ def _names(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
 
 def _tag(connection: sqlite3.Connection, name: str, image_id: str) -> ImageId | None:
     row = connection.execute("SELECT image_id FROM tags WHERE name = ?", (name,)).fetchone()
+    if not connection.execute("SELECT 1 FROM images WHERE image_id = ?", (image_id,)).fetchone():
+        raise ImageNotFoundError(image_id)
     connection.execute(
         "INSERT INTO tags VALUES (?, ?) "
         "ON CONFLICT (name) DO UPDATE SET image_id = excluded.image_id",
         (name, image_id),
     )
     return None if row is None or row[0] == image_id else ImageId(row[0])
+
+
+def _delete(
+    connection: sqlite3.Connection, image_ids: tuple[ImageId, ...], dead_holders: tuple[str, ...]
+) -> DeletedImages:
+    names = {image_id: _names(connection, image_id) for image_id in image_ids}
+    connection.executemany(
+        "DELETE FROM images WHERE image_id = ?", [(image_id,) for image_id in image_ids]
+    )
+    drop_claims(connection, dead_holders)
+    return DeletedImages(names=names, layers=_delete_unused_layers(connection))
 
 
 def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, ...]:
@@ -410,6 +440,7 @@ def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, 
             f"{_LAYERS} AS candidate WHERE "
             "NOT EXISTS (SELECT 1 FROM image_layers WHERE chain_id = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM containers WHERE chain_id = candidate.chain_id) AND "
+            "NOT EXISTS (SELECT 1 FROM claims WHERE digest = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM layers AS above "
             "WHERE above.parent_chain_id = candidate.chain_id)"
         ).fetchall()

@@ -84,6 +84,15 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX container_volumes_by_volume ON container_volumes (volume_name);
     """,
+    # 4: what work in progress counts on, by the name of its place in staging.
+    """
+    CREATE TABLE claims (
+        holder TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (holder, digest)
+    ) STRICT;
+    CREATE INDEX claims_by_digest ON claims (digest);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

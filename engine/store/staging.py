@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.operations import carry_through
 from engine.store.durability import make_directory, raise_store_error
-from engine.store.locks import LockFile
+from engine.store.locks import LockFile, is_locked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,6 +53,14 @@ class StagingArea:
         finally:
             # A cancelled task still cleans up; the lock goes last, or a sweep would join in.
             await carry_through(self._drop(claim, lock))
+
+    def is_alive(self, holder: str) -> bool:
+        """Whether a claim's holder works still; blocking.
+
+        Args:
+            holder: As `holder_of` gives it.
+        """
+        return is_locked(self._directory / holder / "lock")
 
     async def sweep(self) -> tuple[str, ...]:
         """Remove what crashed processes left; returns the names removed."""
@@ -118,6 +126,11 @@ class StagingArea:
         finally:
             gate.release()
         return abandoned
+
+
+def holder_of(work: Path) -> str:
+    """The name of a claim, by the directory that it gave."""
+    return work.parent.name
 
 
 def _remove_shell(claim: Path) -> bool:
