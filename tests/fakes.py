@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.containers.state_table import Operation
 from engine.events import EventSubject
-from engine.operations import ProgressListener, ignore_progress
+from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.types import (
     ChangeKind,
     ContainerId,
@@ -27,6 +27,8 @@ from engine.types import (
     PrunedContainers,
     PruneFilter,
     RemovedImage,
+    StoreCheck,
+    StoreProblem,
     VolumeUsage,
     WritableLayer,
 )
@@ -51,6 +53,7 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
     def __init__(self) -> None:
         super().__init__()
         self.opening_error: Exception | None = None
+        self.store_problems: tuple[StoreProblem, ...] = ()
 
     @contextlib.asynccontextmanager
     async def opened(self) -> AsyncIterator[EngineApi]:
@@ -167,6 +170,25 @@ class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes):
             untagged=tuple(name for image in doomed for name in image.summary.names),
             deleted=tuple(image.summary.image_id for image in doomed),
             freed_bytes=sum(image.summary.size_bytes for image in doomed),
+        )
+
+    async def check_store(
+        self, *, repairs: bool = False, progress: ProgressListener = ignore_progress
+    ) -> StoreCheck:
+        await self._note("check", "repairs" if repairs else "")
+        progress(Progress(step="Verifying layer 1 of 1", done=1, total=2, unit="bytes"))
+        problems = tuple(
+            replace(problem, is_repaired=repairs, remedy="made again" if repairs else "")
+            for problem in self.store_problems
+        )
+        if repairs:
+            self.store_problems = ()
+        return StoreCheck(
+            image_count=len(self.images),
+            layer_count=sum(image.summary.layer_count for image in self.images.values()),
+            blob_count=2 * len(self.images),
+            read_bytes=sum(image.summary.size_bytes for image in self.images.values()),
+            problems=problems,
         )
 
     async def disk_usage_details(self) -> DiskUsageDetails:

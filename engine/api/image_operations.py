@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LoadedImage,
         PruneFilter,
         RemovedImage,
+        StoreCheck,
     )
 
 
@@ -57,6 +58,9 @@ class ImageOperations(ImageMaker, Protocol):
 
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers and of all blobs."""
+
+    async def check(self, *, repairs: bool, progress: ProgressListener) -> StoreCheck:
+        """Verify all that is there, and repair what can be."""
 
     async def sweep(self) -> None:
         """Remove what killed processes left."""

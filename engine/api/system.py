@@ -6,13 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.operations import ProgressListener, ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from engine.events import Event, EventSubscription
-    from engine.types import DiskUsage, DiskUsageDetails, HostReport
+    from engine.types import DiskUsage, DiskUsageDetails, HostReport, StoreCheck
 
 from engine.api.parts import EngineParts
 
@@ -37,6 +38,12 @@ class SystemCalls(EngineParts):
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """As EngineApi."""
         return self._events.subscribe()
+
+    async def check_store(
+        self, *, repairs: bool = False, progress: ProgressListener = ignore_progress
+    ) -> StoreCheck:
+        """As EngineApi."""
+        return await self._images.check(repairs=repairs, progress=progress)
 
     async def disk_usage_details(self) -> DiskUsageDetails:
         """As EngineApi."""

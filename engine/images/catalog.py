@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,7 @@ from engine.errors import StoreError
 from engine.events import Event, EventSubject
 from engine.oci.documents import decode_config, parse_time
 from engine.oci.reference import parse_reference
-from engine.store.durability import raise_store_error, sync_directory
+from engine.store.durability import sync_directory
 from engine.store.event_log import append_event
 from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
 from engine.store.staging import holder_of
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.archive import StagedLayer
     from engine.images.archive_documents import NewImage
+    from engine.images.mending import LayerMender
     from engine.store.blobs import BlobStore
     from engine.store.claims import ClaimRecords
     from engine.store.image_lock import ImageLock
@@ -44,6 +43,7 @@ class StoreCatalog:
         records: ImageRecords,
         claims: ClaimRecords,
         lock: ImageLock,
+        mender: LayerMender,
         blobs: BlobStore,
         staging: Path,
         action: str,
@@ -55,6 +55,7 @@ class StoreCatalog:
             records: Of images.
             claims: Of what this catalog counts on.
             lock: Of the images.
+            mender: Puts layers into place.
             blobs: Of the store.
             staging: A claim's directory, whose holder this is.
             action: What the events call it.
@@ -64,6 +65,7 @@ class StoreCatalog:
         self._records = records
         self._claims = claims
         self._lock = lock
+        self._mender = mender
         self._blobs = blobs
         self._staging = staging
         self._has_claims = False
@@ -107,27 +109,34 @@ class StoreCatalog:
         layers_now = {layer.chain_id: layer for layer in layers}
         loaded = []
         async with self._lock.shared():
-            await asyncio.to_thread(self._move_into_place, layers, images)
-            for image, image_names in zip(images, names, strict=True):
-                record = await self._record_of(image, layers_now)
+            replaceable = await self._mender.replaceable(layers_now)
+            await asyncio.to_thread(self._move_into_place, layers, replaceable)
+            await asyncio.to_thread(self._add_documents, images)
+            records = [await self._record_of(image, layers_now) for image in images]
+            for record, image_names in zip(records, names, strict=True):
                 is_new = await self._records.insert(record, image_names)
                 loaded.append(
-                    LoadedImage(image_id=image.image_id, names=image_names, was_present=not is_new)
+                    LoadedImage(image_id=record.image_id, names=image_names, was_present=not is_new)
                 )
+            if replaceable:
+                parts = (part.layer for record in records for part in record.layers)
+                await self._mender.mended(layer for layer in parts if layer.chain_id in replaceable)
         await asyncio.to_thread(self._tell, loaded)
         return tuple(loaded)
 
-    def _move_into_place(self, layers: Sequence[StagedLayer], images: Sequence[NewImage]) -> None:
+    def _move_into_place(
+        self, layers: Sequence[StagedLayer], replaceable: frozenset[ChainId]
+    ) -> None:
         for layer in layers:
-            target = layer_directory(self._config, layer.chain_id)
-            try:
-                os.rename(layer.directory, target)
-            except OSError as error:
-                # The same layer, put there by somebody else: a directory under its name is whole.
-                if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-                    raise_store_error(error, target)
+            self._mender.place(
+                layer.directory,
+                layer_directory(self._config, layer.chain_id),
+                is_replaced=layer.chain_id in replaceable,
+            )
         if layers:
             sync_directory(self._config.layers_directory)
+
+    def _add_documents(self, images: Sequence[NewImage]) -> None:
         for image in images:
             self._blobs.add(image.config, self._staging)
             self._blobs.add(image.manifest, self._staging)

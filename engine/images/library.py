@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
-    from engine.types import ContainerRequest, FileTree, LoadedImage, PruneFilter, RemovedImage
+    from engine.types import (
+        ContainerRequest,
+        FileTree,
+        LoadedImage,
+        PruneFilter,
+        RemovedImage,
+        StoreCheck,
+    )
 
 _SHORT_ID_DIGITS = 12
 
@@ -60,6 +67,7 @@ class ImageLibrary:
         self._config = config
         self._records = ImageRecords(database)
         self._containers = ContainerRecords(database)
+        self._database = database
         self._claims = ClaimRecords(database)
         self._lock = ImageLock(config.root)
         self._blobs = BlobStore(config.blobs_directory)
@@ -216,6 +224,48 @@ class ImageLibrary:
             layers_bytes=await self._records.layers_total_bytes(),
         )
 
+    async def check(
+        self, *, repairs: bool = False, progress: ProgressListener = ignore_progress
+    ) -> StoreCheck:
+        """As EngineApi.check_store."""
+        from engine.images.checking import StoreChecker
+        from engine.images.mending import LayerMender
+        from engine.images.repairs import StoreRepairs
+        from engine.store.check_records import CheckRecords
+        from engine.store.staging import holder_of
+
+        checks = CheckRecords(self._database)
+        async with self._staging.claim("check") as staging:
+            repairer = StoreRepairs(
+                config=self._config,
+                checks=checks,
+                blobs=self._blobs,
+                lock=self._lock,
+                mender=LayerMender(config=self._config, checks=checks),
+                collector=self._collector,
+                runner=self._runner,
+                staging=staging,
+                uses_user_xattrs=self._is_rootless,
+            )
+            checker = StoreChecker(
+                config=self._config,
+                checks=checks,
+                records=self._records,
+                claims=self._claims,
+                blobs=self._blobs,
+                lock=self._lock,
+                collector=self._collector,
+                runner=self._runner,
+                repairs=repairer if repairs else None,
+                staging=staging,
+                progress=progress,
+            )
+            try:
+                return await checker.check()
+            finally:
+                with contextlib.suppress(StoreError):
+                    await carry_through(self._claims.release(holder_of(staging)))
+
     # --- add ----------------------------------------------------------------------------------
 
     async def load(
@@ -233,11 +283,15 @@ class ImageLibrary:
             staging: Of a claim of the staging area, which must outlast the block.
             action: `load`, `create`, `pull`.
         """
+        from engine.images.mending import LayerMender
+        from engine.store.check_records import CheckRecords
+
         catalog = StoreCatalog(
             config=self._config,
             records=self._records,
             claims=self._claims,
             lock=self._lock,
+            mender=LayerMender(config=self._config, checks=CheckRecords(self._database)),
             blobs=self._blobs,
             staging=staging,
             action=action,

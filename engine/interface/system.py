@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.operations import ProgressListener, ignore_progress
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
         DiskUsage,
         DiskUsageDetails,
         HostReport,
+        StoreCheck,
     )
 
 
@@ -35,6 +38,16 @@ class SystemApi(Protocol):
 
     def subscribe(self) -> AbstractContextManager[EventSubscription]:
         """Subscribe to the events of this store, also those that other processes make."""
+
+    async def check_store(
+        self, *, repairs: bool = False, progress: ProgressListener = ignore_progress
+    ) -> StoreCheck:
+        """Read and verify every image, blob and layer of the store; nobody waits for that.
+
+        With `repairs` also put right what can be: what is left over goes, what has another copy
+        is made of it, and a layer that has none counts as missing, so that loading or pulling its
+        image brings it again. Cancelling keeps what was repaired until then.
+        """
 
     async def disk_usage_details(self) -> DiskUsageDetails:
         """What each thing in the store occupies; a walk over writable layers and volumes."""

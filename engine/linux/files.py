@@ -26,6 +26,8 @@ RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
 RENAME_NOREPLACE = 1
+RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
 _FICLONE = 0x40049409
 _LINK_LIMIT = 40  # the kernel's MAXSYMLINKS
 _RETRY_LIMIT = 128
@@ -316,6 +318,29 @@ def rename_exclusively(
         os.rename(source, target, src_dir_fd=source_directory, dst_dir_fd=target_directory)
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def exchange(first: str, second: str) -> None:
+    """Give two paths of one file system each other's name, in one step where it can do that.
+
+    Elsewhere (NFS, 9p) the second has no name for a moment, and the first's is taken in between.
+    """
+    try:
+        syscall(
+            "renameat2",
+            _AT_FDCWD,
+            os.fsencode(first),
+            _AT_FDCWD,
+            os.fsencode(second),
+            RENAME_EXCHANGE,
+        )
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise OSError(error.errno, os.strerror(error.errno), second) from None
+        between = f"{first}.exchanged"
+        os.rename(second, between)
+        os.rename(first, second)
+        os.rename(between, first)
 
 
 def sync_file_system(descriptor: int) -> None:

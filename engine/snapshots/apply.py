@@ -56,6 +56,7 @@ class LayerApplier(LayerTree):
         super().__init__(root, lowers=lowers, label=label, uses_user_xattrs=uses_user_xattrs)
         self._user_id, self._group_id = os.geteuid(), os.getegid()
         self._can_chown = True
+        self._is_reduced = False
 
     def apply(self, reader: TarReader, *, on_entry: Callable[[], None]) -> LayerIndex:
         """Unpack every entry and return the index; `on_entry` is called once for each.
@@ -144,7 +145,9 @@ class LayerApplier(LayerTree):
             device=device,
             is_opaque=is_opaque,
             is_placeholder=is_placeholder,
+            is_reduced=self._is_reduced,
         )
+        self._is_reduced = False
 
     def _apply_file(
         self, parent: int, path: bytes, name: bytes, entry: TarEntry, reader: TarReader
@@ -237,6 +240,7 @@ class LayerApplier(LayerTree):
                     errno.E2BIG,
                 }:
                     raise
+                self._is_reduced = True
                 label = os.fsdecode(name)
                 self._warn(f"the extended attribute {label} could not be set here")
             except ValueError:

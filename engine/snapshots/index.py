@@ -38,6 +38,7 @@ class LayerEntry(msgspec.Struct, array_like=True, gc=False, kw_only=True, omit_d
         device: `major << 32 | minor` of devices.
         is_opaque: A directory that hides what lower layers have below this path.
         is_placeholder: Not on disk as said here: the host could not make it.
+        is_reduced: The host could not set all extended attributes.
     """
 
     path: bytes
@@ -53,6 +54,7 @@ class LayerEntry(msgspec.Struct, array_like=True, gc=False, kw_only=True, omit_d
     device: int = 0
     is_opaque: bool = False
     is_placeholder: bool = False
+    is_reduced: bool = False
 
 
 def whiteout(path: bytes) -> LayerEntry:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.snapshots import removal, unpacking, volume_files, writable_jobs
+from engine.snapshots import removal, unpacking, verification, volume_files, writable_jobs
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.index import encode_index, make_index, read_index
 from engine.snapshots.job_parts import (
@@ -78,6 +78,7 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
 JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **removal.JOBS,
     **unpacking.JOBS,
+    **verification.JOBS,
     **volume_files.JOBS,
     "list-changes": writable_jobs.list_changes,
     "commit-layer": writable_jobs.commit_layer,

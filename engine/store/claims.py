@@ -33,7 +33,7 @@ class ClaimRecords:
             await self._database.write(lambda connection: _insert(connection, rows))
 
     async def claim_layers(self, holder: str, chain_ids: Iterable[ChainId]) -> frozenset[ChainId]:
-        """Claim layers, and tell in the same step which of them have a record."""
+        """Claim layers, and tell in the same step which are recorded and not known as damaged."""
         rows: list[tuple[str, str]] = [(holder, chain_id) for chain_id in chain_ids]
 
         def claim(connection: sqlite3.Connection) -> frozenset[ChainId]:
@@ -41,7 +41,8 @@ class ClaimRecords:
             return frozenset(
                 ChainId(row[0])
                 for row in connection.execute(
-                    "SELECT chain_id FROM layers JOIN claims ON digest = chain_id WHERE holder = ?",
+                    "SELECT chain_id FROM layers JOIN claims ON digest = chain_id WHERE holder = ? "
+                    "AND chain_id NOT IN (SELECT chain_id FROM damaged_layers)",
                     (holder,),
                 )
             )

@@ -138,7 +138,7 @@ class ImageRecords:
 
     async def find(self, image_id: str) -> ImageRecord | None:
         """One image by its whole id."""
-        return await self._database.read(lambda connection: _find(connection, image_id))
+        return await self._database.read(lambda connection: find_image(connection, image_id))
 
     async def find_by_name(self, name: str) -> ImageId | None:
         """The image that has a familiar name with tag."""
@@ -196,8 +196,8 @@ class ImageRecords:
     async def find_layer(self, chain_id: str) -> LayerRecord | None:
         """One layer by its chain id."""
         return await self._database.read(
-            lambda connection: _layer(
-                connection.execute(f"{_LAYERS} WHERE chain_id = ?", (chain_id,)).fetchone()
+            lambda connection: layer_of(
+                connection.execute(f"{LAYERS} WHERE chain_id = ?", (chain_id,)).fetchone()
             )
         )
 
@@ -273,7 +273,7 @@ class ImageRecords:
         )
 
 
-_LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
+LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
 
 
 def _insert(connection: sqlite3.Connection, image: ImageRecord, names: tuple[str, ...]) -> bool:
@@ -349,7 +349,8 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
     )
 
 
-def _find(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:
+def find_image(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:
+    """One image by its whole id, in the caller's transaction."""
     row = connection.execute(
         "SELECT image_id, manifest_digest, config, created_at, operating_system, architecture, "
         "added_at FROM images WHERE image_id = ?",
@@ -365,7 +366,7 @@ def _find(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:
     )
     parts = []
     for part in layers:
-        layer = _layer(part[:5])
+        layer = layer_of(part[:5])
         if layer is None:
             raise StoreError(f"image {image_id} has a layer without a record")
         parts.append(
@@ -388,7 +389,8 @@ def _find(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:
     )
 
 
-def _layer(row: tuple[str, str, str | None, int, int] | None) -> LayerRecord | None:
+def layer_of(row: tuple[str, str, str | None, int, int] | None) -> LayerRecord | None:
+    """A layer of a row that `LAYERS` gives."""
     if row is None:
         return None
     return LayerRecord(
@@ -437,14 +439,14 @@ def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, 
     while True:
         # From the top: a layer goes when nothing stands on it and nobody names it.
         rows = connection.execute(
-            f"{_LAYERS} AS candidate WHERE "
+            f"{LAYERS} AS candidate WHERE "
             "NOT EXISTS (SELECT 1 FROM image_layers WHERE chain_id = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM containers WHERE chain_id = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM claims WHERE digest = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM layers AS above "
             "WHERE above.parent_chain_id = candidate.chain_id)"
         ).fetchall()
-        found = [layer for row in rows if (layer := _layer(row)) is not None]
+        found = [layer for row in rows if (layer := layer_of(row)) is not None]
         if not found:
             return tuple(removed)
         connection.executemany(

@@ -84,7 +84,7 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX container_volumes_by_volume ON container_volumes (volume_name);
     """,
-    # 4: what work in progress counts on, by the name of its place in staging.
+    # 4: what work in progress counts on, by the name of its place in staging; what a check found.
     """
     CREATE TABLE claims (
         holder TEXT NOT NULL,
@@ -92,6 +92,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (holder, digest)
     ) STRICT;
     CREATE INDEX claims_by_digest ON claims (digest);
+    CREATE TABLE damaged_layers (
+        chain_id TEXT PRIMARY KEY REFERENCES layers (chain_id) ON DELETE CASCADE
+    ) STRICT;
     """,
 )
 

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         ignore_transfers,
     )
     from engine.types.sessions import ExecRequest, SessionOutput, TerminalSize
+    from engine.types.store import ProblemKind, StoreCheck, StoreProblem
     from engine.types.system import (
         ContainerUsage,
         DiskUsage,
@@ -136,6 +137,7 @@ else:
                 "ignore_transfers",
             ),
             "engine.types.sessions": ("ExecRequest", "SessionOutput", "TerminalSize"),
+            "engine.types.store": ("ProblemKind", "StoreCheck", "StoreProblem"),
             "engine.types.system": (
                 "ContainerUsage",
                 "DiskUsage",
@@ -195,6 +197,7 @@ __all__ = [
     "MountPoint",
     "MountRequest",
     "OutputStream",
+    "ProblemKind",
     "ProcessInfo",
     "ProcessOptions",
     "PruneFilter",
@@ -208,6 +211,8 @@ __all__ = [
     "ResourceLimits",
     "RestartPolicy",
     "SessionOutput",
+    "StoreCheck",
+    "StoreProblem",
     "TerminalSize",
     "TransferListener",
     "TransferStatus",
