@@ -27,6 +27,7 @@ CONTAINER_KEYS = (
 IMAGE_KEYS = ("before", "dangling", "label", "reference", "since", "until")
 EVENT_KEYS = ("action", "container", "event", "image", "label", "type", "volume")
 PRUNE_KEYS = ("label", "label!", "until")
+IMAGE_PRUNE_KEYS = ("dangling", *PRUNE_KEYS)
 
 
 class Filters:
@@ -123,10 +124,7 @@ async def image_filter(
     engine: EngineApi, filters: Filters, until: float | None
 ) -> Callable[[ImageSummary], bool]:
     """Make the filter of `images`; `reference` is applied to each name by `meant_names`."""
-    dangling = filters.newest("dangling")
-    if dangling not in (None, "true", "false", "1", "0"):
-        raise InvalidInputError(f"invalid filter: dangling={dangling}, true or false")
-    is_dangling = None if dangling is None else dangling in ("true", "1")
+    is_dangling = truth_of(filters, "dangling")
     before = [await _image_time(engine, value) for value in filters.values("before")]
     since = [await _image_time(engine, value) for value in filters.values("since")]
 
@@ -141,6 +139,14 @@ async def image_filter(
         )
 
     return keeps
+
+
+def truth_of(filters: Filters, key: str) -> bool | None:
+    """What a filter of two values says; None when it was not given."""
+    value = filters.newest(key)
+    if value not in (None, "true", "false", "1", "0"):
+        raise InvalidInputError(f"invalid filter: {key}={value}, true or false")
+    return None if value is None else value in ("true", "1")
 
 
 def meant_names(image: ImageSummary, patterns: Sequence[str]) -> tuple[str, ...]:

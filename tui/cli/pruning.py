@@ -10,7 +10,7 @@ from tui import format as formats
 from tui.cli import output
 from tui.cli.command import Command, command_group
 from tui.cli.disk_usage import DISK_USAGE
-from tui.cli.filters import PRUNE_KEYS, Filters
+from tui.cli.filters import IMAGE_PRUNE_KEYS, PRUNE_KEYS, Filters, truth_of
 from tui.cli.inspection import COMMANDS as INSPECTION
 from tui.cli.options import Option, UsageError
 from tui.cli.values import moment_ns
@@ -40,8 +40,10 @@ async def prune_containers(engine: EngineApi, arguments: Arguments) -> int:
 
 async def prune_images(engine: EngineApi, arguments: Arguments) -> int:
     """Remove images that nobody uses."""
-    wanted = _read_filter(arguments, "image prune")
-    includes_named = arguments.is_on("all")
+    wanted = _read_filter(arguments, "image prune", known=IMAGE_PRUNE_KEYS)
+    filters = Filters(arguments.texts("filter"), known=IMAGE_PRUNE_KEYS, command="image prune")
+    dangling = truth_of(filters, "dangling")
+    includes_named = arguments.is_on("all") if dangling is None else not dangling
     which = (
         "all images without at least one container associated to them"
         if includes_named
@@ -91,8 +93,10 @@ async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
     return 0
 
 
-def _read_filter(arguments: Arguments, command: str) -> PruneFilter:
-    filters = Filters(arguments.texts("filter"), known=PRUNE_KEYS, command=command)
+def _read_filter(
+    arguments: Arguments, command: str, *, known: tuple[str, ...] = PRUNE_KEYS
+) -> PruneFilter:
+    filters = Filters(arguments.texts("filter"), known=known, command=command)
     until_ns = moment_ns("--filter until", filters.newest("until"))
     return PruneFilter(
         created_before=None if until_ns is None else until_ns / 1e9,
@@ -147,17 +151,15 @@ CONTAINER = command_group(
         ),
     ),
 )
-IMAGE = command_group(
-    "image",
-    "Clean up images; every other command for images has one word.",
+IMAGE_PRUNE = Command(
+    "image prune",
+    "",
+    "Remove images that have no name and no container.",
+    prune_images,
     (
-        Command(
-            "image prune",
-            "",
-            "Remove images that have no name and no container.",
-            prune_images,
-            (_ALL, _FORCE, _FILTER),
-        ),
+        _ALL,
+        _FORCE,
+        Option("filter", "", "KEY=VALUE", f"Only these: {', '.join(IMAGE_PRUNE_KEYS)}", True),
     ),
 )
 SYSTEM = command_group(
@@ -180,4 +182,4 @@ SYSTEM = command_group(
         ),
     ),
 )
-COMMANDS = (*CONTAINER, *IMAGE, *SYSTEM)
+COMMANDS = (*CONTAINER, *SYSTEM)

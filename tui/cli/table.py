@@ -16,6 +16,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("history", "tui.cli.images", "Show the layers and steps of an image"),
             ("tag", "tui.cli.images", "Give an image another name"),
             ("rmi", "tui.cli.images", "Remove images"),
+            ("image", "tui.cli.image_group", "All of these by two words, and `image prune`"),
         ),
     ),
     (
@@ -49,8 +50,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Cleaning up",
         (
             ("container", "tui.cli.pruning", "Remove containers that do not run"),
-            ("image", "tui.cli.pruning", "Remove images that nobody uses"),
             ("system", "tui.cli.pruning", "Show what the store occupies, and clean it up"),
+            ("fsck", "tui.cli.fsck", "Verify everything in the store, and repair what can be"),
         ),
     ),
     (

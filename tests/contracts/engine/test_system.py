@@ -107,3 +107,18 @@ async def test_the_details_of_the_disk_usage_name_everything_and_what_nobody_nee
     assert [one.volume.name for one in usage.volumes] == ["data"]
     await any_engine.remove_container("web")
     await any_engine.remove_volume("data")
+
+
+async def test_a_check_of_a_whole_store_counts_what_it_looked_at_and_finds_nothing(
+    any_engine, image
+):
+    steps = []
+    check = await any_engine.check_store(progress=lambda progress: steps.append(progress.step))
+    assert check.problems == ()
+    assert check.is_whole
+    assert check.image_count == 1
+    assert check.layer_count == (await any_engine.inspect_image(image)).summary.layer_count
+    assert check.blob_count == 2
+    assert check.read_bytes > 0
+    assert any(step.startswith("Verifying layer") for step in steps)
+    assert (await any_engine.check_store(repairs=True)).problems == ()
