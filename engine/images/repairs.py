@@ -15,8 +15,8 @@ from engine.images.image_checks import bring_again, image_label
 from engine.linux.files import sync_file_system
 from engine.operations import carry_through
 from engine.snapshots.base import DIFF_NAME
-from engine.snapshots.jobs import UnpackArguments, UnpackResult
 from engine.snapshots.removal import engine_error
+from engine.snapshots.unpacking import UnpackArguments, UnpackResult
 from engine.store.durability import sync_directory
 from engine.types import Digest
 
@@ -164,6 +164,7 @@ class StoreRepairs:
             diff_id=layer.diff_id,
             lower_paths=tuple(lowers),
             uses_user_xattrs=self._uses_user_xattrs,
+            limits=self._config.layer_limits,
         )
         blob = self._blobs.open(source.digest)
         try:
