@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def remove_tree(
-    parent: int, name: bytes, *, on_removed: Callable[[bytes], None] | None = None
+    parent: int,
+    name: bytes,
+    *,
+    on_removed: Callable[[bytes], None] | None = None,
+    before_unlink: Callable[[int, bytes, bytes], None] | None = None,
 ) -> None:
     """Remove a file or a whole directory; blocking. Nothing there is not an error.
 
@@ -25,8 +29,12 @@ def remove_tree(
         parent: Descriptor of the directory that holds `name`.
         name: One name, no slash.
         on_removed: Told of each path below `name` (relative to `parent`) that was removed.
+        before_unlink: Told of each path that is about to be removed and may be a file, after the
+            directory (descriptor) that it is in and its name there.
     """
     tell = on_removed if on_removed is not None else _ignore
+    warn = before_unlink if before_unlink is not None else _ignore_unlink
+    warn(parent, name, name)
     try:
         os.unlink(name, dir_fd=parent)
     except FileNotFoundError:
@@ -37,10 +45,13 @@ def remove_tree(
     else:
         tell(name)
         return
-    _Removal(parent, name, tell).run()
+    _Removal(parent, name, tell, warn).run()
 
 
 def _ignore(_path: bytes) -> None: ...
+
+
+def _ignore_unlink(_directory: int, _name: bytes, _path: bytes) -> None: ...
 
 
 class _Removal:
@@ -48,10 +59,17 @@ class _Removal:
 
     _DEPTH_LIMIT = 48
 
-    def __init__(self, parent: int, name: bytes, tell: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        parent: int,
+        name: bytes,
+        tell: Callable[[bytes], None],
+        warn: Callable[[int, bytes, bytes], None],
+    ) -> None:
         self._parent = parent
         self._name = name
         self._tell = tell
+        self._warn = warn
         self._moved = 0
         # Each: name on disk in the directory that holds it, path to tell.
         self._roots: list[tuple[bytes, bytes]] = []
@@ -86,6 +104,7 @@ class _Removal:
             for child, is_directory in children:
                 child_path = path + b"/" + child
                 if not is_directory:
+                    self._warn(directory, child, child_path)
                     _unlink_if_there(child, directory)
                     self._tell(child_path)
                 elif depth >= self._DEPTH_LIMIT:

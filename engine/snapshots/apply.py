@@ -32,6 +32,8 @@ from engine.types import FileKind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.snapshots.layer_tar import LayerTarRecorder
+
 _WHITEOUT_PREFIX = b".wh."
 _OPAQUE_NAME = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
@@ -50,10 +52,22 @@ class LayerApplier(LayerTree):
     """Unpacks one layer into an empty directory; used once, blocking."""
 
     def __init__(
-        self, root: int, *, lowers: LowerLayers, label: str, uses_user_xattrs: bool
+        self,
+        root: int,
+        *,
+        lowers: LowerLayers,
+        recorder: LayerTarRecorder,
+        label: str,
+        uses_user_xattrs: bool,
     ) -> None:
         """As LayerTree."""
-        super().__init__(root, lowers=lowers, label=label, uses_user_xattrs=uses_user_xattrs)
+        super().__init__(
+            root,
+            lowers=lowers,
+            recorder=recorder,
+            label=label,
+            uses_user_xattrs=uses_user_xattrs,
+        )
         self._user_id, self._group_id = os.geteuid(), os.getegid()
         self._can_chown = True
         self._is_reduced = False
@@ -155,6 +169,7 @@ class LayerApplier(LayerTree):
         if entry.data_bytes > _LOWEST_FREE_BYTES:
             self._check_room(entry.data_bytes)
         descriptor = self._create(parent, path, name)
+        self._recorder.begin_content(path, entry.segments or ((0, entry.data_bytes),))
         try:
             digest = self._write(descriptor, entry, reader)
             mode = entry.mode

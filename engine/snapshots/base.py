@@ -16,6 +16,11 @@ DIFF_NAME = "diff"
 """Of a layer's directory: its files."""
 INDEX_NAME = "index"
 """Of a layer's directory: what `engine.snapshots.index` writes and reads."""
+TAR_NAME = "tar"
+"""Of a layer's directory: what `engine.snapshots.layer_tar` writes and reads."""
+REPLACED_NAME = "replaced"
+"""Of a layer's directory: contents that its tar has and `diff` has not; most layers have none."""
+LAYER_PARTS = (DIFF_NAME, INDEX_NAME, TAR_NAME, REPLACED_NAME)
 UPPER_NAME = "upper"
 WORK_NAME = "work"
 

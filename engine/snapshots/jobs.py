@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.snapshots import removal, unpacking, verification, volume_files, writable_jobs
+from engine.snapshots import (
+    layer_tar_jobs,
+    removal,
+    unpacking,
+    verification,
+    volume_files,
+    writable_jobs,
+)
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.index import encode_index, make_index, read_index
 from engine.snapshots.job_parts import (
@@ -80,6 +87,7 @@ JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **unpacking.JOBS,
     **verification.JOBS,
     **volume_files.JOBS,
+    **layer_tar_jobs.JOBS,
     "list-changes": writable_jobs.list_changes,
     "commit-layer": writable_jobs.commit_layer,
     "export-tree": writable_jobs.export_tree,

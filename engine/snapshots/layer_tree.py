@@ -22,6 +22,7 @@ from engine.snapshots.scan import entry_of
 
 if TYPE_CHECKING:
     from engine.snapshots.index import LayerEntry
+    from engine.snapshots.layer_tar import LayerTarRecorder
 
 _LINK_LIMIT = 40
 _OPEN_PARENTS = 64
@@ -33,18 +34,26 @@ class LayerTree:
     """What was unpacked so far, with the directories that are open."""
 
     def __init__(
-        self, root: int, *, lowers: LowerLayers, label: str, uses_user_xattrs: bool
+        self,
+        root: int,
+        *,
+        lowers: LowerLayers,
+        recorder: LayerTarRecorder,
+        label: str,
+        uses_user_xattrs: bool,
     ) -> None:
         """Begin with an empty directory.
 
         Args:
             root: Descriptor of the layer's directory.
             lowers: The layers below.
+            recorder: Writes the layer's tar down; the reader reads through it.
             label: What errors call the layer.
             uses_user_xattrs: Mark opaque directories by `user.` instead of `trusted.`.
         """
         self._root = root
         self._lowers = lowers
+        self._recorder = recorder
         self._label = label
         self._opaque_name = "user.overlay.opaque" if uses_user_xattrs else "trusted.overlay.opaque"
         self._warnings: dict[str, int] = {}
@@ -203,7 +212,10 @@ class LayerTree:
             self._entries.pop(prefix + removed, None)
             self._directories.pop(prefix + removed, None)
 
-        remove_tree(parent, name, on_removed=forget)
+        def keep(directory: int, name: bytes, removed: bytes) -> None:
+            self._recorder.keep_replaced(directory, name, prefix + removed)
+
+        remove_tree(parent, name, on_removed=forget, before_unlink=keep)
 
     def _forget_parents_below(self, path: bytes) -> None:
         for known in [

@@ -12,9 +12,10 @@ from engine.errors import DigestMismatchError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots.apply import LayerApplier
-from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.base import DIFF_NAME, LAYER_PARTS
 from engine.snapshots.index import write_index
 from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.layer_tar import LayerTarRecorder
 from engine.snapshots.lowers import LowerLayers
 from engine.snapshots.removal import engine_error
 from engine.snapshots.streams import GrowingBlob, LayerSource, StoredBlob
@@ -53,7 +54,7 @@ class UnpackArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnpackResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer directory now holds `diff` and `index`; nothing is synced."""
+    """A layer directory now holds `diff`, `index` and `tar`; nothing is synced."""
 
     blob_digest: str
     diff_id: str
@@ -104,7 +105,7 @@ class StackProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unpack_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
-    """Unpack a layer's blob into `<directory>/diff` and write `<directory>/index`.
+    """Unpack a layer's blob into `<directory>/diff` and write `<directory>/index` and `tar`.
 
     On any error the directory is empty again.
 
@@ -173,8 +174,8 @@ def _unpack_or_clear(
     try:
         return _unpack(request, reader, directory, on_bytes)
     except BaseException as error:
-        remove_tree(directory, name)
-        remove_tree(directory, INDEX_NAME.encode())
+        for part in LAYER_PARTS:
+            remove_tree(directory, part.encode())
         if isinstance(error, OSError):
             raise engine_error(error, request.label) from error
         raise
@@ -194,9 +195,12 @@ def _unpack(
         content_bytes=request.limits.unpacked_bytes,
     )
     try:
-        with LayerSource(
-            reader, label=request.label, maximum_bytes=request.limits.unpacked_bytes
-        ) as source:
+        with (
+            LayerSource(
+                reader, label=request.label, maximum_bytes=request.limits.unpacked_bytes
+            ) as source,
+            LayerTarRecorder(source, directory) as recorder,
+        ):
             reported = 0
 
             def on_entry() -> None:
@@ -208,11 +212,13 @@ def _unpack(
             applier = LayerApplier(
                 root,
                 lowers=lowers,
+                recorder=recorder,
                 label=request.label,
                 uses_user_xattrs=request.uses_user_xattrs,
             )
-            tar = TarReader(source, label=request.label, limits=limits)
+            tar = TarReader(recorder, label=request.label, limits=limits)
             index = applier.apply(tar, on_entry=on_entry)
+            recorder.finish()
             blob_digest, diff_id = source.finish()
     finally:
         lowers.close()

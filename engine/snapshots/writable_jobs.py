@@ -12,10 +12,11 @@ from engine.errors import ReaderGoneError
 from engine.linux.files import open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots.apply import LayerApplier
-from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME, LAYER_PARTS
 from engine.snapshots.changes import LowerFiles, find_changes
 from engine.snapshots.index import make_index, read_index, write_index
 from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.layer_tar import LayerTarRecorder
 from engine.snapshots.lowers import LowerLayers
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import scan_tree
@@ -65,7 +66,7 @@ class CommitArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommittedLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer directory now holds `diff` and `index`; nothing is synced.
+    """A layer directory now holds `diff`, `index` and `tar`; nothing is synced.
 
     Attributes:
         diff_id: Digest of the layer's tar.
@@ -151,14 +152,18 @@ def commit_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> 
         with _compared(request.comparison, upper) as (_lowers, found):
             result = _commit(request, found, upper, directory, report)
         if result.is_empty:
-            remove_tree(directory, name)
+            _remove_parts(directory)
         return msgspec.json.encode(result)
     except BaseException as error:
-        remove_tree(directory, name)
-        remove_tree(directory, INDEX_NAME.encode())
+        _remove_parts(directory)
         if isinstance(error, OSError):
             raise engine_error(error, request.label) from error
         raise
+
+
+def _remove_parts(directory: int) -> None:
+    for part in LAYER_PARTS:
+        remove_tree(directory, part.encode())
 
 
 def _commit(
@@ -181,7 +186,7 @@ def _commit(
     lowers = LowerLayers([os.path.join(path, DIFF_NAME) for path in layers])
     root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with PackedSource(pack) as source:
+        with PackedSource(pack) as source, LayerTarRecorder(source, directory) as recorder:
             reported = 0
 
             def on_entry() -> None:
@@ -193,10 +198,12 @@ def _commit(
             applier = LayerApplier(
                 root,
                 lowers=lowers,
+                recorder=recorder,
                 label=request.label,
                 uses_user_xattrs=request.uses_user_xattrs,
             )
-            index = applier.apply(TarReader(source, label=request.label), on_entry=on_entry)
+            index = applier.apply(TarReader(recorder, label=request.label), on_entry=on_entry)
+            recorder.finish()
             diff_id = source.finish()
     finally:
         lowers.close()

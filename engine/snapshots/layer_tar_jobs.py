@@ -1,0 +1,196 @@
+"""The job that writes a layer as a tar, plain or compressed: for archives and for registries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from isal import isal_zlib
+
+from engine.errors import DigestMismatchError, ReaderGoneError
+from engine.linux.files import open_beneath
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME, TAR_NAME
+from engine.snapshots.file_content import write_all
+from engine.snapshots.index import decode_index
+from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.layer_tar import write_layer_tar
+from engine.snapshots.removal import engine_error
+from engine.snapshots.streams import CHUNK_BYTES, PackedSource
+from engine.snapshots.tar_writer import TarStream
+from engine.snapshots.tree_tar import TreePacker, pack_layer
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PROGRESS_BYTES = 4 << 20
+_GZIP_LEVEL = 2
+_GZIP_WINDOW_BITS = 31
+"""With a gzip head; isal leaves the time in it at 0, so the same tar gives the same bytes."""
+_ZSTD_LEVEL = 3
+
+
+class LayerCompression(StrEnum):
+    """How a layer's tar is written."""
+
+    NONE = "none"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+class LayerTarArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Write a layer's tar. Descriptors: the layer's directory, what is written to.
+
+    Attributes:
+        label: What errors call the layer.
+        diff_id: What the tar must have, where it can be made exactly.
+        compression: Of what is written.
+    """
+
+    label: str
+    diff_id: str
+    compression: LayerCompression = LayerCompression.NONE
+
+
+class LayerTarResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written.
+
+    Attributes:
+        diff_id: Of the tar; another one than was asked for only if not `is_exact`.
+        blob_digest: Of what was written, which is the tar or the tar compressed.
+        is_exact: It is the tar that the layer came as. A layer that was unpacked before tars
+            were kept is packed anew of its files.
+    """
+
+    diff_id: str
+    tar_bytes: int
+    blob_digest: str
+    blob_bytes: int
+    is_exact: bool
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class BlobSink:
+    """Compresses, hashes and writes what it is given."""
+
+    def __init__(self, write: Callable[[bytes], object], compression: LayerCompression) -> None:
+        """Write to `write`, which takes all of what it is given."""
+        self._write = write
+        self._compressor = _compressor(compression)
+        self._hash = hashlib.sha256()
+        self.written_bytes = 0
+
+    def write(self, chunk: bytes) -> None:
+        """Take in a piece of the tar."""
+        self._put(chunk if self._compressor is None else self._compressor.compress(chunk))
+
+    def finish(self) -> str:
+        """Write the end and return the digest of everything that was written."""
+        if self._compressor is not None:
+            self._put(self._compressor.flush())
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _put(self, data: bytes) -> None:
+        if data:
+            self._hash.update(data)
+            self._write(data)
+            self.written_bytes += len(data)
+
+
+def _compressor(compression: LayerCompression) -> _Compressor | None:
+    if compression is LayerCompression.GZIP:
+        gzip: _Compressor = isal_zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
+        return gzip
+    if compression is LayerCompression.ZSTD:
+        zstandard: _Compressor = zstd.ZstdCompressor(level=_ZSTD_LEVEL)
+        return zstandard
+    return None
+
+
+def layer_tar(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
+    """Write a layer's tar into a file or a pipe: a LayerTarResult.
+
+    Raises:
+        StoreError: The layer is damaged.
+        DigestMismatchError: A file of the layer was changed.
+        ReaderGoneError: Nobody reads it any more.
+        NoSpaceError: The disk that is written to is full.
+    """
+    request = msgspec.json.decode(arguments, type=LayerTarArguments)
+    directory, target = descriptors
+    is_exact = _has_tar(directory)
+
+    def pack(write: Callable[[bytes], None]) -> None:
+        if is_exact:
+            write_layer_tar(directory, write, request.label)
+        else:
+            _pack_anew(directory, write, request.label)
+
+    sink = BlobSink(lambda data: write_all(target, data), request.compression)
+    try:
+        with PackedSource(pack) as source:
+            reported = 0
+            while chunk := source.read(CHUNK_BYTES):
+                sink.write(chunk)
+                if source.produced_bytes - reported >= _PROGRESS_BYTES:
+                    reported = source.produced_bytes
+                    report(msgspec.json.encode(JobProgress(done=reported, total=0)))
+            diff_id = source.finish()
+        if is_exact and diff_id != request.diff_id:
+            raise DigestMismatchError(request.label, expected=request.diff_id, actual=diff_id)
+        blob_digest = sink.finish()
+    except BrokenPipeError:
+        raise ReaderGoneError from None
+    except OSError as error:
+        raise engine_error(error, request.label) from error
+    return msgspec.json.encode(
+        LayerTarResult(
+            diff_id=diff_id,
+            tar_bytes=source.produced_bytes,
+            blob_digest=blob_digest,
+            blob_bytes=sink.written_bytes,
+            is_exact=is_exact or diff_id == request.diff_id,
+        )
+    )
+
+
+def _has_tar(directory: int) -> bool:
+    try:
+        os.stat(TAR_NAME, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _pack_anew(directory: int, write: Callable[[bytes], None], label: str) -> None:
+    index = os.open(INDEX_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    with open(index, "rb") as file:
+        entries = decode_index(file.read(), label).entries
+    stream = TarStream(write)
+    root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        named = (entry for entry in entries if entry.path)
+        pack_layer(TreePacker(stream), root, named, on_entry=_nothing)
+    finally:
+        os.close(root)
+    stream.close()
+
+
+def _nothing() -> None:
+    """Nobody listens to single entries."""
+
+
+JOBS = {"layer-tar": layer_tar}
