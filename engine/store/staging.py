@@ -11,6 +11,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Protocol
 
+from engine.errors import StoreError
 from engine.operations import carry_through
 from engine.store.durability import make_directory, raise_store_error
 from engine.store.locks import LockFile, is_locked
@@ -84,7 +85,10 @@ class StagingArea:
     async def _drop(self, claim: Path, lock: LockFile) -> None:
         try:
             if not _remove_shell(claim):
-                await self._remove_tree(claim)
+                # The lock's file stays while there is something to remove: a sweep that found
+                # none would make it again, and remove the same tree beside us.
+                await self._remove_tree(claim / "work")
+                _remove_shell(claim)
         finally:
             lock.release()
 
@@ -121,8 +125,10 @@ class StagingArea:
                 ]
             for claim in sorted(claims):
                 lock = LockFile(claim / "lock")
-                if lock.try_acquire():
-                    abandoned.append((claim, lock))
+                # Its holder may be done with it by now, and the directory gone.
+                with contextlib.suppress(StoreError):
+                    if lock.try_acquire():
+                        abandoned.append((claim, lock))
         finally:
             gate.release()
         return abandoned

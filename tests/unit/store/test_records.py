@@ -1,3 +1,4 @@
+import shutil
 import sqlite3
 
 import pytest
@@ -62,8 +63,6 @@ async def test_an_event_of_the_log_reaches_the_bus(tmp_path):
 
 async def test_a_staging_claim_is_removed_and_its_lock_seen(tmp_path):
     async def remove(path):
-        import shutil
-
         shutil.rmtree(path)
 
     area = StagingArea(tmp_path / "staging", remove_tree=remove)
@@ -71,6 +70,25 @@ async def test_a_staging_claim_is_removed_and_its_lock_seen(tmp_path):
         assert is_locked(work.parent / "lock")
         assert not LockFile(work.parent / "lock").try_acquire()
         assert await area.sweep() == ()
+    assert not work.parent.exists()
+
+
+async def test_nobody_sweeps_a_claim_while_its_holder_removes_what_is_in_it(tmp_path):
+    removed, swept = [], []
+
+    async def never(path):
+        raise AssertionError(f"{path} is not abandoned")
+
+    async def remove(path):
+        swept.append(await StagingArea(tmp_path, remove_tree=never).sweep())
+        removed.append(path.name)
+        shutil.rmtree(path)
+        swept.append(await StagingArea(tmp_path, remove_tree=never).sweep())
+
+    async with StagingArea(tmp_path, remove_tree=remove).claim("load") as work:
+        (work / "layer").mkdir()
+    assert removed == ["work"]
+    assert swept == [(), ()]
     assert not work.parent.exists()
 
 
