@@ -40,7 +40,7 @@ class Fault:
         stalls_at: Say nothing more from there on, until the client goes.
         flips_at: Turn a bit around.
         adds_to_length: Make Content-Length wrong by so many.
-        trickles: Send byte by byte.
+        drops_range: Let the registry not see that a part was asked for.
     """
 
     status: int = 0
@@ -55,11 +55,16 @@ class Fault:
 
 
 class FaultProxy:
-    """Forwards to a registry; `plan` says for each request what goes wrong, None for nothing."""
+    """Forwards to a registry; `plan` says for each request what goes wrong, None for nothing.
+
+    `takes_half` says which requests lose half of their body, and then their connection.
+    """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.plan: Callable[[Request], Fault | None] = lambda _request: None
+        self.takes_half: Callable[[Request], bool] = lambda _request: False
+        self._half: dict[str, str] = {}
         self.requests: list[Request] = []
         self.sent_bytes = 0
         self._lock = threading.Lock()
@@ -128,6 +133,14 @@ class FaultProxy:
             )
             self.requests.append(request)
         fault = self.plan(request) or Fault()
+        if self.takes_half(request):
+            _, self._half, _ = self._ask(request, body[: len(body) // 2], fault)
+            _drop(handler)
+            return
+        if self._half and request.method == "GET" and "/blobs/uploads/" in request.path:
+            # docker-registry knows where an upload stands only from the address it gave last,
+            # which the client never got.
+            fault = Fault(status=204, headers=self._half)
         if fault.cuts_at == -1:
             _drop(handler)
             return
@@ -194,6 +207,9 @@ class FaultProxy:
                 if name not in _HOP_HEADERS and not (fault.drops_range and name == "range")
             }
             headers["host"] = self.upstream
+            if "content-range" in headers and request.method == "PATCH":
+                first = int(headers["content-range"].partition("-")[0])
+                headers["content-range"] = f"{first}-{first + len(body) - 1}"
             path = request.path.replace(self.address, self.upstream)
             connection.request(request.method, path, body=body, headers=headers)
             answer = connection.getresponse()

@@ -209,7 +209,7 @@ def _credential_of(entry: _Entry, path: Path, registry: str) -> Credential | Non
     username, password = entry.username or "", entry.password or ""
     if entry.auth:
         try:
-            pair = base64.b64decode(entry.auth).decode()
+            pair = base64.b64decode("".join(entry.auth.split()), validate=True).decode()
         except (binascii.Error, UnicodeDecodeError) as error:
             raise InvalidInputError(
                 f"{path}: what is kept for {registry} is damaged",

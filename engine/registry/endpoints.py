@@ -14,6 +14,8 @@ from engine.errors import InvalidInputError
 from engine.registry.settings import DOCKER_HUB
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.registry.settings import RegistrySettings
 
 _DOCKER_HUB_HOST = "registry-1.docker.io"
@@ -104,6 +106,14 @@ def is_plain_allowed(host: str, address: str, settings: RegistrySettings) -> boo
     return is_loopback(host) or settings.of(address).is_insecure
 
 
+def certificate_directory(address: str, settings: RegistrySettings) -> Path | None:
+    """Where the certificates for a host are, if the person has some for it."""
+    for parent in settings.certificate_directories:
+        if (directory := parent / address).is_dir():
+            return directory
+    return None
+
+
 def endpoints_of(
     domain: str, settings: RegistrySettings, *, for_writing: bool = False
 ) -> tuple[Endpoint, ...]:
@@ -127,7 +137,8 @@ def endpoints_of(
     secure = parse_http_url(f"https://{host}/")
     if secure is None:
         raise InvalidInputError(f"not the name of a registry: {domain}")
-    if is_plain_allowed(secure.host, domain, settings):
+    has_certificates = certificate_directory(secure.address, settings) is not None
+    if is_plain_allowed(secure.host, domain, settings) and not has_certificates:
         schemes = ("https", "http")
     for scheme in schemes:
         url = parse_http_url(f"{scheme}://{host}/")

@@ -371,6 +371,8 @@ class RegistrySession:
                         self._origin = endpoint
                         return endpoint
                 except ConnectionFailedError as error:
+                    if error.is_final:
+                        raise
                     failure = error
             raise failure
 

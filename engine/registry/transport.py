@@ -26,7 +26,7 @@ from urllib3.exceptions import (
 
 from engine.errors import InvalidInputError
 from engine.registry.connections import Breaker, pool_classes
-from engine.registry.endpoints import is_loopback, is_plain_allowed
+from engine.registry.endpoints import certificate_directory, is_loopback, is_plain_allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -235,14 +235,7 @@ class Transport:
 
 def _make_context(url: Url, settings: RegistrySettings) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    directory = next(
-        (
-            candidate
-            for parent in settings.certificate_directories
-            if (candidate := parent / url.address).is_dir()
-        ),
-        None,
-    )
+    directory = certificate_directory(url.address, settings)
     if directory is not None:
         _use_certificates(context, directory)
     elif is_plain_allowed(url.host, url.address, settings):
