@@ -6,7 +6,8 @@ EngineError
 + ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
 |                        VolumeInUseError, OperationInProgressError, CopyRefusedError
 + InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
-| + ArchiveError ....... DigestMismatchError, UnsafePathError, PlatformMismatchError
+| + ArchiveError ....... DigestMismatchError, UnsafePathError, LayerLimitError,
+|                        PlatformMismatchError
 + RegistryError ........ RegistryUnreachableError, RegistryRefusedError, RemoteImageNotFoundError,
 |                        RateLimitedError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
@@ -244,6 +245,10 @@ class UnsafePathError(ArchiveError):
             hint="Do not use this image: no build tool makes such a layer",
         )
         self.member = member
+
+
+class LayerLimitError(ArchiveError):
+    """A layer is larger than what is taken from elsewhere."""
 
 
 class PlatformMismatchError(ArchiveError):

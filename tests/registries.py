@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
+import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -16,6 +19,24 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from engine.oci.digests import digest_of
+from engine.oci.documents import (
+    OCI_CONFIG,
+    OCI_LAYER_GZIP,
+    OCI_MANIFEST,
+    ConfigSection,
+    Descriptor,
+    ImageDocument,
+    Manifest,
+    RootFsDocument,
+    encode_document,
+)
+from engine.oci.platforms import host_platform
+from engine.oci.reference import parse_reference
+from engine.registry.client import RegistryClient
+from engine.registry.settings import RegistrySettings
+from engine.snapshots.tar_writer import TarEntry, TarWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,3 +274,57 @@ def _raw_signature(signature: bytes) -> bytes:
         numbers.append(number.lstrip(b"\0").rjust(32, b"\0"))
         position += 2 + length
     return b"".join(numbers)
+
+
+def push_files(name: str, *layers: dict[str, bytes], silence_seconds: float = 30.0) -> str:
+    """Push an image of files, gzipped as images are, by our own client; returns its id."""
+    descriptors, diff_ids = [], []
+    with RegistryClient(RegistrySettings(silence_seconds=silence_seconds)) as client:
+        reference = parse_reference(name)
+        for files in layers:
+            target = io.BytesIO()
+            writer = TarWriter(target, modified_at=0)
+            for path, content in files.items():
+                writer.add(TarEntry(path=path, mode=stat.S_IFREG | 0o644, content=content))
+            writer.close()
+            tar = target.getvalue()
+            diff_ids.append(digest_of(tar))
+            blob = gzip.compress(tar, 1, mtime=0)
+            descriptors.append(
+                Descriptor(media_type=OCI_LAYER_GZIP, digest=digest_of(blob), size=len(blob))
+            )
+            client.upload_blob(reference, _Content(blob), digest=digest_of(blob))
+        platform = host_platform()
+        config = encode_document(
+            ImageDocument(
+                architecture=platform.architecture,
+                os=platform.os,
+                config=ConfigSection(cmd=("/none",)),
+                rootfs=RootFsDocument(type="layers", diff_ids=tuple(diff_ids)),
+            )
+        )
+        client.upload_blob(reference, _Content(config), digest=digest_of(config))
+        manifest = Manifest(
+            schema_version=2,
+            media_type=OCI_MANIFEST,
+            config=Descriptor(media_type=OCI_CONFIG, digest=digest_of(config), size=len(config)),
+            layers=tuple(descriptors),
+        )
+        client.put_manifest(
+            reference,
+            tag_or_digest=reference.tag or "latest",
+            media_type=OCI_MANIFEST,
+            content=encode_document(manifest),
+        )
+    return digest_of(config)
+
+
+class _Content:
+    """A blob in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.size = len(content)
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(self.content)

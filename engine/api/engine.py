@@ -41,6 +41,7 @@ from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
 from engine.api.lifecycle import LifecycleCalls
+from engine.api.registry import RegistryCalls
 from engine.api.sessions import SessionCalls
 from engine.api.system import SystemCalls
 from engine.api.volumes import VolumeCalls
@@ -48,6 +49,7 @@ from engine.api.volumes import VolumeCalls
 
 class Engine(
     ImageCalls,
+    RegistryCalls,
     ContainerCalls,
     SessionCalls,
     CopyCalls,

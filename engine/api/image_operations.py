@@ -9,6 +9,8 @@ from engine.containers.committing import ImageMaker
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.images.pull import SourceMaker
+    from engine.images.transfers import ImageTransfers
     from engine.images.usage import ImagesUsage
     from engine.operations import ProgressListener
     from engine.types import (
@@ -61,6 +63,9 @@ class ImageOperations(ImageMaker, Protocol):
 
     async def check(self, *, repairs: bool, progress: ProgressListener) -> StoreCheck:
         """Verify all that is there, and repair what can be."""
+
+    def transfers(self, connect: SourceMaker) -> ImageTransfers:
+        """Make what pulls and pushes."""
 
     async def sweep(self) -> None:
         """Remove what killed processes left."""

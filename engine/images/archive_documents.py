@@ -40,10 +40,20 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engine.images.archive_source import ArchiveSource, Member
+    from engine.store.repository_digests import RepositoryDigest
 
 _DOCUMENT_BYTES = 8 << 20
 _NESTING_LIMIT = 4
 _HEX_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json|\.tar)?$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerBlob:
+    """A layer as a registry has it, as the manifest says."""
+
+    digest: Digest
+    media_type: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +63,12 @@ class LayerIdentity:
     Attributes:
         diff_id: Digest of the uncompressed tar.
         chain_id: Of the layer and all below.
+        blob: What it came as, from a registry.
     """
 
     diff_id: DiffId
     chain_id: ChainId
+    blob: LayerBlob | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +92,7 @@ class NewImage:
         config: The document, byte for byte; its digest is the image's id.
         manifest: As it came, or made by us.
         layers: Bottom first.
+        origin: The registry it came from, with what it is called there.
     """
 
     image_id: ImageId
@@ -88,6 +101,7 @@ class NewImage:
     config: bytes
     manifest: bytes
     layers: tuple[LayerIdentity, ...]
+    origin: RepositoryDigest | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engine.errors import StoreError
@@ -14,10 +15,10 @@ from engine.store.durability import sync_directory
 from engine.store.event_log import append_event
 from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
 from engine.store.staging import holder_of
-from engine.types import ChainId, LoadedImage
+from engine.types import ChainId, Digest, LoadedImage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from engine.config import EngineConfig
@@ -97,9 +98,18 @@ class StoreCatalog:
             await self._claims.release(holder_of(self._staging))
 
     async def publish(
-        self, images: Sequence[NewImage], layers: Sequence[StagedLayer]
+        self,
+        images: Sequence[NewImage],
+        layers: Sequence[StagedLayer],
+        blobs: Mapping[Digest, Path] = MappingProxyType({}),
     ) -> tuple[LoadedImage, ...]:
         """As ImageCatalog.
+
+        Args:
+            images: What is recorded.
+            layers: What is put into place for them.
+            blobs: Compressed layers to keep: complete, verified and synced files of the store's
+                file system. Claimed by `keep` before they were looked for.
 
         Raises:
             InvalidReferenceError: A name in the archive is none.
@@ -111,10 +121,10 @@ class StoreCatalog:
         async with self._lock.shared():
             replaceable = await self._mender.replaceable(layers_now)
             await asyncio.to_thread(self._move_into_place, layers, replaceable)
-            await asyncio.to_thread(self._add_documents, images)
-            records = [await self._record_of(image, layers_now) for image in images]
-            for record, image_names in zip(records, names, strict=True):
-                is_new = await self._records.insert(record, image_names)
+            kept = await asyncio.to_thread(self._add_blobs, images, blobs)
+            records = [await self._record_of(image, layers_now, kept) for image in images]
+            for image, record, image_names in zip(images, records, names, strict=True):
+                is_new = await self._records.insert(record, image_names, origin=image.origin)
                 loaded.append(
                     LoadedImage(image_id=record.image_id, names=image_names, was_present=not is_new)
                 )
@@ -136,12 +146,22 @@ class StoreCatalog:
         if layers:
             sync_directory(self._config.layers_directory)
 
-    def _add_documents(self, images: Sequence[NewImage]) -> None:
+    def _add_blobs(
+        self, images: Sequence[NewImage], blobs: Mapping[Digest, Path]
+    ) -> frozenset[Digest]:
+        """Put documents and compressed layers into place; returns which of the latter are here."""
+        for digest, path in blobs.items():
+            if not self._blobs.has(digest):
+                self._blobs.adopt(path, digest)
         for image in images:
             self._blobs.add(image.config, self._staging)
             self._blobs.add(image.manifest, self._staging)
+        named = {layer.blob.digest for image in images for layer in image.layers if layer.blob}
+        return frozenset(digest for digest in named if self._blobs.has(digest))
 
-    async def _record_of(self, image: NewImage, staged: dict[ChainId, StagedLayer]) -> ImageRecord:
+    async def _record_of(
+        self, image: NewImage, staged: dict[ChainId, StagedLayer], kept: frozenset[Digest]
+    ) -> ImageRecord:
         document = decode_config(image.config, "the image's config")
         parts: list[ImageLayerRecord] = []
         parent: ChainId | None = None
@@ -160,9 +180,13 @@ class StoreCatalog:
                 if found is None:
                     raise StoreError(f"layer {layer.chain_id} has lost its record")
                 record = found
+            blob = layer.blob
             parts.append(
                 ImageLayerRecord(
-                    layer=record, blob_digest=None, blob_media_type="", blob_size_bytes=0
+                    layer=record,
+                    blob_digest=blob.digest if blob and blob.digest in kept else None,
+                    blob_media_type=blob.media_type if blob else "",
+                    blob_size_bytes=blob.size_bytes if blob else 0,
                 )
             )
             parent = layer.chain_id

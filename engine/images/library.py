@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ImageNotFoundError, StoreError
@@ -23,8 +24,10 @@ from engine.operations import Progress, ProgressListener, carry_through, ignore_
 from engine.store.blobs import BlobStore
 from engine.store.claims import ClaimRecords
 from engine.store.container_records import ContainerRecords
+from engine.store.downloads import DownloadArea
 from engine.store.image_lock import ImageLock
 from engine.store.image_records import ImageRecord, ImageRecords
+from engine.store.repository_digests import RepositoryDigest
 from engine.types import ImageDetails, ImageId, ImageSummary
 
 if TYPE_CHECKING:
@@ -35,7 +38,9 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
     from engine.images.commits import CommitMaker, ImageCommit
+    from engine.images.pull import SourceMaker
     from engine.images.removal import ImageRemoval
+    from engine.images.transfers import ImageTransfers
     from engine.images.usage import ImagesUsage
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
@@ -49,7 +54,7 @@ if TYPE_CHECKING:
         StoreCheck,
     )
 
-_SHORT_ID_DIGITS = 12
+_UNUSED_DOWNLOAD_SECONDS = 86_400
 
 
 class ImageLibrary:
@@ -71,6 +76,7 @@ class ImageLibrary:
         self._claims = ClaimRecords(database)
         self._lock = ImageLock(config.root)
         self._blobs = BlobStore(config.blobs_directory)
+        self._downloads = DownloadArea(config.downloads_directory)
         self._staging = staging
         self._runner = runner
         self._is_rootless = is_rootless
@@ -166,7 +172,9 @@ class ImageLibrary:
                 raise
             return None
         if parsed.digest is not None:
-            return await self._records.find_by_manifest(parsed.digest)
+            known_as = RepositoryDigest(repository=parsed.familiar_repository, digest=parsed.digest)
+            found = await self._records.find_by_repository_digest(known_as)
+            return found or await self._records.find_by_manifest(parsed.digest)
         return await self._records.find_by_name(parsed.familiar_name)
 
     async def _get(self, image_id: ImageId, reference: str) -> ImageRecord:
@@ -413,7 +421,10 @@ class ImageLibrary:
 
     async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
         """As EngineApi.prune_images."""
-        return await self._removal.prune(wanted, self.list_images, includes_named=includes_named)
+        removed = await self._removal.prune(wanted, self.list_images, includes_named=includes_named)
+        # What arrived for pulls that nobody went on with.
+        freed_bytes = await asyncio.to_thread(self._downloads.sweep)
+        return replace(removed, freed_bytes=removed.freed_bytes + freed_bytes)
 
     @functools.cached_property
     def _removal(self) -> ImageRemoval:
@@ -427,8 +438,24 @@ class ImageLibrary:
         )
 
     async def sweep(self) -> None:
-        """Remove layers and documents that a killed load or removal left."""
+        """Remove layers and blobs that a killed load or removal left, and old downloads."""
         await self._collector.sweep()
+        await asyncio.to_thread(self._downloads.sweep, unused_seconds=_UNUSED_DOWNLOAD_SECONDS)
+
+    def transfers(self, connect: SourceMaker) -> ImageTransfers:
+        """Make what pulls and pushes; `connect` makes clients for registries."""
+        from engine.images.transfers import ImageTransfers
+
+        return ImageTransfers(
+            config=self._config,
+            records=self._records,
+            blobs=self._blobs,
+            staging=self._staging,
+            adding_images=self.adding_images,
+            runner=self._runner,
+            connect=connect,
+            uses_user_xattrs=self._is_rootless,
+        )
 
     # --- common -------------------------------------------------------------------------------
 

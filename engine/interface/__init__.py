@@ -16,6 +16,7 @@ from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
 from engine.interface.lifecycle import LifecycleApi
+from engine.interface.registry import RegistryApi
 from engine.interface.sessions import Session, SessionApi
 from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
@@ -26,6 +27,7 @@ __all__ = [
     "EngineApi",
     "ImageApi",
     "LifecycleApi",
+    "RegistryApi",
     "Session",
     "SessionApi",
     "SystemApi",
@@ -35,6 +37,7 @@ __all__ = [
 
 class EngineApi(
     ImageApi,
+    RegistryApi,
     ContainerApi,
     SessionApi,
     CopyApi,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from engine.errors import ArchiveError
+from engine.errors import ArchiveError, LayerLimitError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,9 +101,9 @@ class TarEntry:
     segments: tuple[tuple[int, int], ...] | None = None
 
 
-def too_large_error(label: str, maximum_bytes: int) -> ArchiveError:
+def too_large_error(label: str, maximum_bytes: int) -> LayerLimitError:
     """What is said of a layer that passes the limit of what it may unpack to."""
-    return ArchiveError(
+    return LayerLimitError(
         label,
         f"it unpacks to more than {maximum_bytes:,} bytes",
         hint="LAMELLA_LAYER_BYTES=SIZE (100g) allows larger layers",
@@ -210,7 +210,7 @@ class TarReader:
                 return None
             self._count += 1
             if self._count > self._limits.entries:
-                raise ArchiveError(
+                raise LayerLimitError(
                     self._label,
                     f"it has more than {self._limits.entries:,} entries",
                     hint=self._limits.entries_remedy,

@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ImageNotFoundError, StoreError
 from engine.store.claims import drop_claims
+from engine.store.repository_digests import (
+    RepositoryDigest,
+    insert_repository_digest,
+    replace_manifest,
+    select_by_repository_digest,
+)
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:
@@ -105,15 +111,29 @@ class ImageRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(self, image: ImageRecord, names: tuple[str, ...] = ()) -> bool:
+    async def insert(
+        self,
+        image: ImageRecord,
+        names: tuple[str, ...] = (),
+        *,
+        origin: RepositoryDigest | None = None,
+    ) -> bool:
         """Add an image with its layers and give it names, in one transaction.
 
         Layers that are known stay as they are; names move from other images.
 
+        Args:
+            image: What is added.
+            names: Familiar, with tag.
+            origin: Where it was pulled from. An image that was here before gets the manifest and
+                the blobs of this one then.
+
         Returns:
             False when the image was here before; its names are added all the same.
         """
-        return await self._database.write(lambda connection: _insert(connection, image, names))
+        return await self._database.write(
+            lambda connection: _insert(connection, image, names, origin)
+        )
 
     async def list_images(self) -> tuple[ImageListRecord, ...]:
         """Every image, newest first."""
@@ -157,6 +177,12 @@ class ImageRecords:
                     (digest,),
                 ).fetchone()
             )
+        )
+
+    async def find_by_repository_digest(self, known_as: RepositoryDigest) -> ImageId | None:
+        """The image that a registry calls so."""
+        return await self._database.read(
+            lambda connection: _image_id(select_by_repository_digest(connection, known_as))
         )
 
     async def find_by_id_beginning(self, digits: str) -> tuple[ImageId, ...]:
@@ -276,7 +302,12 @@ class ImageRecords:
 LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
 
 
-def _insert(connection: sqlite3.Connection, image: ImageRecord, names: tuple[str, ...]) -> bool:
+def _insert(
+    connection: sqlite3.Connection,
+    image: ImageRecord,
+    names: tuple[str, ...],
+    origin: RepositoryDigest | None,
+) -> bool:
     is_new = (
         connection.execute("SELECT 1 FROM images WHERE image_id = ?", (image.image_id,)).fetchone()
         is None
@@ -317,6 +348,10 @@ def _insert(connection: sqlite3.Connection, image: ImageRecord, names: tuple[str
                     part.blob_size_bytes,
                 ),
             )
+    if origin is not None:
+        if not is_new:
+            replace_manifest(connection, image)
+        insert_repository_digest(connection, origin, image.image_id)
     for name in names:
         _tag(connection, name, image.image_id)
     return is_new

@@ -96,6 +96,16 @@ MIGRATIONS: tuple[str, ...] = (
         chain_id TEXT PRIMARY KEY REFERENCES layers (chain_id) ON DELETE CASCADE
     ) STRICT;
     """,
+    # 5: what registries call images, which may be the digest of an index above the manifest.
+    """
+    CREATE TABLE repository_digests (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (image_id) ON DELETE CASCADE,
+        PRIMARY KEY (repository, digest)
+    ) STRICT;
+    CREATE INDEX repository_digests_by_image ON repository_digests (image_id);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError, NotFoundError
+from engine.errors import EngineError, ImageNotFoundError, LimitError, NotFoundError
 from engine.types import ContainerRequest, RestartPolicy
 from tui.cli import lifecycle_options, mount_options, output, values
 from tui.cli.command import Command
@@ -25,6 +25,7 @@ from tui.cli.session_options import (
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
+    from engine.types import CreatedContainer
     from tui.cli.options import Arguments
 
 _OPTIONS = (
@@ -46,6 +47,7 @@ _OPTIONS = (
     Option("env-file", "", "FILE", "Set the variables of a file, one on each line", True),
     Option("label-file", "", "FILE", "Take labels from a file, one on each line", True),
     Option("cidfile", "", "FILE", "Write the container's id to a file that is not there yet"),
+    Option("pull", "", "WHEN", "Get the image: when it is missing (the default), always, never"),
     *LIMIT_OPTIONS,
     *PROCESS_OPTIONS,
     *lifecycle_options.OPTIONS,
@@ -97,14 +99,53 @@ def read_request(arguments: Arguments) -> ContainerRequest:
     )
 
 
+def pull_policy(arguments: Arguments) -> str:
+    """Read `--pull`.
+
+    Raises:
+        LimitError: It is none of Docker's three words.
+    """
+    text = arguments.text("pull") or "missing"
+    if text not in {"missing", "always", "never"}:
+        raise LimitError("--pull", text, "missing, always or never")
+    return text
+
+
+async def _pull(engine: EngineApi, image: str) -> None:
+    from tui.cli.transfers import pull_with_lines
+
+    # Standard output is the program's.
+    await pull_with_lines(engine, image, platform="", descriptor=2)
+
+
+async def _create_or_pull(
+    engine: EngineApi, request: ContainerRequest, policy: str
+) -> CreatedContainer:
+    try:
+        return await engine.create_container(request)
+    except ImageNotFoundError:
+        # An id is no name that a registry could know.
+        if policy == "never" or request.image.startswith("sha256:"):
+            raise
+    from tui.cli.transfers import read_name
+
+    shown = request.image if read_name(request.image).ending else f"{request.image}:latest"
+    output.write_message(f"Unable to find image '{shown}' locally")
+    await _pull(engine, request.image)
+    return await engine.create_container(request)
+
+
 async def _create(engine: EngineApi, arguments: Arguments) -> str:
     import asyncio
 
     request = await asyncio.to_thread(read_request, arguments)
+    policy = pull_policy(arguments)
+    if policy == "always":
+        await _pull(engine, request.image)
     path = arguments.text("cidfile")
     identity_file = IdentityFile(path) if path else None
     try:
-        created = await engine.create_container(request)
+        created = await _create_or_pull(engine, request, policy)
     except BaseException:
         if identity_file is not None:
             identity_file.discard()

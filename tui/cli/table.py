@@ -11,6 +11,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Images",
         (
+            ("pull", "tui.cli.transfers", "Get an image from a registry"),
             ("load", "tui.cli.images", "Load images from an archive, a layout directory or stdin"),
             ("images", "tui.cli.images", "List images"),
             ("history", "tui.cli.images", "Show the layers and steps of an image"),

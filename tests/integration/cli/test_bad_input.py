@@ -117,7 +117,7 @@ def test_a_pipe_that_is_cut_short_is_refused(lamella, tmp_path):
         (("load", "/no/such/file"), 1, "No such file"),
         (("load", "/dev/zero"), 1, "empty"),
         (("load", "/proc"), 1, "no image archive"),
-        (("run", "no-such-image"), 125, "No such image"),
+        (("run", "--pull", "never", "no-such-image"), 125, "No such image"),
         (("run", "UPPER:case"), 125, "invalid reference format"),
         (("create", "a\x1b[31mb"), 125, "invalid reference format"),
         (("create", "--name", "a\x1b[31mb", "bad:1"), 125, "Invalid container name"),

@@ -1,0 +1,35 @@
+"""Calls about registries."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from engine.api.parts import EngineParts
+from engine.types import ignore_transfers
+
+if TYPE_CHECKING:
+    from engine.images.remote import ImageSource
+    from engine.images.transfers import ImageTransfers
+    from engine.types import PulledImage, TransferListener
+
+
+def _connect() -> ImageSource:
+    # In a thread: it reads the person's files, and what speaks HTTP takes its time to load.
+    from engine.registry.client import RegistryClient
+
+    return RegistryClient()
+
+
+class RegistryCalls(EngineParts):
+    """`RegistryApi` over the image library."""
+
+    @functools.cached_property
+    def _transfers(self) -> ImageTransfers:
+        return self._images.transfers(_connect)
+
+    async def pull_image(
+        self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
+    ) -> PulledImage:
+        """As EngineApi."""
+        return await self._transfers.pull(reference, platform=platform, progress=progress)

@@ -1,0 +1,50 @@
+"""Blocking calls of one piece of work, in named threads of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Result = TypeVar("_Result")
+
+
+class BlockingCalls:
+    """Threads for calls that end when they are told to. Use as a context manager."""
+
+    def __init__(self, name: str, *, thread_count: int, end: Callable[[], None]) -> None:
+        """Make threads.
+
+        Args:
+            name: Of each thread, before a number.
+            thread_count: How many calls go on at once.
+            end: Makes every call end soon; called when one of them is cancelled.
+        """
+        self._threads = ThreadPoolExecutor(thread_count, thread_name_prefix=name)
+        self._end = end
+
+    async def run(self, call: Callable[[], _Result]) -> _Result:
+        """Wait for a call; a cancelled one is told to end, and has ended when this returns."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        cancelled: asyncio.CancelledError | None = None
+        while not future.done():
+            try:
+                # Waiting is all that a cancellation ends here: the thread uses what we hold.
+                await asyncio.wait((future,))
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self._end()
+        if cancelled is not None:
+            if not future.cancelled():
+                future.exception()
+            raise cancelled
+        return future.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._threads.shutdown(wait=False)

@@ -1,0 +1,64 @@
+"""Images that go to and come from registries, for one store."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.images.pull import ImagePuller
+from engine.oci.platforms import host_platform, parse_platform
+from engine.oci.reference import parse_reference
+
+if TYPE_CHECKING:
+    from engine.config import EngineConfig
+    from engine.images.pull import ImageAdder, SourceMaker
+    from engine.snapshots.base import JobRunner
+    from engine.store.blobs import BlobStore
+    from engine.store.image_records import ImageRecords
+    from engine.store.staging import StagingArea
+    from engine.types import PulledImage, TransferListener
+
+
+class ImageTransfers:
+    """Pulls and pushes; EngineApi says what each does."""
+
+    def __init__(
+        self,
+        *,
+        config: EngineConfig,
+        records: ImageRecords,
+        blobs: BlobStore,
+        staging: StagingArea,
+        adding_images: ImageAdder,
+        runner: JobRunner,
+        connect: SourceMaker,
+        uses_user_xattrs: bool,
+    ) -> None:
+        """Transfer images of one store.
+
+        Args:
+            config: Where it is.
+            records: Of its images.
+            blobs: Of the store.
+            staging: Its staging area.
+            adding_images: Gives the catalog that images are added through.
+            runner: Unpacks with the container's ids.
+            connect: Makes clients for registries.
+            uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
+        """
+        self._puller = ImagePuller(
+            config=config,
+            records=records,
+            blobs=blobs,
+            staging=staging,
+            adding_images=adding_images,
+            runner=runner,
+            connect=connect,
+            uses_user_xattrs=uses_user_xattrs,
+        )
+
+    async def pull(
+        self, reference: str, *, platform: str, progress: TransferListener
+    ) -> PulledImage:
+        """As EngineApi.pull_image."""
+        wanted = parse_platform(platform) if platform else host_platform()
+        return await self._puller.pull(parse_reference(reference), wanted, progress=progress)

@@ -1,0 +1,31 @@
+"""What can be asked about registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from engine.types import ignore_transfers
+
+if TYPE_CHECKING:
+    from engine.types import PulledImage, TransferListener
+
+
+class RegistryApi(Protocol):
+    """What can be asked about registries; every call may raise RegistryError."""
+
+    async def pull_image(
+        self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
+    ) -> PulledImage:
+        """Bring an image from a registry; its layers that are here are not fetched.
+
+        Cancelling leaves the store as it was; what has arrived of layers is kept, and the next
+        pull that needs them goes on with it, as it does after a lost connection or a kill.
+
+        Args:
+            reference: A name, with a tag or a digest; `latest` without either.
+            platform: `linux/arm64/v8`; empty for this host's.
+            progress: Is told of each layer.
+
+        Raises:
+            ArchiveError: It is no image, or one that cannot be used here.
+        """

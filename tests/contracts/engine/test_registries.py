@@ -1,0 +1,55 @@
+"""What every engine makes of registries: the real one and the one of memory."""
+
+import pytest
+
+from engine.errors import InvalidReferenceError, RemoteImageNotFoundError
+from engine.types import TransferStatus
+from tests.fakes import FakeEngine
+from tests.registries import push_files, run_registry
+
+
+@pytest.fixture
+def address(any_engine, tmp_path):
+    """A registry with `tiny:1`, of two layers."""
+    if isinstance(any_engine, FakeEngine):
+        any_engine.remote_names.add("localhost:5000/tiny:1")
+        yield "localhost:5000"
+        return
+    with run_registry(tmp_path / "registry") as registry:
+        push_files(f"{registry.address}/tiny:1", {"one": b"1"}, {"two": b"2"})
+        yield registry.address
+
+
+async def test_a_pull_brings_an_image_under_its_name(any_engine, address):
+    told = []
+    pulled = await any_engine.pull_image(f"{address}/tiny:1", progress=told.append)
+    assert pulled.is_new
+    assert pulled.name == f"{address}/tiny:1"
+    (image,) = await any_engine.list_images()
+    assert image.image_id == pulled.image_id
+    assert image.names == (pulled.name,)
+    digests = dict.fromkeys(transfer.digest for transfer in told)
+    assert len(digests) == 2
+    for digest in digests:
+        statuses = [transfer.status for transfer in told if transfer.digest == digest]
+        assert statuses[0] is TransferStatus.WAITING
+        assert statuses[-1] is TransferStatus.DONE
+
+
+async def test_a_second_pull_says_that_everything_is_here(any_engine, address):
+    first = await any_engine.pull_image(f"{address}/tiny:1")
+    told = []
+    second = await any_engine.pull_image(f"{address}/tiny:1", progress=told.append)
+    assert not second.is_new
+    assert second.image_id == first.image_id
+    assert [transfer.status for transfer in told] == [TransferStatus.EXISTS] * 2
+
+
+async def test_a_name_that_is_not_there_is_said(any_engine, address):
+    with pytest.raises(RemoteImageNotFoundError, match=f"manifest for {address}/tiny:2 not found"):
+        await any_engine.pull_image(f"{address}/tiny:2")
+
+
+async def test_what_is_no_name_is_asked_of_nobody(any_engine):
+    with pytest.raises(InvalidReferenceError):
+        await any_engine.pull_image("localhost:5000/Tiny")

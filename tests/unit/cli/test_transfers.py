@@ -1,0 +1,161 @@
+"""`pull` and `run --pull`, over the engine that answers from memory."""
+
+import os
+import re
+
+import pytest
+
+from engine.types import Digest, LayerTransfer, TransferStatus
+from tests.fake_registry import LAYER_DIGESTS
+from tests.fakes import FakeEngine
+from tui.__main__ import main
+from tui.cli.transfer_lines import transfer_lines
+from tui.cli.transfers import read_name
+
+ONE, TWO = (digest[7:19] for digest in LAYER_DIGESTS)
+
+
+@pytest.fixture
+def engine():
+    engine = FakeEngine()
+    engine.remote_names |= {"web:latest", "localhost:5000/team/web:1"}
+    return engine
+
+
+@pytest.fixture
+def lamella(engine, capfd):
+    def call(*words):
+        code = main(words, opener=lambda **_directories: engine.opened())
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_pull_says_what_docker_says(lamella):
+    code, out, err = lamella("pull", "web")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:2] == ["Using default tag: latest", "latest: Pulling from library/web"]
+    for layer in (ONE, TWO):
+        assert [line for line in lines if line.startswith(layer)] == [
+            f"{layer}: Pulling fs layer",
+            f"{layer}: Download complete",
+            f"{layer}: Pull complete",
+        ]
+    assert lines[-3].startswith("Digest: sha256:")
+    assert lines[-2:] == [
+        "Status: Downloaded newer image for web:latest",
+        "docker.io/library/web:latest",
+    ]
+
+
+def test_a_second_pull_says_that_it_is_up_to_date(lamella):
+    lamella("pull", "localhost:5000/team/web:1")
+    lines = lamella("pull", "localhost:5000/team/web:1")[1].splitlines()
+    assert lines[0] == "1: Pulling from team/web"
+    assert f"{ONE}: Already exists" in lines
+    assert "Status: Image is up to date for localhost:5000/team/web:1" in lines
+
+
+def test_a_quiet_pull_prints_the_name_alone(lamella):
+    assert lamella("pull", "-q", "web") == (0, "docker.io/library/web:latest\n", "")
+
+
+def test_the_platform_is_passed_on(lamella, engine):
+    lamella("pull", "--platform", "linux/arm64", "web")
+    assert ("pull", "web linux/arm64") in engine.calls
+
+
+def test_warnings_of_a_pull_go_to_standard_error(lamella, engine):
+    engine.pull_warnings = ("devices\x1b[2J are missing",)
+    assert lamella("pull", "-q", "web")[2] == "WARNING: devices\ufffd[2J are missing\n"
+
+
+def test_run_pulls_what_is_missing_and_leaves_standard_output_to_the_program(lamella):
+    code, out, err = lamella("run", "-d", "web:latest")
+    assert code == 0
+    assert len(out) == 65
+    assert err.startswith("Unable to find image 'web:latest' locally\nlatest: Pulling from library")
+    assert lamella("run", "-d", "web:latest")[2] == ""
+
+
+def test_run_pulls_when_it_is_told_to_and_not_when_it_is_not(lamella, engine):
+    assert lamella("run", "-d", "--pull", "never", "web")[0] == 125
+    assert engine.images == {}
+    lamella("pull", "web")
+    assert "Image is up to date" in lamella("create", "--pull=always", "web:latest")[2]
+    assert lamella("run", "-d", "--pull", "sometimes", "web")[0] == 125
+
+
+def test_run_pulls_no_id(lamella, engine):
+    code, _, err = lamella("run", "-d", f"sha256:{'0' * 64}")
+    assert code == 125
+    assert "No such image" in err
+    assert not [call for call in engine.calls if call[0] == "pull"]
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("web", "docker.io/library/web:latest"),
+        ("team/web:1", "docker.io/team/web:1"),
+        ("docker.io/web", "docker.io/library/web:latest"),
+        ("localhost/web", "localhost/web:latest"),
+        ("quay.io/team/web:1", "quay.io/team/web:1"),
+        ("localhost:5000/web@sha256:ab", "localhost:5000/web@sha256:ab"),
+        ("localhost:5000/web:1@sha256:ab", "localhost:5000/web@sha256:ab"),
+    ],
+)
+def test_names_are_written_out(text, canonical):
+    assert read_name(text).canonical == canonical
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """A terminal of 24 lines and what is drawn on it."""
+    monkeypatch.setenv("TERM", "xterm")
+    outer, inner = os.openpty()
+    yield inner, lambda: os.read(outer, 1 << 16).decode()
+    os.close(outer)
+    os.close(inner)
+
+
+def transfer(number, status, done=0):
+    return LayerTransfer(
+        digest=Digest(f"sha256:{number:064x}"),
+        status=status,
+        done_bytes=done,
+        total_bytes=2_000_000,
+    )
+
+
+def test_a_terminal_shows_a_line_for_each_layer_and_draws_it_again_in_place(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("LINES", "24")
+    descriptor, drawn = terminal
+    with transfer_lines(descriptor) as listener:
+        listener(transfer(1, TransferStatus.DOWNLOADING, done=1_000_000))
+        first = drawn()
+        assert "Downloading" in first
+        assert "1MB/2MB" in first
+        assert f"[{'=' * 25}>" in first
+        listener(transfer(1, TransferStatus.DONE))
+    last = drawn()
+    assert last.startswith("\x1b[1A\r")
+    assert "Pull complete" in last
+
+
+def test_more_layers_than_lines_never_leave_the_screen(terminal, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "10")
+    descriptor, drawn = terminal
+    with transfer_lines(descriptor) as listener:
+        for number in range(40):
+            listener(transfer(number, TransferStatus.EXISTS))
+        listener(transfer(40, TransferStatus.EXTRACTING, done=500_000))
+    frame = re.split(r"\x1b\[\d+A", drawn())[-1]
+    assert frame.count("\n") <= 9
+    assert "Extracting  25% 500kB/2MB" in frame
+    assert "more" in frame
+    assert all(len(line) <= 60 + 8 for line in frame.split("\n"))
