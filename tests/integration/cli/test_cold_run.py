@@ -77,7 +77,7 @@ def test_a_run_loads_nothing_that_it_does_not_need(run, store_paths):
     code, loaded = json.loads(run("-c", TOLD, *words).stdout)
 
     assert code == 0
-    assert not NOT_FOR_A_RUN & set(loaded)
+    assert NOT_FOR_A_RUN & set(loaded) == set()
     tops = {name.partition(".")[0] for name in loaded}
     own = {"__main__", "engine", "tui"}
     set_up = {name for name in tops if name.startswith(("__editable__", "_distutils_hack"))}

@@ -119,6 +119,7 @@ async def test_a_killed_launcher_is_started_again_and_containers_live(config):
 async def test_what_a_killed_launcher_had_not_taken_yet_is_asked_again(config, monkeypatch):
     async with opened(config) as engine:
         supervisor = engine._supervisor
+        await supervisor.ensure_launcher()
         os.kill(supervisor.launcher_process_id, signal.SIGSTOP)
         asked, ask = asyncio.Event(), supervisor._request
 
