@@ -1,7 +1,8 @@
 """Whether a layer on disk is what its index says: every path, every attribute, every byte.
 
 The index was written while the layer was unpacked and verified against its diff id, so what agrees
-with the index is the layer. Nothing is followed and nothing is written.
+with the index is the layer. Where it is kept how the tar was written, that is made again and must
+have the diff id itself. Nothing is followed and nothing is written.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import msgspec
 
 from engine.errors import StoreError
 from engine.linux.files import descriptor_path, open_beneath, open_directory, read_attributes
-from engine.snapshots.base import DIFF_NAME, INDEX_NAME
+from engine.snapshots.base import DIFF_NAME, INDEX_NAME, TAR_NAME
 from engine.snapshots.index import LayerEntry, LayerIndex, decode_index, digest_xattrs
 from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.layer_tar import write_layer_tar
 from engine.snapshots.lowers import OPAQUE_NAMES, is_opaque, is_whiteout
 from engine.types import FileKind
 
@@ -72,14 +74,15 @@ def verify_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> 
     """Compare a layer's `diff` with its `index`: a VerifyResult. Damage is no error."""
     request = msgspec.json.decode(arguments, type=VerifyArguments)
     (directory,) = descriptors
-    verification = _Verification(request.label, report)
+    verification = _Verification(request, report)
     verification.verify(directory)
     return msgspec.json.encode(verification.result())
 
 
 class _Verification:
-    def __init__(self, label: str, report: Reporter) -> None:
-        self._label = label
+    def __init__(self, request: VerifyArguments, report: Reporter) -> None:
+        self._label = request.label
+        self._diff_id = request.diff_id
         self._report = report
         self._index = LayerIndex(version=0, size_bytes=0, entry_count=0, entries=[])
         self._entries: dict[bytes, LayerEntry] = {}
@@ -119,6 +122,8 @@ class _Verification:
             self._compare_links()
         finally:
             os.close(root)
+        if not self._difference_count:
+            self._compare_tar(directory)
 
     def _arrange(self) -> None:
         for entry in self._index.entries:
@@ -259,6 +264,23 @@ class _Verification:
                 self._differs(
                     f"{os.fsdecode(path)} is no longer the same file as {os.fsdecode(entry.link)}"
                 )
+
+    def _compare_tar(self, directory: int) -> None:
+        """Make the layer's tar again, where it is known how it was written."""
+        try:
+            os.stat(TAR_NAME, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        digest = hashlib.sha256()
+        try:
+            write_layer_tar(directory, digest.update, self._label)
+        except StoreError as error:
+            self._differs(error.message)
+        except OSError as error:
+            self._differs(f"its tar cannot be made again: {error.strerror}")
+        else:
+            if f"sha256:{digest.hexdigest()}" != self._diff_id:
+                self._differs("its tar has another digest than the diff id")
 
     def _count(self, read_bytes: int) -> None:
         self._read_bytes += read_bytes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -35,10 +36,11 @@ def layer(tmp_path: Path) -> Layer:
     return layer
 
 
-def verify(layer: Layer) -> VerifyResult:
+def verify(layer: Layer, content: bytes = _CONTENT) -> VerifyResult:
     descriptor = os.open(layer.path, os.O_RDONLY)
     try:
-        arguments = VerifyArguments(label="layer", diff_id="")
+        diff_id = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        arguments = VerifyArguments(label="layer", diff_id=diff_id)
         answer = verify_layer(msgspec.json.encode(arguments), [descriptor], lambda _: None)
     finally:
         os.close(descriptor)
@@ -57,15 +59,15 @@ def test_whiteouts_and_opaque_directories_of_an_upper_layer_are_part_of_it(
     layer: Layer, tmp_path: Path
 ) -> None:
     upper = Layer(tmp_path / "upper")
-    upper.unpack(
-        entry(b"etc/.wh.passwd") + directory(b"etc/empty") + entry(b"etc/empty/.wh..wh..opq") + END,
-        lowers=(layer,),
+    content = (
+        entry(b"etc/.wh.passwd") + directory(b"etc/empty") + entry(b"etc/empty/.wh..wh..opq") + END
     )
-    assert verify(upper).differences == ()
+    upper.unpack(content, lowers=(layer,))
+    assert verify(upper, content).differences == ()
     (upper.diff / "etc/passwd").unlink()
     (upper.diff / "etc/passwd").write_text("again")
     os.removexattr(upper.diff / "etc/empty", "user.overlay.opaque")
-    assert set(verify(upper).differences) == {
+    assert set(verify(upper, content).differences) == {
         "etc/passwd is not the mark of something removed that it was",
         "etc/empty hides what lies below it, or no longer does",
     }
@@ -135,6 +137,42 @@ def test_a_layer_without_its_parts_is_no_error_but_damage(
     result = verify(layer)
     assert result.difference_count == 1
     assert told in result.differences[0]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda path: overwrite(path, b"not a tar"), "is damaged"),
+        (lambda path: os.truncate(path, path.stat().st_size - 5), "is damaged"),
+        (lambda path: os.truncate(path, 3), "is damaged"),
+    ],
+)
+def test_a_damaged_record_of_how_the_tar_was_written_is_named(
+    layer: Layer, damage: Callable[[Path], object], told: str
+) -> None:
+    damage(layer.path / "tar")
+    result = verify(layer)
+    assert result.difference_count == 1
+    assert told in result.differences[0]
+
+
+def test_a_layer_must_make_the_tar_of_its_diff_id_again(layer: Layer) -> None:
+    assert verify(layer, b"another tar").differences == (
+        "its tar has another digest than the diff id",
+    )
+    # A layer of an earlier version has nothing to make it of, and is compared all the same.
+    (layer.path / "tar").unlink()
+    assert verify(layer, b"another tar").differences == ()
+
+
+def test_what_a_later_entry_replaced_is_verified_as_part_of_the_tar(tmp_path: Path) -> None:
+    content = entry(b"twice", b"first") + entry(b"twice", b"second") + END
+    layer = Layer(tmp_path / "layer")
+    layer.unpack(content)
+    assert verify(layer, content).differences == ()
+    (replaced,) = (layer.path / "replaced").iterdir()
+    overwrite(replaced, b"x")
+    assert verify(layer, content).differences == ("its tar has another digest than the diff id",)
 
 
 def test_only_the_first_of_many_differences_are_told(layer: Layer) -> None:
