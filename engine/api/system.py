@@ -71,6 +71,7 @@ class SystemCalls(EngineParts):
             layers_bytes=images.layers_bytes,
             unused_layers_bytes=images.unused_layers_bytes,
             blobs_bytes=blobs_bytes,
+            unused_blobs_bytes=images.unused_blobs_bytes,
         )
 
     async def disk_usage(self) -> DiskUsage:

@@ -114,6 +114,7 @@ class ImageLibrary:
                 container_count=image.container_count,
                 digest=image.manifest_digest,
                 labels=self._labels.get(image.image_id, ()),
+                is_intermediate=image.is_intermediate,
             )
             for image in images
         )

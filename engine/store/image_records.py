@@ -86,15 +86,19 @@ class ImageListRecord:
     size_bytes: int
     layer_count: int
     container_count: int
+    is_intermediate: bool
+    """It has no name, and another image stands on all of its layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerUse:
-    """An image has a layer."""
+    """An image has a layer, and with it maybe the compressed one (`blob_digest` is not None)."""
 
     image_id: ImageId
     chain_id: ChainId
     size_bytes: int
+    blob_digest: Digest | None
+    blob_size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,9 +286,15 @@ class ImageRecords:
         """Every layer of every image."""
         return await self._database.read(
             lambda connection: tuple(
-                LayerUse(image_id=ImageId(row[0]), chain_id=ChainId(row[1]), size_bytes=row[2])
+                LayerUse(
+                    image_id=ImageId(row[0]),
+                    chain_id=ChainId(row[1]),
+                    size_bytes=row[2],
+                    blob_digest=row[3],
+                    blob_size_bytes=row[4],
+                )
                 for row in connection.execute(
-                    "SELECT image_id, chain_id, size_bytes "
+                    "SELECT image_id, chain_id, size_bytes, blob_digest, blob_size_bytes "
                     "FROM image_layers JOIN layers USING (chain_id)"
                 )
             )
@@ -379,9 +389,22 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
             size_bytes=row[4],
             layer_count=row[5],
             container_count=row[6],
+            is_intermediate=row[0] not in names and _stands_below(connection, row[0]),
         )
-        for row in rows
+        for row in rows.fetchall()
     )
+
+
+def _stands_below(connection: sqlite3.Connection, image_id: str) -> bool:
+    row = connection.execute(
+        "SELECT 1 FROM image_layers AS top "
+        "JOIN image_layers AS same USING (chain_id) "
+        "JOIN image_layers AS above ON above.image_id = same.image_id "
+        "WHERE top.image_id = ?1 AND same.image_id != ?1 AND above.position > same.position "
+        "AND top.position = (SELECT max(position) FROM image_layers WHERE image_id = ?1) LIMIT 1",
+        (image_id,),
+    ).fetchone()
+    return row is not None
 
 
 def find_image(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:

@@ -23,6 +23,8 @@ class ImageSummary:
     digest: Digest | None = None
     """Of the manifest."""
     labels: tuple[tuple[str, str], ...] = ()
+    is_intermediate: bool = False
+    """It has no name, and another image stands on all of its layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

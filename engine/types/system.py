@@ -30,7 +30,10 @@ class DiskUsage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageUsage:
-    """What one image occupies: layers that others have too, and those that only it has."""
+    """What one image occupies: what others have too, and what only it has.
+
+    Unpacked layers, and the compressed ones that are kept.
+    """
 
     image: ImageSummary
     shared_bytes: int
@@ -65,6 +68,19 @@ class DiskUsageDetails:
     unused_layers_bytes: int
     """Of the layers that no container stands on."""
     blobs_bytes: int
+    """Of documents, and of the compressed layers that are kept."""
+    unused_blobs_bytes: int = 0
+    """Of the compressed layers of images that have no container."""
+
+    @property
+    def images_bytes(self) -> int:
+        """All that images occupy."""
+        return self.layers_bytes + self.blobs_bytes
+
+    @property
+    def reclaimable_images_bytes(self) -> int:
+        """What a prune of all images without a container would free."""
+        return self.unused_layers_bytes + self.unused_blobs_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from engine.errors import InvalidInputError
 from tui import format as formats
 from tui.cli import docker_texts, output
 from tui.cli.command import Command
+from tui.cli.docker_texts import rfc3339
 from tui.cli.documents import document
 from tui.cli.filters import IMAGE_KEYS, Filters, image_filter, meant_names
 from tui.cli.options import Option, UsageError
@@ -21,7 +22,7 @@ from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import ImageSummary
+    from engine.types import ImageSummary, LayerSummary
     from tui.cli.options import Arguments
 
 _HEADS = {
@@ -33,6 +34,14 @@ _HEADS = {
     "CreatedAt": "CREATED AT",
     "Size": "SIZE",
     "Containers": "CONTAINERS",
+}
+_HISTORY_HEADS = {
+    "ID": "LAYER",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "CreatedBy": "CREATED BY",
+    "Size": "SIZE",
+    "Comment": "COMMENT",
 }
 NO_TRUNCATION = Option("no-trunc", "", "", "Do not shorten anything")
 QUIET = Option("quiet", "q", "", "Print ids only")
@@ -81,10 +90,13 @@ async def images(engine: EngineApi, arguments: Arguments) -> int:
     patterns = (*arguments.operands, *filters.values("reference"))
     until_ns = moment_ns("--filter until", filters.newest("until"))
     keeps = await image_filter(engine, filters, None if until_ns is None else until_ns / 1e9)
+    is_all = arguments.is_on("all")
     found = [
         (image, names)
         for image in await engine.list_images()
-        if keeps(image) and ((names := meant_names(image, patterns)) or not patterns)
+        if (is_all or not image.is_intermediate)
+        and keeps(image)
+        and ((names := meant_names(image, patterns)) or not patterns)
     ]
     if arguments.is_on("quiet"):
         for image, _names in found:
@@ -141,25 +153,57 @@ def _row(image: ImageSummary, name: str, *, now: float, is_whole: bool) -> Row:
 
 async def history(engine: EngineApi, arguments: Arguments) -> int:
     """Show the steps of an image, newest first."""
+    shape = Shape(arguments.text("format"), heads=_HISTORY_HEADS)
     is_whole = arguments.is_on("no-trunc")
-    details = await engine.inspect_image(arguments.operands[0])
+    is_human = arguments.text("human") != "false"
+    steps = (await engine.inspect_image(arguments.operands[0])).layers[::-1]
     now = time.time()
+    if arguments.is_on("quiet"):
+        for step in steps:
+            output.write_line(_layer_id(step, is_whole=is_whole))
+        return 0
+    if not shape.is_own_table:
+        shape.write([_step_row(step, now=now, is_whole=is_whole) for step in steps])
+        return 0
     rows: list[tuple[str, ...]] = []
-    for layer in reversed(details.layers):
-        step = formats.instruction(layer.created_by)
-        chain = layer.chain_id or "-"
+    for step in steps:
+        text = formats.instruction(step.created_by)
+        size = formats.size(step.size_bytes) if is_human else str(step.size_bytes)
+        age = formats.age(step.created_at, now=now) if is_human else rfc3339(step.created_at)
         rows.append(
             (
-                chain if is_whole else output.short_id(chain),
-                formats.age(layer.created_at, now=now),
-                step if is_whole else output.shorten(step, 60),
-                "-" if layer.is_empty else formats.size(layer.size_bytes),
-                "-" if layer.is_empty else str(layer.entry_count),
-                layer.comment if is_whole else output.shorten(layer.comment, 30),
+                _layer_id(step, is_whole=is_whole),
+                age,
+                text if is_whole else output.shorten(text, 60),
+                "-" if step.is_empty else size,
+                "-" if step.is_empty else str(step.entry_count),
+                step.comment if is_whole else output.shorten(step.comment, 30),
             )
         )
     output.write_table(("LAYER", "AGE", "CREATED BY", "SIZE", "ENTRIES", "COMMENT"), rows)
     return 0
+
+
+def _layer_id(step: LayerSummary, *, is_whole: bool) -> str:
+    if step.chain_id is None:
+        return "-"
+    return step.chain_id if is_whole else output.short_id(step.chain_id)
+
+
+def _step_row(step: LayerSummary, *, now: float, is_whole: bool) -> Row:
+    text = formats.instruction(step.created_by)
+    return row(
+        {
+            "ID": _layer_id(step, is_whole=is_whole),
+            "CreatedSince": docker_texts.ago(step.created_at, now=now),
+            "CreatedAt": rfc3339(step.created_at),
+            "CreatedBy": text if is_whole else output.shorten(text, 45),
+            "Size": docker_texts.size(step.size_bytes),
+            "Comment": step.comment,
+        },
+        document(step),
+        (),
+    )
 
 
 async def tag(engine: EngineApi, arguments: Arguments) -> int:
@@ -199,6 +243,7 @@ COMMANDS = (
         "List images.",
         images,
         (
+            Option("all", "a", "", "Also images without a name that another image stands on"),
             QUIET,
             NO_TRUNCATION,
             Option("digests", "", "", "Also the digest of each manifest"),
@@ -212,7 +257,12 @@ COMMANDS = (
         "IMAGE",
         "Show the layers and steps of an image, newest first.",
         history,
-        (NO_TRUNCATION,),
+        (
+            NO_TRUNCATION,
+            QUIET,
+            Option("human", "H", "", "Ages and sizes for people; =false for exact ones"),
+            FORMAT,
+        ),
         (1, 1),
     ),
     Command("tag", "IMAGE NAME[:TAG]", "Give an image another name.", tag, (), (2, 2)),

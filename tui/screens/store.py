@@ -114,7 +114,7 @@ def _unused(usage: DiskUsageDetails) -> tuple[_Unused, ...]:
         _Unused(
             "images without a container",
             tuple(", ".join(one.image.names) or one.image.image_id[7:19] for one in images),
-            usage.unused_layers_bytes,
+            usage.reclaimable_images_bytes,
             _prune_images,
         ),
         _Unused(

@@ -199,6 +199,18 @@ async def test_what_a_killed_load_or_removal_left_is_swept_at_the_next_start(
     assert await names(engine) == {"web:1"}
 
 
+async def test_an_image_without_a_name_that_another_one_stands_on_is_intermediate(engine, load):
+    below = await load("web:1", BASE)
+    above = await load("web:1", BASE, ONE)
+    aside = await load("other:1", BASE, TWO)
+    found = {image.image_id: image.is_intermediate for image in await engine.list_images()}
+    assert found == {below: True, above: False, aside: False}
+    await engine.tag_image(below, "base:1")
+    assert not any(image.is_intermediate for image in await engine.list_images())
+    await engine.remove_image("base:1")
+    assert below not in {image.image_id for image in await engine.list_images()}
+
+
 async def test_the_starter_image_is_small_and_the_same_each_time(engine, starter_image, tmp_path):
     details = await engine.inspect_image("starter")
     assert details.summary.size_bytes < LARGEST_IMAGE_BYTES

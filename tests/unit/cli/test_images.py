@@ -1,0 +1,97 @@
+"""`history`, `images -a`, and `image ...`, which has every command for images by two words."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.fakes import FakeEngine
+from tui.__main__ import main
+
+
+@pytest.fixture
+def engine():
+    fake = FakeEngine()
+    fake.add_image("web:latest", steps=(("COPY rootfs /", 117_000_000), ("CMD [sh]", 0)))
+    below = fake.add_image("")
+    details = fake.images[below]
+    fake.images[below] = replace(details, summary=replace(details.summary, is_intermediate=True))
+    return fake
+
+
+@pytest.fixture
+def lamella(engine, capfd):
+    def call(*words):
+        code = main(words, opener=lambda **_directories: engine.opened())
+        captured = capfd.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_history_has_dockers_fields_for_templates_and_json(lamella):
+    _, out, _ = lamella("history", "web:latest", "--format", "{{.CreatedBy}}={{.Size}}")
+    assert out.splitlines() == ["CMD [sh]=0B", "COPY rootfs /=117MB"]
+    first = json.loads(lamella("history", "web:latest", "--format", "json")[1].splitlines()[1])
+    assert first["ID"] == first["chain_id"][7:19]
+    assert first["size_bytes"] == 117_000_000
+    heads = lamella("history", "web:latest", "--format", r"table {{.ID}}\t{{.CreatedSince}}")[1]
+    assert heads.splitlines()[0].split() == ["LAYER", "CREATED"]
+
+
+def test_history_gives_exact_figures_and_ids_alone_when_asked_for(lamella):
+    assert "117 MB" in lamella("history", "web:latest")[1]
+    assert "117000000" in lamella("history", "--human=false", "web:latest")[1]
+    assert lamella("history", "-q", "web:latest")[1].splitlines() == ["-", "0" * 12]
+    whole = lamella("history", "-q", "--no-trunc", "web:latest")[1].splitlines()[1]
+    assert whole == f"sha256:{200:064x}"
+
+
+def test_an_image_that_another_one_stands_on_is_listed_with_a_only(lamella):
+    form = ("--format", "{{.Repository}}")
+    assert lamella("images", *form)[1].split() == ["web"]
+    assert sorted(lamella("image", "ls", "-a", *form)[1].split()) == ["<none>", "web"]
+    assert lamella("images", "-f", "dangling=true", *form)[1] == ""
+
+
+@pytest.mark.parametrize(
+    ("two", "one"),
+    [
+        (("image", "ls"), ("images",)),
+        (("image", "list", "-q"), ("images", "-q")),
+        (("image", "history", "web:latest"), ("history", "web:latest")),
+        (("image", "inspect", "web:latest"), ("inspect", "--type", "image", "web:latest")),
+        (
+            ("image", "inspect", "-f", "{{.Id}}", "web:latest"),
+            ("inspect", "-f", "{{.Id}}", "--type", "image", "web:latest"),
+        ),
+    ],
+)
+def test_two_words_do_what_one_does(lamella, two, one):
+    assert lamella(*two) == lamella(*one)
+    assert lamella(*two)[0] == 0
+
+
+def test_image_inspect_finds_no_container(lamella, engine):
+    engine.add_container("web-1", image="web:latest")
+    assert lamella("inspect", "web-1")[0] == 0
+    code, _, err = lamella("image", "inspect", "web-1")
+    assert code == 1
+    assert "No such image: web-1" in err
+    assert lamella("image", "inspect", "--type", "container", "web-1")[0] == 125
+
+
+def test_image_tag_and_rm_change_the_store(lamella, engine):
+    assert lamella("image", "tag", "web:latest", "site:1")[0] == 0
+    assert ("tag", "web:latest site:1") in engine.calls
+    code, out, _ = lamella("image", "rm", "site:1")
+    assert code == 0
+    assert "Untagged: site:1\n" in out
+
+
+def test_image_prune_of_what_does_not_dangle_is_all_of_it(lamella, engine):
+    lamella("image", "prune", "-f", "--filter", "dangling=false")
+    assert engine.calls == [("prune", "all images")]
+    lamella("image", "prune", "-af", "--filter", "dangling=true")
+    assert engine.calls[-1] == ("prune", "images")
+    assert lamella("image", "prune", "-f", "--filter", "dangling=perhaps")[0] == 125
