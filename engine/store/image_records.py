@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ImageNotFoundError, StoreError
-from engine.store.claims import drop_claims
 from engine.store.repository_digests import (
     RepositoryDigest,
     insert_repository_digest,
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from engine.store.database import Database
+    from engine.store.image_deletion import DeletedImages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +99,6 @@ class LayerUse:
     size_bytes: int
     blob_digest: Digest | None
     blob_size_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedImages:
-    """What was forgotten: names, and layers topmost first."""
-
-    names: dict[ImageId, tuple[str, ...]]
-    layers: tuple[LayerRecord, ...]
 
 
 class ImageRecords:
@@ -205,7 +197,7 @@ class ImageRecords:
 
     async def names_of(self, image_id: str) -> tuple[str, ...]:
         """The names of an image, sorted."""
-        return await self._database.read(lambda connection: _names(connection, image_id))
+        return await self._database.read(lambda connection: names_of_image(connection, image_id))
 
     async def tag(self, name: str, image_id: str) -> ImageId | None:
         """Give a name to an image; returns the image that had it before, if another.
@@ -257,8 +249,11 @@ class ImageRecords:
             image_ids: The images.
             dead_holders: Whose claims count for nothing.
         """
+        # Most commands only look.
+        from engine.store.image_deletion import delete_images
+
         return await self._database.write(
-            lambda connection: _delete(connection, image_ids, dead_holders)
+            lambda connection: delete_images(connection, image_ids, dead_holders)
         )
 
     async def layer_chain_ids(self) -> frozenset[ChainId]:
@@ -464,7 +459,8 @@ def _image_id(row: tuple[str] | None) -> ImageId | None:
     return None if row is None else ImageId(row[0])
 
 
-def _names(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+def names_of_image(connection: sqlite3.Connection, image_id: str) -> tuple[str, ...]:
+    """The names of an image, sorted, in the caller's transaction."""
     rows = connection.execute("SELECT name FROM tags WHERE image_id = ? ORDER BY name", (image_id,))
     return tuple(row[0] for row in rows)
 
@@ -479,35 +475,3 @@ def _tag(connection: sqlite3.Connection, name: str, image_id: str) -> ImageId | 
         (name, image_id),
     )
     return None if row is None or row[0] == image_id else ImageId(row[0])
-
-
-def _delete(
-    connection: sqlite3.Connection, image_ids: tuple[ImageId, ...], dead_holders: tuple[str, ...]
-) -> DeletedImages:
-    names = {image_id: _names(connection, image_id) for image_id in image_ids}
-    connection.executemany(
-        "DELETE FROM images WHERE image_id = ?", [(image_id,) for image_id in image_ids]
-    )
-    drop_claims(connection, dead_holders)
-    return DeletedImages(names=names, layers=_delete_unused_layers(connection))
-
-
-def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, ...]:
-    removed: list[LayerRecord] = []
-    while True:
-        # From the top: a layer goes when nothing stands on it and nobody names it.
-        rows = connection.execute(
-            f"{LAYERS} AS candidate WHERE "
-            "NOT EXISTS (SELECT 1 FROM image_layers WHERE chain_id = candidate.chain_id) AND "
-            "NOT EXISTS (SELECT 1 FROM containers WHERE chain_id = candidate.chain_id) AND "
-            "NOT EXISTS (SELECT 1 FROM claims WHERE digest = candidate.chain_id) AND "
-            "NOT EXISTS (SELECT 1 FROM layers AS above "
-            "WHERE above.parent_chain_id = candidate.chain_id)"
-        ).fetchall()
-        found = [layer for row in rows if (layer := layer_of(row)) is not None]
-        if not found:
-            return tuple(removed)
-        connection.executemany(
-            "DELETE FROM layers WHERE chain_id = ?", [(layer.chain_id,) for layer in found]
-        )
-        removed.extend(found)
