@@ -32,6 +32,7 @@ from engine.types import (
     VolumeUsage,
     WritableLayer,
 )
+from tests.fake_catalogs import FakeCatalogs
 from tests.fake_containers import RUNNING
 from tests.fake_copies import FakeCopies
 from tests.fake_images import STARTER
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeEngine", "file_entry"]
 
 
-class FakeEngine(FakeCopies, FakeLifecycle, FakeVolumes, FakeRegistries):
+class FakeEngine(FakeCatalogs, FakeCopies, FakeLifecycle, FakeVolumes, FakeRegistries):
     """The images, the containers, and what is read of the host and of running containers."""
 
     def __init__(self) -> None:

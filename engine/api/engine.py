@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from engine.runtime.launcher_process import LauncherProcess
 
 
+from engine.api.catalogs import CatalogCalls
 from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
@@ -50,6 +51,7 @@ from engine.api.volumes import VolumeCalls
 class Engine(
     ImageCalls,
     RegistryCalls,
+    CatalogCalls,
     ContainerCalls,
     SessionCalls,
     CopyCalls,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from engine.interface.catalogs import CatalogApi
 from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
@@ -22,6 +23,7 @@ from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
 
 __all__ = [
+    "CatalogApi",
     "ContainerApi",
     "CopyApi",
     "EngineApi",
@@ -38,6 +40,7 @@ __all__ = [
 class EngineApi(
     ImageApi,
     RegistryApi,
+    CatalogApi,
     ContainerApi,
     SessionApi,
     CopyApi,

@@ -58,9 +58,9 @@ class RegistryClient:
         Raises:
             InvalidInputError: The person's files make no sense.
         """
-        self._settings = settings or RegistrySettings.load()
-        self._transport = Transport(self._settings)
-        self._authenticator = Authenticator(self._transport, self._settings, login=login)
+        self.settings = settings or RegistrySettings.load()
+        self._transport = Transport(self.settings)
+        self._authenticator = Authenticator(self._transport, self.settings, login=login)
         self._sessions: dict[str, RegistrySession] = {}
         self._lock = threading.Lock()
 
@@ -378,7 +378,7 @@ class RegistryClient:
         Raises:
             RegistryError: It cannot be asked, or does not answer such questions.
         """
-        return search_registry(self._session, self._settings, term, limit)
+        return search_registry(self._session, self.settings, term, limit)
 
     def _session(self, domain: str) -> RegistrySession:
         with self._lock:
@@ -388,7 +388,7 @@ class RegistryClient:
                     domain,
                     transport=self._transport,
                     authenticator=self._authenticator,
-                    settings=self._settings,
+                    settings=self.settings,
                 )
                 self._sessions[domain] = session
             return session

@@ -90,16 +90,17 @@ def search_registry(
     with answer:
         if answer.status == 200:
             document = _decode(session, content, _Results)
-            found = (_found(result) for result in document.results or () if result.name)
+            prefix = "" if domain == DOCKER_HUB else f"{domain}/"
+            found = (_found(result, prefix) for result in document.results or () if result.name)
             return tuple(found)[:limit]
         if address:
             raise session.unexpected(answer, f"cannot search for {words}")
     return _search_catalog(session, words, limit)
 
 
-def _found(result: _Result) -> FoundImage:
+def _found(result: _Result, prefix: str) -> FoundImage:
     return FoundImage(
-        name=result.name[:_LONGEST_TEXT],
+        name=prefix + result.name.removeprefix(prefix)[:_LONGEST_TEXT],
         description=(result.description or "")[:_LONGEST_TEXT],
         star_count=result.star_count,
         is_official=result.is_official,
@@ -116,7 +117,8 @@ def _search_catalog(session: RegistrySession, words: str, limit: int) -> tuple[F
         document = _decode(session, content, _Catalog)
         for name in document.repositories or ():
             if words.lower() in name:
-                found.append(FoundImage(name=name[:_LONGEST_TEXT], description=""))
+                shown = f"{session.domain}/{name[:_LONGEST_TEXT]}"
+                found.append(FoundImage(name=shown, description=""))
             if len(found) == limit:
                 return tuple(found)
     return tuple(found)

@@ -97,7 +97,8 @@ class LoginResult:
     registry: str
     username: str
     stored_in: str
-    """The file that has the password, or the credential helper that was given it."""
+    """The file that has the password now, or the credential helper that was given it; empty for
+    a login that was kept before."""
     is_plain: bool
     """The file has it unencrypted."""
 

@@ -59,10 +59,11 @@ def test_a_command_with_an_engine_imports_no_interface():
     loaded = modules_after(
         "import tui.cli.run, tui.cli.foreground, tui.cli.session, engine.api; "
         "import tui.cli.images, tui.cli.listing, tui.cli.inspection, tui.cli.stats; "
-        "import tui.cli.events, tui.cli.logs"
+        "import tui.cli.events, tui.cli.logs, tui.cli.registries"
     )
 
-    assert not {"textual", "rich"} & loaded
+    # Who speaks to no registry loads nothing of HTTP.
+    assert not {"textual", "rich", "urllib3", "http.client"} & loaded
 
 
 @pytest.mark.parametrize("package", ["engine", "engine.api", "engine.types"])

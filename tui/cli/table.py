@@ -12,12 +12,20 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Images",
         (
             ("pull", "tui.cli.transfers", "Get an image from a registry"),
+            ("search", "tui.cli.registries", "Find images in a registry, or the tags of one"),
             ("load", "tui.cli.images", "Load images from an archive, a layout directory or stdin"),
             ("images", "tui.cli.images", "List images"),
             ("history", "tui.cli.images", "Show the layers and steps of an image"),
             ("tag", "tui.cli.images", "Give an image another name"),
             ("rmi", "tui.cli.images", "Remove images"),
             ("image", "tui.cli.image_group", "All of these by two words, and `image prune`"),
+        ),
+    ),
+    (
+        "Registries",
+        (
+            ("login", "tui.cli.registries", "Tell a registry who you are"),
+            ("logout", "tui.cli.registries", "Forget who you are to a registry"),
         ),
     ),
     (

@@ -156,7 +156,8 @@ def test_a_registry_without_a_search_is_searched_by_name(registry, client):
 
     found = client.search(f"{registry.address}/WEB", limit=10)
 
-    assert [image.name for image in found] == ["team/web", "team/webhook"]
+    names = [image.name for image in found]
+    assert names == [f"{registry.address}/team/web", f"{registry.address}/team/webhook"]
     assert len(client.search(f"{registry.address}/web", limit=1)) == 1
 
 
