@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.errors import RemoteImageNotFoundError
+from engine.errors import ImageNotFoundError, InvalidReferenceError, RemoteImageNotFoundError
 from engine.events import EventSubject
 from engine.oci.reference import parse_reference
 from engine.types import (
     Digest,
     LayerTransfer,
     PulledImage,
+    PushedImage,
     TransferListener,
     TransferStatus,
     ignore_transfers,
@@ -63,6 +64,25 @@ class FakeRegistries(FakeImages):
             is_new=before is None,
             warnings=self.pull_warnings,
         )
+
+    async def push_image(
+        self, reference: str, *, progress: TransferListener = ignore_transfers
+    ) -> PushedImage:
+        name = parse_reference(reference)
+        if name.digest is not None:
+            raise InvalidReferenceError(reference, "cannot push a digest reference")
+        known = name.familiar_name
+        await self._note("push", reference)
+        image_id = self._image_named(known)
+        if image_id is None:
+            raise ImageNotFoundError(known)
+        status = TransferStatus.PRESENT if known in self.remote_names else TransferStatus.PUSHED
+        for digest in LAYER_DIGESTS:
+            for one in (TransferStatus.PREPARING, status):
+                progress(LayerTransfer(digest=digest, status=one))
+        self.remote_names.add(known)
+        self._emit(EventSubject.IMAGE, "push", image_id, known)
+        return PushedImage(name=known, digest=Digest(image_id), size_bytes=500)
 
     def _image_named(self, name: str) -> ImageId | None:
         return next(

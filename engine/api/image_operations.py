@@ -9,8 +9,7 @@ from engine.containers.committing import ImageMaker
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from engine.images.pull import SourceMaker
-    from engine.images.transfers import ImageTransfers
+    from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
     from engine.operations import ProgressListener
     from engine.types import (
@@ -64,7 +63,7 @@ class ImageOperations(ImageMaker, Protocol):
     async def check(self, *, repairs: bool, progress: ProgressListener) -> StoreCheck:
         """Verify all that is there, and repair what can be."""
 
-    def transfers(self, connect: SourceMaker) -> ImageTransfers:
+    def transfers(self, connect: RegistryMaker) -> ImageTransfers:
         """Make what pulls and pushes."""
 
     async def sweep(self) -> None:

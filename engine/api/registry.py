@@ -9,12 +9,12 @@ from engine.api.parts import EngineParts
 from engine.types import ignore_transfers
 
 if TYPE_CHECKING:
-    from engine.images.remote import ImageSource
+    from engine.images.remote import ImageRegistry
     from engine.images.transfers import ImageTransfers
-    from engine.types import PulledImage, TransferListener
+    from engine.types import PulledImage, PushedImage, TransferListener
 
 
-def _connect() -> ImageSource:
+def _connect() -> ImageRegistry:
     # In a thread: it reads the person's files, and what speaks HTTP takes its time to load.
     from engine.registry.client import RegistryClient
 
@@ -33,3 +33,9 @@ class RegistryCalls(EngineParts):
     ) -> PulledImage:
         """As EngineApi."""
         return await self._transfers.pull(reference, platform=platform, progress=progress)
+
+    async def push_image(
+        self, reference: str, *, progress: TransferListener = ignore_transfers
+    ) -> PushedImage:
+        """As EngineApi."""
+        return await self._transfers.push(reference, progress=progress)

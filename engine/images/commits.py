@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecord
 
-_LAYER_TYPES = {
-    # A manifest speaks one language: what Docker's calls its layers is said in OCI's words.
+OCI_LAYER_TYPES = {
     DOCKER_LAYER: OCI_LAYER,
     DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
     DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
 }
+"""A manifest speaks one language: what Docker's calls its layers is said in OCI's words."""
 _STEP = "Packing the writable layer"
 
 
@@ -245,7 +245,7 @@ class CommitMaker:
         )
         layers = [
             msgspec.structs.replace(
-                part, media_type=_LAYER_TYPES.get(part.media_type, part.media_type)
+                part, media_type=OCI_LAYER_TYPES.get(part.media_type, part.media_type)
             )
             for part in old.layers or ()
         ]

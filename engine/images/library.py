@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
     from engine.images.commits import CommitMaker, ImageCommit
-    from engine.images.pull import SourceMaker
     from engine.images.removal import ImageRemoval
-    from engine.images.transfers import ImageTransfers
+    from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
@@ -70,6 +69,7 @@ class ImageLibrary:
         is_rootless: bool,
     ) -> None:
         self._config = config
+        self._database = database
         self._records = ImageRecords(database)
         self._containers = ContainerRecords(database)
         self._database = database
@@ -443,13 +443,15 @@ class ImageLibrary:
         await self._collector.sweep()
         await asyncio.to_thread(self._downloads.sweep, unused_seconds=_UNUSED_DOWNLOAD_SECONDS)
 
-    def transfers(self, connect: SourceMaker) -> ImageTransfers:
+    def transfers(self, connect: RegistryMaker) -> ImageTransfers:
         """Make what pulls and pushes; `connect` makes clients for registries."""
         from engine.images.transfers import ImageTransfers
+        from engine.store.transfer_records import TransferRecords
 
         return ImageTransfers(
             config=self._config,
             records=self._records,
+            transfers=TransferRecords(self._database),
             blobs=self._blobs,
             staging=self._staging,
             adding_images=self.adding_images,

@@ -83,6 +83,64 @@ class ImageSource(Protocol):
         """End whatever blocks, for good, with CancelledRead; from any thread."""
 
 
+class BlobReader(Protocol):
+    """The bytes of a blob, once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes, at least one; empty at the end."""
+
+    def close(self) -> None:
+        """Let go of what is behind it."""
+
+
+class BlobContent(Protocol):
+    """A blob that can be read from the beginning as often as a connection breaks."""
+
+    @property
+    def size(self) -> int | None:
+        """Its length."""
+
+    def open(self) -> BlobReader:
+        """Begin; each time the same bytes."""
+
+
+class ImageTarget(Protocol):
+    """A registry to push to. Every method blocks, and raises RegistryErrors."""
+
+    def has_blob(self, name: Reference, digest: str, /) -> bool:
+        """Whether the repository has a blob."""
+
+    def mount_blob(self, name: Reference, digest: str, /, *, source_repository: str) -> bool:
+        """Have the repository take a blob from another one; False if that does not work."""
+
+    def upload_blob(
+        self,
+        name: Reference,
+        source: BlobContent,
+        /,
+        *,
+        digest: Digest | None = None,
+        on_bytes: Callable[[int], None],
+        on_retry: Callable[[float], None] | None = None,
+    ) -> Digest:
+        """Give the repository a blob; `on_bytes` is told how much was sent so far."""
+
+    def put_manifest(
+        self, name: Reference, /, *, tag_or_digest: str, media_type: str, content: bytes
+    ) -> Digest:
+        """Give the repository a manifest, whose blobs it has."""
+
+    def cancel(self) -> None:
+        """End whatever blocks, for good, with CancelledRead; from any thread."""
+
+    def close(self) -> None:
+        """Close the connections."""
+
+
+class ImageRegistry(ImageSource, ImageTarget, Protocol):
+    """A registry to pull from and to push to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullLayer(LayerIdentity):
     """A layer that a registry has."""

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from engine.images.pull import ImagePuller
+from engine.images.push import ImagePusher
 from engine.oci.platforms import host_platform, parse_platform
 from engine.oci.reference import parse_reference
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
-    from engine.images.pull import ImageAdder, SourceMaker
+    from engine.images.pull import ImageAdder
+    from engine.images.remote import ImageRegistry
     from engine.snapshots.base import JobRunner
     from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecords
     from engine.store.staging import StagingArea
-    from engine.types import PulledImage, TransferListener
+    from engine.store.transfer_records import TransferRecords
+    from engine.types import PulledImage, PushedImage, TransferListener
+
+
+class RegistryMaker(Protocol):
+    """Connects with registries."""
+
+    def __call__(self) -> ImageRegistry:
+        """Make a client for one pull or push; blocking."""
 
 
 class ImageTransfers:
@@ -30,7 +40,8 @@ class ImageTransfers:
         staging: StagingArea,
         adding_images: ImageAdder,
         runner: JobRunner,
-        connect: SourceMaker,
+        transfers: TransferRecords,
+        connect: RegistryMaker,
         uses_user_xattrs: bool,
     ) -> None:
         """Transfer images of one store.
@@ -42,6 +53,7 @@ class ImageTransfers:
             staging: Its staging area.
             adding_images: Gives the catalog that images are added through.
             runner: Unpacks with the container's ids.
+            transfers: Of what registries have.
             connect: Makes clients for registries.
             uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
         """
@@ -55,6 +67,16 @@ class ImageTransfers:
             connect=connect,
             uses_user_xattrs=uses_user_xattrs,
         )
+        self._pusher = ImagePusher(
+            config=config,
+            records=records,
+            transfers=transfers,
+            blobs=blobs,
+            staging=staging,
+            adding_images=adding_images,
+            runner=runner,
+            connect=connect,
+        )
 
     async def pull(
         self, reference: str, *, platform: str, progress: TransferListener
@@ -62,3 +84,7 @@ class ImageTransfers:
         """As EngineApi.pull_image."""
         wanted = parse_platform(platform) if platform else host_platform()
         return await self._puller.pull(parse_reference(reference), wanted, progress=progress)
+
+    async def push(self, reference: str, *, progress: TransferListener) -> PushedImage:
+        """As EngineApi.push_image."""
+        return await self._pusher.push(parse_reference(reference), progress=progress)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.types import ignore_transfers
 
 if TYPE_CHECKING:
-    from engine.types import PulledImage, TransferListener
+    from engine.types import PulledImage, PushedImage, TransferListener
 
 
 class RegistryApi(Protocol):
@@ -28,4 +28,19 @@ class RegistryApi(Protocol):
 
         Raises:
             ArchiveError: It is no image, or one that cannot be used here.
+        """
+
+    async def push_image(
+        self, reference: str, *, progress: TransferListener = ignore_transfers
+    ) -> PushedImage:
+        """Give an image to the registry that its name is of; `latest` without a tag.
+
+        What the registry has is not sent, and what another repository of it has is mounted.
+
+        Args:
+            reference: A name that an image here has.
+            progress: Is told of each layer, which is called by its diff id.
+
+        Raises:
+            ImageNotFoundError: No image has the name.
         """

@@ -12,6 +12,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Images",
         (
             ("pull", "tui.cli.transfers", "Get an image from a registry"),
+            ("push", "tui.cli.transfers", "Give an image to a registry"),
             ("search", "tui.cli.registries", "Find images in a registry, or the tags of one"),
             ("load", "tui.cli.images", "Load images from an archive, a layout directory or stdin"),
             ("images", "tui.cli.images", "List images"),

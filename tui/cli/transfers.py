@@ -1,12 +1,13 @@
-"""`pull`: images from registries."""
+"""`pull` and `push`: images from and to registries."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.errors import NotFoundError
 from tui.cli import output
 from tui.cli.command import Command
-from tui.cli.options import Option
+from tui.cli.options import Option, UsageError
 from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
@@ -86,7 +87,61 @@ async def pull(engine: EngineApi, arguments: Arguments) -> int:
     return 0
 
 
+async def push(engine: EngineApi, arguments: Arguments) -> int:
+    """Push one image, or every tag of a repository."""
+    (reference,) = arguments.operands
+    name = read_name(reference)
+    is_quiet = arguments.is_on("quiet")
+    if not arguments.is_on("all-tags"):
+        if not name.ending and not is_quiet:
+            output.write_line("Using default tag: latest")
+        await _push_one(engine, reference, is_quiet=is_quiet)
+        return 0
+    if name.ending:
+        raise UsageError("a tag cannot be used with --all-tags", command="push")
+    wanted = (name.domain, name.path)
+    names = [known for image in await engine.list_images() for known in image.names]
+    tagged = sorted(known for known in names if read_name(known)[:2] == wanted)
+    if not tagged:
+        raise NotFoundError(
+            f"An image does not exist locally with the tag: {reference}",
+            hint="`lamella images` lists what is here",
+        )
+    for known in tagged:
+        await _push_one(engine, known, is_quiet=is_quiet)
+    return 0
+
+
+async def _push_one(engine: EngineApi, reference: str, *, is_quiet: bool) -> None:
+    name = read_name(reference)
+    if is_quiet:
+        await engine.push_image(reference)
+        output.write_line(name.canonical)
+        return
+    output.write_line(f"The push refers to repository [{name.domain}/{name.path}]")
+    with transfer_lines() as listener:
+        pushed = await engine.push_image(reference, progress=listener)
+    ending = name.ending or "latest"
+    output.write_line(f"{ending}: digest: {pushed.digest} size: {pushed.size_bytes}")
+
+
 COMMANDS = (
+    Command(
+        "push",
+        "NAME[:TAG]",
+        "Give an image to the registry that its name is of.",
+        push,
+        (
+            Option("all-tags", "a", "", "Push every tag of the repository"),
+            Option("quiet", "q", "", "Print only the name"),
+        ),
+        (1, 1),
+        details=(
+            "Layers that the registry has are not sent. `lamella tag IMAGE HOST/NAME:TAG` gives an",
+            "image the name of where it goes.",
+            "",
+        ),
+    ),
     Command(
         "pull",
         "NAME[:TAG|@DIGEST]",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.errors import InvalidReferenceError, RemoteImageNotFoundError
+from engine.errors import ImageNotFoundError, InvalidReferenceError, RemoteImageNotFoundError
 from engine.types import TransferStatus
 from tests.fakes import FakeEngine
 from tests.registries import push_files, run_registry
@@ -53,3 +53,31 @@ async def test_a_name_that_is_not_there_is_said(any_engine, address):
 async def test_what_is_no_name_is_asked_of_nobody(any_engine):
     with pytest.raises(InvalidReferenceError):
         await any_engine.pull_image("localhost:5000/Tiny")
+
+
+async def test_what_was_pushed_can_be_pulled(any_engine, address):
+    pulled = await any_engine.pull_image(f"{address}/tiny:1")
+    await any_engine.tag_image(pulled.name, f"{address}/other:2")
+    told = []
+    pushed = await any_engine.push_image(f"{address}/other:2", progress=told.append)
+    assert pushed.name == f"{address}/other:2"
+    assert pushed.digest == pulled.digest
+    assert told[0].status is TransferStatus.PREPARING
+    assert told[-1].status in {TransferStatus.PUSHED, TransferStatus.MOUNTED}
+    again = await any_engine.pull_image(f"{address}/other:2")
+    assert again.image_id == pulled.image_id
+
+
+async def test_a_second_push_sends_nothing(any_engine, address):
+    pulled = await any_engine.pull_image(f"{address}/tiny:1")
+    told = []
+    await any_engine.push_image(pulled.name, progress=told.append)
+    last = {transfer.digest: transfer.status for transfer in told}
+    assert list(last.values()) == [TransferStatus.PRESENT] * 2
+
+
+async def test_what_is_not_here_cannot_be_pushed(any_engine):
+    with pytest.raises(ImageNotFoundError, match="No such image: localhost:5000/none:latest"):
+        await any_engine.push_image("localhost:5000/none")
+    with pytest.raises(InvalidReferenceError, match="cannot push a digest reference"):
+        await any_engine.push_image(f"localhost:5000/none@sha256:{'0' * 64}")

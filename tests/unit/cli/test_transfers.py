@@ -95,6 +95,31 @@ def test_run_pulls_no_id(lamella, engine):
     assert not [call for call in engine.calls if call[0] == "pull"]
 
 
+def test_push_says_what_docker_says(lamella, engine):
+    engine.add_image("localhost:5000/mine:latest")
+    lines = lamella("push", "localhost:5000/mine")[1].splitlines()
+    assert lines[:2] == [
+        "Using default tag: latest",
+        "The push refers to repository [localhost:5000/mine]",
+    ]
+    assert f"{ONE}: Pushed" in lines
+    assert lines[-1].startswith("latest: digest: sha256:")
+    assert lines[-1].endswith(" size: 500")
+    assert f"{ONE}: Layer already exists" in lamella("push", "localhost:5000/mine")[1]
+    assert lamella("push", "-q", "localhost:5000/mine")[1] == "localhost:5000/mine:latest\n"
+
+
+def test_push_of_all_tags_pushes_those_of_the_repository_alone(lamella, engine):
+    for name in ("localhost:5000/mine:1", "localhost:5000/mine:2", "localhost:5000/other:1"):
+        engine.add_image(name)
+    assert lamella("push", "-q", "-a", "localhost:5000/mine")[1].split() == [
+        "localhost:5000/mine:1",
+        "localhost:5000/mine:2",
+    ]
+    assert lamella("push", "-a", "localhost:5000/mine:1")[0] == 125
+    assert lamella("push", "-a", "localhost:5000/none")[0] == 1
+
+
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [
