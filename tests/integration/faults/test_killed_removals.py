@@ -86,6 +86,8 @@ async def act(engine):
         await engine.load_images(Path(archive))
     elif what == "rmi":
         await engine.remove_image("web:1")
+    elif what == "repair":
+        await engine.check_store(repairs=True)
     else:
         await engine.prune_images(PruneFilter(), includes_named=True)
 

@@ -51,6 +51,24 @@ async def test_of_two_that_want_a_name_one_gets_it_and_the_other_hears_who_has_i
     assert kept.container_id == ids[winner]
 
 
+async def test_who_looks_waits_neither_for_another_process_nor_for_a_write_of_its_own(tmp_path):
+    async with await Database.open(tmp_path / "lamella.db") as database:
+        containers = ContainerRecords(database)
+        await containers.insert(record("a" * 64, "web"))
+        with writer("hang", tmp_path) as process:
+            assert process.stdout.readline() == "inside\n"
+            writing = asyncio.create_task(containers.insert(record("b" * 64, "job")))
+            async with asyncio.timeout(10):
+                for _ in range(100):
+                    (found,) = await containers.list_containers()
+            assert found.name == "web"
+            assert not writing.done()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        await writing
+        assert await containers.count() == 2
+
+
 async def test_a_process_killed_inside_a_transaction_has_changed_nothing(tmp_path):
     async with await Database.open(tmp_path / "lamella.db") as database:
         await ContainerRecords(database).insert(record("a" * 64, "web"))
