@@ -6,7 +6,6 @@ all hold.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from typing import TYPE_CHECKING
 
@@ -150,18 +149,59 @@ def truth_of(filters: Filters, key: str) -> bool | None:
 
 
 def meant_names(image: ImageSummary, patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names of an image that one of the patterns (`web`, `web:*`, `*/web`) means."""
+    """The names of an image that one of the patterns (`web`, `web:*`, `*/web`) means.
+
+    As Go's path.Match has it: a star or a question mark stands for no slash.
+
+    Raises:
+        InvalidInputError: A pattern is none.
+    """
     if not patterns:
         return image.names
+    matchers = [_path_pattern(pattern) for pattern in patterns]
     return tuple(
         name
         for name in image.names
         if any(
-            fnmatch.fnmatchcase(form, pattern)
-            for pattern in patterns
+            matcher.fullmatch(form)
+            for matcher in matchers
             for form in (name, name.rpartition(":")[0])
         )
     )
+
+
+_PATH_PATTERN = re.compile(
+    r"(?P<star>\*)|(?P<any>\?)|\[(?P<not>\^?)(?P<set>(?:\\.|[^\]\\])+)\]|(?P<escaped>\\.)"
+    r"|(?P<plain>[^\\\[])",
+    re.DOTALL,
+)
+
+
+def _path_pattern(text: str) -> re.Pattern[str]:
+    parts: list[str] = []
+    position = 0
+    while position < len(text):
+        part = _PATH_PATTERN.match(text, position)
+        if part is None:
+            raise InvalidInputError(
+                f"invalid filter: reference={text}, a bracket or \\ is not closed"
+            )
+        position = part.end()
+        if part["star"]:
+            parts.append("[^/]*")
+        elif part["any"]:
+            parts.append("[^/]")
+        elif part["set"]:
+            inside = part["set"].replace("[", r"\[").replace("&&", r"&\&").replace("||", r"|\|")
+            parts.append(f"(?!/)[{part['not']}{inside}]")
+        else:
+            parts.append(re.escape((part["escaped"] or part["plain"])[-1]))
+    try:
+        return re.compile("".join(parts), re.DOTALL)
+    except re.error:
+        raise InvalidInputError(
+            f"invalid filter: reference={text}, a range is the wrong way round"
+        ) from None
 
 
 def event_filter(filters: Filters) -> Callable[[Event], bool]:

@@ -154,6 +154,35 @@ def test_images_keeps_what_the_filters_mean(lamella, words, found):
     assert sorted(out.split()) == found
 
 
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("registry.example/*", ["registry.example/one"]),
+        ("*", ["debian", "web"]),
+        ("*/*", ["registry.example/one"]),
+        ("registry.example/team/*:v?", ["registry.example/team/two"]),
+        ("*/*/two", ["registry.example/team/two"]),
+        ("[a-d]ebian", ["debian"]),
+        ("[^a-d]eb", ["web"]),
+        ("w[[]b", []),
+        (r"d\ebian", ["debian"]),
+        ("deb*:1?", ["debian"]),
+    ],
+)
+def test_a_star_in_a_reference_stands_for_no_slash(lamella, engine, pattern, found):
+    engine.add_image("registry.example/one:latest")
+    engine.add_image("registry.example/team/two:v1")
+    _, out, _ = lamella("images", "--format", "{{.Repository}}", "-f", f"reference={pattern}")
+    assert sorted(out.split()) == found
+
+
+@pytest.mark.parametrize("pattern", ["[a", "[z-a]", "web\\"])
+def test_a_pattern_that_is_none_is_refused(lamella, pattern):
+    code, _, err = lamella("images", pattern)
+    assert code == 125
+    assert err.startswith(f"Error: invalid filter: reference={pattern}")
+
+
 def test_images_shows_digests_when_asked_for(lamella, engine):
     digest = next(iter(engine.images.values())).digest
     assert digest not in lamella("images")[1]
