@@ -39,9 +39,9 @@ bench: $(STAMP_DEV)
 # What the tests like to have: other tools that make images, for comparison.
 test-tools:
 	apt-get update -q
-	apt-get install -y -q --no-install-recommends buildah skopeo umoci debootstrap mmdebstrap \
+	apt-get install -y -q --no-install-recommends buildah skopeo umoci docker.io debootstrap mmdebstrap \
 	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
-	  vim htop less procps bash-completion
+	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

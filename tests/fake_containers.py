@@ -29,7 +29,7 @@ from engine.types import (
     OutputStream,
     TerminalSize,
 )
-from tests.fake_images import FakeImages
+from tests.fake_archives import FakeArchives
 from tests.fake_world import NOW
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FakeContainer:
     health: ContainerHealth | None = None
 
 
-class FakeContainers(FakeImages):
+class FakeContainers(FakeArchives):
     def __init__(self) -> None:
         super().__init__()
         self.containers: dict[ContainerId, FakeContainer] = {}

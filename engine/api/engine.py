@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from engine.runtime.launcher_process import LauncherProcess
 
 
+from engine.api.archives import ArchiveCalls
 from engine.api.catalogs import CatalogCalls
 from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
@@ -52,6 +53,7 @@ class Engine(
     ImageCalls,
     RegistryCalls,
     CatalogCalls,
+    ArchiveCalls,
     ContainerCalls,
     SessionCalls,
     CopyCalls,

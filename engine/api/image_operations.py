@@ -9,6 +9,7 @@ from engine.containers.committing import ImageMaker
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.images.archive_operations import ImageArchives
     from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
     from engine.operations import ProgressListener
@@ -35,6 +36,10 @@ class ImageOperations(ImageMaker, Protocol):
 
     async def load(self, archive: Path, *, progress: ProgressListener) -> tuple[LoadedImage, ...]:
         """Load every image of an archive, or none."""
+
+    @property
+    def archives(self) -> ImageArchives:
+        """Saving and importing."""
 
     async def make_starter(self, *, progress: ProgressListener) -> LoadedImage:
         """Make the starter image unless it is there."""

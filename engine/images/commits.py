@@ -21,14 +21,9 @@ from engine.images.archive_documents import LayerIdentity, NewImage
 from engine.images.instructions import apply_changes
 from engine.linux.files import sync_file_system
 from engine.oci.documents import (
-    DOCKER_LAYER,
-    DOCKER_LAYER_GZIP,
-    DOCKER_LAYER_ZSTD,
     MAXIMUM_MANIFEST_BYTES,
     OCI_CONFIG,
     OCI_LAYER,
-    OCI_LAYER_GZIP,
-    OCI_LAYER_ZSTD,
     OCI_MANIFEST,
     ConfigSection,
     Descriptor,
@@ -40,6 +35,7 @@ from engine.oci.documents import (
     decode_manifest,
     encode_document,
     format_time,
+    oci_layer_type,
 )
 from engine.operations import Progress
 from engine.snapshots.job_parts import JobProgress
@@ -58,12 +54,6 @@ if TYPE_CHECKING:
     from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecord
 
-OCI_LAYER_TYPES = {
-    DOCKER_LAYER: OCI_LAYER,
-    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
-    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
-}
-"""A manifest speaks one language: what Docker's calls its layers is said in OCI's words."""
 _STEP = "Packing the writable layer"
 
 
@@ -162,7 +152,7 @@ class CommitMaker:
         """Sync, rename the layer into its place, and record the image; then it can be used."""
         if not layer.is_empty:
             self._progress(Progress(step="Writing to the disk"))
-            await asyncio.to_thread(_sync, self._staging)
+            await asyncio.to_thread(sync_staging, self._staging)
         chain = self._chain(layer)
         image = await asyncio.to_thread(self._describe, layer, chain)
         staged: tuple[StagedLayer, ...] = ()
@@ -244,9 +234,7 @@ class CommitMaker:
             self._commit.container_name,
         )
         layers = [
-            msgspec.structs.replace(
-                part, media_type=OCI_LAYER_TYPES.get(part.media_type, part.media_type)
-            )
+            msgspec.structs.replace(part, media_type=oci_layer_type(part.media_type))
             for part in old.layers or ()
         ]
         if not layer.is_empty:
@@ -275,7 +263,8 @@ def _digest(document: bytes) -> str:
     return f"sha256:{hashlib.sha256(document).hexdigest()}"
 
 
-def _sync(directory: Path) -> None:
+def sync_staging(directory: Path) -> None:
+    """Write a staging directory, with everything else of its file system, to the disk; blocking."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync_file_system(descriptor)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
+    from engine.images.archive_operations import ImageArchives
     from engine.images.commits import CommitMaker, ImageCommit
     from engine.images.removal import ImageRemoval
     from engine.images.transfers import ImageTransfers, RegistryMaker
@@ -329,6 +330,22 @@ class ImageLibrary:
                 limits=self._config.layer_limits,
                 progress=progress,
             )
+
+    @functools.cached_property
+    def archives(self) -> ImageArchives:
+        """Saving and importing."""
+        from engine.images.archive_operations import ImageArchives
+
+        return ImageArchives(
+            config=self._config,
+            records=self._records,
+            blobs=self._blobs,
+            staging=self._staging,
+            runner=self._runner,
+            resolve=self._resolve,
+            adding_images=self.adding_images,
+            is_rootless=self._is_rootless,
+        )
 
     @contextlib.asynccontextmanager
     async def committing(

@@ -18,7 +18,6 @@ import msgspec
 from engine.errors import EngineError, ImageNotFoundError, InvalidReferenceError
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import append_image_event, layer_directory
-from engine.images.commits import OCI_LAYER_TYPES
 from engine.images.transfer_board import TransferBoard
 from engine.oci.digests import digest_of
 from engine.oci.documents import (
@@ -30,13 +29,14 @@ from engine.oci.documents import (
     Manifest,
     decode_manifest,
     encode_document,
+    oci_layer_type,
 )
 from engine.oci.reference import parse_reference
 from engine.snapshots.job_parts import JobProgress
-from engine.snapshots.layer_tar_jobs import LayerCompression, LayerTarArguments, LayerTarResult
+from engine.snapshots.layer_tar_jobs import LayerTarArguments, LayerTarResult
 from engine.snapshots.removal import engine_error
 from engine.store.repository_digests import RepositoryDigest
-from engine.types import Digest, PushedImage, TransferStatus
+from engine.types import Compression, Digest, PushedImage, TransferStatus
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -279,7 +279,7 @@ class _Push:
                     path=self._blobs.path(kept.digest), size=kept.size_bytes
                 )
                 descriptor = Descriptor(
-                    media_type=OCI_LAYER_TYPES.get(kept.media_type, kept.media_type),
+                    media_type=oci_layer_type(kept.media_type),
                     digest=kept.digest,
                     size=kept.size_bytes,
                 )
@@ -339,7 +339,7 @@ class _Push:
         """Write a layer, gzipped, into a file."""
         label = f"{self._name.familiar_name} (layer {part.layer.diff_id[:19]})"
         arguments = LayerTarArguments(
-            label=label, diff_id=part.layer.diff_id, compression=LayerCompression.GZIP
+            label=label, diff_id=part.layer.diff_id, compression=Compression.GZIP
         )
 
         def on_progress(message: bytes) -> None:

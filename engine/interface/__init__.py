@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from engine.interface.archives import ArchiveApi
 from engine.interface.catalogs import CatalogApi
 from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
@@ -23,6 +24,7 @@ from engine.interface.system import SystemApi
 from engine.interface.volumes import VolumeApi
 
 __all__ = [
+    "ArchiveApi",
     "CatalogApi",
     "ContainerApi",
     "CopyApi",
@@ -41,6 +43,7 @@ class EngineApi(
     ImageApi,
     RegistryApi,
     CatalogApi,
+    ArchiveApi,
     ContainerApi,
     SessionApi,
     CopyApi,

@@ -52,6 +52,13 @@ LAYER_COMPRESSION = {
     f"{_OCI_NONDISTRIBUTABLE}+gzip": "gzip",
     f"{_OCI_NONDISTRIBUTABLE}+zstd": "zstd",
 }
+_OCI_NAMES = {
+    # A manifest speaks one language: what Docker's calls its layers is said in OCI's words.
+    DOCKER_LAYER: OCI_LAYER,
+    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
+    DOCKER_FOREIGN_LAYER_GZIP: OCI_LAYER_GZIP,
+}
 
 REFERENCE_ANNOTATION = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME_ANNOTATION = "io.containerd.image.name"
@@ -285,6 +292,11 @@ def check_descriptor(descriptor: Descriptor, path: str) -> None:
     _check_digest(descriptor.digest, path)
     if descriptor.size < 0:
         raise ArchiveError(path, f"descriptor of {descriptor.digest} has no valid size")
+
+
+def oci_layer_type(media_type: str) -> str:
+    """What an OCI manifest calls a layer of this type."""
+    return _OCI_NAMES.get(media_type, media_type)
 
 
 def chain_ids(diff_ids: Iterable[DiffId]) -> tuple[ChainId, ...]:

@@ -37,6 +37,8 @@ _JOBS_MODULES = {
     # These put a container's root together first, as its init does.
     "copy-out": "engine.runtime.copy_jobs",
     "copy-in": "engine.runtime.copy_jobs",
+    # It writes the documents of images as well.
+    "save-archive": "engine.images.archive_writing",
 }
 """Where jobs are that are not in the general table."""
 

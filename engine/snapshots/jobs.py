@@ -15,6 +15,7 @@ import msgspec
 from engine.snapshots import (
     layer_tar_jobs,
     removal,
+    tar_import,
     unpacking,
     verification,
     volume_files,
@@ -88,6 +89,7 @@ JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **verification.JOBS,
     **volume_files.JOBS,
     **layer_tar_jobs.JOBS,
+    **tar_import.JOBS,
     "list-changes": writable_jobs.list_changes,
     "commit-layer": writable_jobs.commit_layer,
     "export-tree": writable_jobs.export_tree,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -22,6 +21,7 @@ from engine.snapshots.removal import engine_error
 from engine.snapshots.streams import CHUNK_BYTES, PackedSource
 from engine.snapshots.tar_writer import TarStream
 from engine.snapshots.tree_tar import TreePacker, pack_layer
+from engine.types import Compression
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -38,14 +38,6 @@ _GZIP_WINDOW_BITS = 31
 _ZSTD_LEVEL = 3
 
 
-class LayerCompression(StrEnum):
-    """How a layer's tar is written."""
-
-    NONE = "none"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-
-
 class LayerTarArguments(msgspec.Struct, frozen=True, kw_only=True):
     """Write a layer's tar. Descriptors: the layer's directory, what is written to.
 
@@ -57,7 +49,7 @@ class LayerTarArguments(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     diff_id: str
-    compression: LayerCompression = LayerCompression.NONE
+    compression: Compression = Compression.NONE
 
 
 class LayerTarResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,7 +78,7 @@ class _Compressor(Protocol):
 class BlobSink:
     """Compresses, hashes and writes what it is given."""
 
-    def __init__(self, write: Callable[[bytes], object], compression: LayerCompression) -> None:
+    def __init__(self, write: Callable[[bytes], object], compression: Compression) -> None:
         """Write to `write`, which takes all of what it is given."""
         self._write = write
         self._compressor = _compressor(compression)
@@ -110,11 +102,11 @@ class BlobSink:
             self.written_bytes += len(data)
 
 
-def _compressor(compression: LayerCompression) -> _Compressor | None:
-    if compression is LayerCompression.GZIP:
+def _compressor(compression: Compression) -> _Compressor | None:
+    if compression is Compression.GZIP:
         gzip: _Compressor = isal_zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
         return gzip
-    if compression is LayerCompression.ZSTD:
+    if compression is Compression.ZSTD:
         zstandard: _Compressor = zstd.ZstdCompressor(level=_ZSTD_LEVEL)
         return zstandard
     return None
@@ -124,46 +116,81 @@ def layer_tar(arguments: bytes, descriptors: list[int], report: Reporter) -> byt
     """Write a layer's tar into a file or a pipe: a LayerTarResult.
 
     Raises:
-        StoreError: The layer is damaged.
-        DigestMismatchError: A file of the layer was changed.
         ReaderGoneError: Nobody reads it any more.
         NoSpaceError: The disk that is written to is full.
+        EngineError: As write_layer.
     """
     request = msgspec.json.decode(arguments, type=LayerTarArguments)
     directory, target = descriptors
-    is_exact = _has_tar(directory)
 
-    def pack(write: Callable[[bytes], None]) -> None:
-        if is_exact:
-            write_layer_tar(directory, write, request.label)
-        else:
-            _pack_anew(directory, write, request.label)
+    def on_bytes(done: int) -> None:
+        report(msgspec.json.encode(JobProgress(done=done, total=0)))
 
-    sink = BlobSink(lambda data: write_all(target, data), request.compression)
     try:
-        with PackedSource(pack) as source:
-            reported = 0
-            while chunk := source.read(CHUNK_BYTES):
-                sink.write(chunk)
-                if source.produced_bytes - reported >= _PROGRESS_BYTES:
-                    reported = source.produced_bytes
-                    report(msgspec.json.encode(JobProgress(done=reported, total=0)))
-            diff_id = source.finish()
-        if is_exact and diff_id != request.diff_id:
-            raise DigestMismatchError(request.label, expected=request.diff_id, actual=diff_id)
-        blob_digest = sink.finish()
+        result = write_layer(
+            directory,
+            lambda data: write_all(target, data),
+            label=request.label,
+            diff_id=request.diff_id,
+            compression=request.compression,
+            on_bytes=on_bytes,
+        )
     except BrokenPipeError:
         raise ReaderGoneError from None
     except OSError as error:
         raise engine_error(error, request.label) from error
-    return msgspec.json.encode(
-        LayerTarResult(
-            diff_id=diff_id,
-            tar_bytes=source.produced_bytes,
-            blob_digest=blob_digest,
-            blob_bytes=sink.written_bytes,
-            is_exact=is_exact or diff_id == request.diff_id,
-        )
+    return msgspec.json.encode(result)
+
+
+def write_layer(
+    directory: int,
+    write: Callable[[bytes], object],
+    *,
+    label: str,
+    diff_id: str,
+    compression: Compression,
+    on_bytes: Callable[[int], None],
+) -> LayerTarResult:
+    """Write a layer's tar; blocking. Files are read in a thread, compressed and written in this.
+
+    Args:
+        directory: The layer's own.
+        write: Takes all of what it is given.
+        label: What errors call the layer.
+        diff_id: What the tar must have, where it can be made exactly.
+        compression: Of what is written.
+        on_bytes: Told now and then how much of the tar was made.
+
+    Raises:
+        StoreError: The layer is damaged.
+        DigestMismatchError: A file of the layer was changed.
+        OSError: From `write`, or because a file cannot be read.
+    """
+    is_exact = _has_tar(directory)
+
+    def pack(take: Callable[[bytes], None]) -> None:
+        if is_exact:
+            write_layer_tar(directory, take, label)
+        else:
+            _pack_anew(directory, take, label)
+
+    sink = BlobSink(write, compression)
+    with PackedSource(pack) as source:
+        reported = 0
+        while chunk := source.read(CHUNK_BYTES):
+            sink.write(chunk)
+            if source.produced_bytes - reported >= _PROGRESS_BYTES:
+                reported = source.produced_bytes
+                on_bytes(reported)
+        actual = source.finish()
+    if is_exact and actual != diff_id:
+        raise DigestMismatchError(label, expected=diff_id, actual=actual)
+    return LayerTarResult(
+        diff_id=actual,
+        tar_bytes=source.produced_bytes,
+        blob_digest=sink.finish(),
+        blob_bytes=sink.written_bytes,
+        is_exact=is_exact or actual == diff_id,
     )
 
 

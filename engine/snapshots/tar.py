@@ -152,6 +152,11 @@ class TarReader:
             self._position += len(piece)
             yield piece
 
+    @property
+    def has_begun(self) -> bool:
+        """There was something to read."""
+        return self._position > 0
+
     def _error(self, reason: str) -> ArchiveError:
         return ArchiveError(self._label, reason)
 

@@ -181,6 +181,15 @@ def _unpack_or_clear(
         raise
 
 
+def layer_tar_limits(limits: LayerLimits) -> TarLimits:
+    """The limits of a layer, as who reads its tar holds to them."""
+    return TarLimits(
+        entries=limits.entries,
+        entries_remedy="LAMELLA_LAYER_ENTRIES=NUMBER allows more",
+        content_bytes=limits.unpacked_bytes,
+    )
+
+
 def _unpack(
     request: UnpackArguments,
     reader: BlobReader,
@@ -189,11 +198,7 @@ def _unpack(
 ) -> UnpackResult:
     root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
     lowers = LowerLayers(request.lower_paths)
-    limits = TarLimits(
-        entries=request.limits.entries,
-        entries_remedy="LAMELLA_LAYER_ENTRIES=NUMBER allows more",
-        content_bytes=request.limits.unpacked_bytes,
-    )
+    limits = layer_tar_limits(request.limits)
     try:
         with (
             LayerSource(

@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING
 from engine.deferred import deferred_names
 
 if TYPE_CHECKING:
+    from engine.types.archives import (
+        ArchiveFormat,
+        Compression,
+        ImportedImage,
+        ImportRequest,
+        SavedArchive,
+        SaveOptions,
+    )
     from engine.types.containers import (
         ContainerDetails,
         ContainerRequest,
@@ -81,6 +89,14 @@ else:
     __getattr__ = deferred_names(
         __name__,
         {
+            "engine.types.archives": (
+                "ArchiveFormat",
+                "Compression",
+                "ImportRequest",
+                "ImportedImage",
+                "SaveOptions",
+                "SavedArchive",
+            ),
             "engine.types.containers": (
                 "ContainerDetails",
                 "ContainerRequest",
@@ -152,10 +168,12 @@ else:
     )
 
 __all__ = [
+    "ArchiveFormat",
     "ChainId",
     "ChangeKind",
     "CommitRequest",
     "CommittedImage",
+    "Compression",
     "ContainerDetails",
     "ContainerHealth",
     "ContainerId",
@@ -188,6 +206,8 @@ __all__ = [
     "ImageId",
     "ImageSummary",
     "ImageUsage",
+    "ImportRequest",
+    "ImportedImage",
     "LayerChange",
     "LayerSummary",
     "LayerTransfer",
@@ -210,6 +230,8 @@ __all__ = [
     "RemovedImage",
     "ResourceLimits",
     "RestartPolicy",
+    "SaveOptions",
+    "SavedArchive",
     "SessionOutput",
     "StoreCheck",
     "StoreProblem",

@@ -15,6 +15,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("push", "tui.cli.transfers", "Give an image to a registry"),
             ("search", "tui.cli.registries", "Find images in a registry, or the tags of one"),
             ("load", "tui.cli.images", "Load images from an archive, a layout directory or stdin"),
+            ("save", "tui.cli.archives", "Write images to an archive"),
+            ("import", "tui.cli.archives", "Make an image of the tar of a root filesystem"),
             ("images", "tui.cli.images", "List images"),
             ("history", "tui.cli.images", "Show the layers and steps of an image"),
             ("tag", "tui.cli.images", "Give an image another name"),

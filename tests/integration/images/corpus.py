@@ -50,8 +50,8 @@ def need(*tools: str) -> None:
             pytest.skip(f"{tool} is not installed (`make test-tools` installs it)")
 
 
-def cached(name: str, make: Callable[[Path], None]) -> Path:
-    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+def cached(name: str, make: Callable[[Path], None], *, recipe_file: str = __file__) -> Path:
+    recipe = hashlib.sha256(Path(recipe_file).read_bytes()).hexdigest()[:12]
     default = Path(tempfile.gettempdir()) / f"lamella-test-cache-{os.geteuid()}"
     cache = Path(os.environ.get("LAMELLA_TEST_CACHE") or default)
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -150,7 +150,11 @@ def _base(tree: Path) -> None:
 def _change(tree: Path) -> None:
     for name in ("a", "op/x", "turns"):
         (tree / name).mkdir(parents=True)
-    for name in ("a/.wh.b", "a/.wh.link2", "op/.wh..wh..opq", ".wh.gone"):
+    (tree / "dangling").mkdir()
+    for name in (
+        *("a/.wh.b", "a/.wh.f2", "a/.wh.link2", "op/x/.wh.k", ".wh.gone"),
+        *("op/.wh..wh..opq", "dangling/.wh..wh..opq"),
+    ):
         (tree / name).touch()
     (tree / "op/new").write_text("new")
     (tree / "a/added").write_text("added")
@@ -178,6 +182,14 @@ def _make_nasty(directory: Path) -> None:
     for layer in layers:
         run("umoci", "raw", "add-layer", "--image", f"{directory}/oci:nasty", layer)
         layer.unlink()
+    run(
+        "umoci", "config", "--image", f"{directory}/oci:nasty",
+        "--config.user", "12:34", "--config.workingdir", "/a", "--config.env", "SPACE=a b  c",
+        "--config.exposedports", "80/tcp", "--config.exposedports", "53/udp",
+        "--config.volume", "/data", "--config.stopsignal", "SIGUSR1",
+        "--config.entrypoint", "/bin/busybox", "--config.cmd", "echo", "--config.cmd", "hi there",
+        "--config.label", "name=a value",
+    )  # fmt: skip
     archive_forms(directory, "nasty")
 
 

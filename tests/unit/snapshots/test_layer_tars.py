@@ -18,11 +18,11 @@ from engine.errors import DigestMismatchError, EngineError, StoreError
 from engine.snapshots import jobs
 from engine.snapshots.layer_tar import layer_tar_bytes
 from engine.snapshots.layer_tar_jobs import (
-    LayerCompression,
     LayerTarArguments,
     LayerTarResult,
 )
 from engine.snapshots.streams import decompress
+from engine.types import Compression
 from tests.unit.snapshots.tars import (
     END,
     Layer,
@@ -41,7 +41,7 @@ def layer(tmp_path: Path) -> Layer:
 
 
 def write_again(
-    layer: Layer, diff_id: str, compression: LayerCompression = LayerCompression.NONE
+    layer: Layer, diff_id: str, compression: Compression = Compression.NONE
 ) -> tuple[LayerTarResult, bytes]:
     target = os.memfd_create("target")
     parent = os.open(layer.path, os.O_RDONLY)
@@ -151,9 +151,9 @@ def test_any_tar_that_can_be_unpacked_comes_back(entries: list[bytes], tail: byt
         shutil.rmtree(root)
 
 
-@pytest.mark.parametrize("compression", [LayerCompression.GZIP, LayerCompression.ZSTD])
+@pytest.mark.parametrize("compression", [Compression.GZIP, Compression.ZSTD])
 def test_a_compressed_layer_is_the_same_twice_and_holds_the_tar(
-    layer: Layer, compression: LayerCompression
+    layer: Layer, compression: Compression
 ) -> None:
     tar = entry(b"file", random.Random(2).randbytes(5000) * 700) + END
     diff_id = layer.unpack(tar).diff_id
