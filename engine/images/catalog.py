@@ -70,6 +70,8 @@ class StoreCatalog:
         self._blobs = blobs
         self._staging = staging
         self._has_claims = False
+        self.has_replaced_documents = False
+        """An image that was here has got another manifest: nothing leads to the old one."""
 
     async def find_layers(self, chain_ids: Sequence[ChainId]) -> frozenset[ChainId]:
         """As ImageCatalog."""
@@ -125,6 +127,8 @@ class StoreCatalog:
             records = [await self._record_of(image, layers_now, kept) for image in images]
             for image, record, image_names in zip(images, records, names, strict=True):
                 is_new = await self._records.insert(record, image_names, origin=image.origin)
+                if not is_new and image.origin is not None:
+                    self.has_replaced_documents = True
                 loaded.append(
                     LoadedImage(image_id=record.image_id, names=image_names, was_present=not is_new)
                 )

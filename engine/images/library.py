@@ -312,6 +312,8 @@ class ImageLibrary:
             # What cannot be given up now dies with the claim of the staging area.
             with contextlib.suppress(StoreError):
                 await carry_through(catalog.release())
+                if catalog.has_replaced_documents:
+                    await self._collector.sweep()
 
     async def _load(self, archive: Path, staging: Path, progress: ProgressListener) -> LoadResult:
         from engine.images.archive import load_archive

@@ -86,6 +86,8 @@ async def act(engine):
         await engine.load_images(Path(archive))
     elif what == "rmi":
         await engine.remove_image("web:1")
+    elif what == "pull":
+        await engine.pull_image(archive)
     elif what == "repair":
         await engine.check_store(repairs=True)
     else:
@@ -134,7 +136,7 @@ def archive(tmp_path: Path) -> Path:
     return layout_of(tmp_path / "both", web_1=(BASE, ONE), web_2=(BASE, TWO))
 
 
-def command(config: EngineConfig, step: str, what: str, archive: Path) -> tuple[str, ...]:
+def command(config: EngineConfig, step: str, what: str, archive: Path | str) -> tuple[str, ...]:
     return (
         sys.executable, "-c", _APPLICATION, str(config.root), str(config.run), step, what,
         str(archive),
