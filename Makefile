@@ -40,7 +40,7 @@ bench: $(STAMP_DEV)
 test-tools:
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci docker.io debootstrap mmdebstrap \
-	  busybox-static docker-registry uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
+	  busybox-static docker-registry openssl uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
 	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev
 
 $(BIN)/python:

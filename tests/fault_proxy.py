@@ -37,10 +37,12 @@ class Fault:
         body: With it.
         repeats_body: Send the body so many times.
         cuts_at: Close the connection there; -1 before the first byte of the answer.
+        cuts_head_at: Close the connection there in status and headers.
         stalls_at: Say nothing more from there on, until the client goes.
         flips_at: Turn a bit around.
         adds_to_length: Make Content-Length wrong by so many.
         drops_range: Let the registry not see that a part was asked for.
+        drips: Send status and headers byte by byte without end, or the body, if there is one.
     """
 
     status: int = 0
@@ -48,10 +50,12 @@ class Fault:
     body: bytes = b""
     repeats_body: int = 1
     cuts_at: int | None = None
+    cuts_head_at: int | None = None
     stalls_at: int | None = None
     flips_at: int | None = None
     adds_to_length: int = 0
     drops_range: bool = False
+    drips: bool = False
 
 
 class FaultProxy:
@@ -67,6 +71,7 @@ class FaultProxy:
         self._half: dict[str, str] = {}
         self.requests: list[Request] = []
         self.sent_bytes = 0
+        self.connection_count = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._connections: set[socket.socket] = set()
@@ -79,6 +84,7 @@ class FaultProxy:
             def setup(self) -> None:
                 super().setup()
                 with owner._lock:
+                    owner.connection_count += 1
                     owner._connections.add(self.connection)
 
             def finish(self) -> None:
@@ -144,6 +150,9 @@ class FaultProxy:
         if fault.cuts_at == -1:
             _drop(handler)
             return
+        if fault.drips:
+            self._drip(handler, fault.body)
+            return
         if fault.status:
             status, headers, content = fault.status, {}, fault.body
         else:
@@ -156,11 +165,16 @@ class FaultProxy:
         if request.method == "HEAD" and not fault.status:
             length = int(headers.pop("content-length", "0"))
         headers.pop("content-length", None)
-        handler.send_response(status)
-        for name, value in headers.items():
-            handler.send_header(name, value.replace(self.upstream, self.address))
-        handler.send_header("Content-Length", str(length))
-        handler.end_headers()
+        named = {
+            name: value.replace(self.upstream, self.address) for name, value in headers.items()
+        }
+        lines = [f"HTTP/1.1 {status} Said", *(f"{name}: {value}" for name, value in named.items())]
+        head = "\r\n".join((*lines, f"Content-Length: {length}", "", "")).encode("latin-1")
+        if fault.cuts_head_at is not None and fault.cuts_head_at < len(head):
+            handler.connection.sendall(head[: fault.cuts_head_at])
+            _drop(handler)
+            return
+        handler.connection.sendall(head)
         if request.method == "HEAD":
             return
         if fault.adds_to_length:
@@ -184,6 +198,18 @@ class FaultProxy:
         with contextlib.suppress(OSError):
             while handler.connection.recv(4096):
                 pass
+        handler.close_connection = True
+
+    def _drip(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        """A byte now and then, until the client hangs up or the test ends."""
+        handler.connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        if body:
+            handler.connection.sendall(b"Content-Length: 1000000\r\n\r\n" + body)
+        else:
+            handler.connection.sendall(b"X: ")
+        with contextlib.suppress(OSError):
+            while not self._ended.wait(0.01):
+                handler.connection.sendall(b" ")
         handler.close_connection = True
 
     def _body_of(self, handler: BaseHTTPRequestHandler) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Self
 
 from engine.errors import RegistryError, RemoteImageNotFoundError
@@ -56,6 +57,8 @@ class BlobStream:
         self._answer: Answer | None = None
         self._failures = 0
         self._since_failure = 0
+        self._watch_begun = 0.0
+        self._watched_bytes = 0
 
     @property
     def position(self) -> int:
@@ -73,9 +76,11 @@ class BlobStream:
             try:
                 if self._answer is None:
                     self._answer = self._open()
+                    self._watch_begun = 0.0
                 piece = self._answer.read(min(size, left))
                 if not piece:
                     raise ConnectionFailedError("the connection ended before the layer did")
+                self._watch_speed(len(piece))
             except ConnectionFailedError as error:
                 self._take_failure(error)
                 continue
@@ -101,6 +106,17 @@ class BlobStream:
         _trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _watch_speed(self, count: int) -> None:
+        """Leave a connection that drips: another one may not."""
+        now = time.monotonic()
+        if not self._watch_begun:
+            self._watch_begun, self._watched_bytes = now, 0
+        self._watched_bytes += count
+        if self._watched_bytes >= _PROGRESS_BYTES:
+            self._watch_begun, self._watched_bytes = now, 0
+        elif now - self._watch_begun > self._session.slow_seconds:
+            raise ConnectionFailedError("it sends next to nothing")
 
     def _take_failure(self, error: ConnectionFailedError) -> None:
         """Wait, unless this has led nowhere too often."""

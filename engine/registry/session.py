@@ -101,6 +101,11 @@ class RegistrySession:
         """How often something is tried that leads nowhere."""
         return self._retry.attempts
 
+    @property
+    def slow_seconds(self) -> float:
+        """How long a blob may bring next to nothing."""
+        return self._settings.slow_seconds
+
     def ask(self, question: Question, *, on_retry: Callable[[float], None] | None = None) -> Answer:
         """Ask until there is an answer that is not about being busy.
 
@@ -320,7 +325,7 @@ class RegistrySession:
         better = self._authenticator.answer(endpoint, answer, question.scopes, shown)
         if not better:
             return answer
-        answer.close()
+        answer.finish()
         return self._follow(endpoint, question, better)
 
     def _follow(self, endpoint: Endpoint, question: Question, shown: str) -> Answer:
@@ -340,7 +345,7 @@ class RegistrySession:
             if answer.status not in _REDIRECTIONS or question.method not in {"GET", "HEAD"}:
                 return answer
             location = answer.header("Location")
-            answer.close()
+            answer.finish()
             target = parse_http_url(location, base=url)
             if target is None:
                 raise ConnectionFailedError("it leads to no address", is_final=True)

@@ -74,6 +74,10 @@ class RegistrySettings:
     connect_seconds: float = 15.0
     silence_seconds: float = 30.0
     """How long a connection may bring nothing."""
+    answer_seconds: float = 60.0
+    """How long an answer may take to begin, and a document to come."""
+    slow_seconds: float = 60.0
+    """How long a blob may bring next to nothing."""
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> RegistrySettings:

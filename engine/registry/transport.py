@@ -8,6 +8,7 @@ import ipaddress
 import os
 import ssl
 import threading
+import time
 from typing import TYPE_CHECKING, Self
 
 import urllib3
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 USER_AGENT = "lamella"
 _POOLS = 16
 _CONNECTIONS_A_HOST = 16
-_DRAIN_BYTES = 65_536
+_SHORT_BYTES = 65_536
 _STREAM_BYTES = 1 << 18
 
 
@@ -73,11 +74,14 @@ class ConnectionFailedError(Exception):
 class Answer:
     """What a registry answered; the body is read from the connection, so it is to be closed."""
 
-    def __init__(self, response: BaseHTTPResponse, url: Url, breaker: Breaker) -> None:
+    def __init__(
+        self, response: BaseHTTPResponse, url: Url, breaker: Breaker, *, seconds: float
+    ) -> None:
         self.url = url
         self.status = response.status
         self._response = response
         self._breaker = breaker
+        self._seconds = seconds
 
     def header(self, name: str) -> str:
         """A header's value, empty if there is none; the first where there are several."""
@@ -115,20 +119,26 @@ class Answer:
             return None
         pieces: list[bytes] = []
         room = maximum_bytes + 1
+        ends_at = time.monotonic() + self._seconds
         while room and (piece := self.read(room)):
+            if time.monotonic() > ends_at:
+                raise ConnectionFailedError("it sends next to nothing")
             pieces.append(piece)
             room -= len(piece)
         return b"".join(pieces) if room else None
 
+    def finish(self) -> None:
+        """Read a short rest of the body, so that the connection can be used again; then close."""
+        with contextlib.suppress(ConnectionFailedError):
+            self.read_whole(_SHORT_BYTES)
+        self.close()
+
     def close(self) -> None:
-        """Let go of the connection: kept for the next request if the body is at its end."""
+        """Let go of the connection: it is used again if the body is at its end."""
         with contextlib.suppress(HTTPError, OSError, http.client.HTTPException, ValueError):
-            length = self._response.length_remaining
-            if length is not None and length <= _DRAIN_BYTES and not self._breaker.is_cut:
-                while self._response.read1(_DRAIN_BYTES, decode_content=False):
-                    pass
-                self._response.release_conn()
-                return
+            if self._response.length_remaining == 0 and not self._breaker.is_cut:
+                # Sees the end, which nobody has read: nothing is waited for.
+                self._response.read(1, decode_content=False)
         self._response.close()
 
     def __enter__(self) -> Self:
@@ -188,7 +198,7 @@ class Transport:
                 preload_content=False,
                 decode_content=False,
             )
-        return Answer(response, url, self.breaker)
+        return Answer(response, url, self.breaker, seconds=self._settings.answer_seconds)
 
     def close(self) -> None:
         """Close the connections that nobody uses; those in use close with their answers."""
@@ -220,28 +230,30 @@ class Transport:
                 )
             else:
                 manager = urllib3.PoolManager(num_pools=_POOLS, maxsize=_CONNECTIONS_A_HOST)
-            plain, secure = pool_classes(self.breaker)
+            plain, secure = pool_classes(self.breaker, answer_seconds=self._settings.answer_seconds)
             manager.pool_classes_by_scheme = {"http": plain, "https": secure}
             self._managers[proxy] = manager
         return manager
 
     def _context(self, url: Url) -> ssl.SSLContext:
-        context = self._contexts.get(url.address)
+        """How a host's certificate is looked at; most hosts share one way."""
+        directory = certificate_directory(url.address, self._settings)
+        is_known = directory is None and not is_plain_allowed(url.host, url.address, self._settings)
+        key = "" if is_known else url.address
+        context = self._contexts.get(key)
         if context is None:
-            context = _make_context(url, self._settings)
-            self._contexts[url.address] = context
+            if directory is not None:
+                context = ssl.create_default_context()
+                _use_certificates(context, directory)
+            elif is_known:
+                context = ssl.create_default_context()
+            else:
+                # No authorities are read for who is not verified: that takes its time.
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            self._contexts[key] = context
         return context
-
-
-def _make_context(url: Url, settings: RegistrySettings) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    directory = certificate_directory(url.address, settings)
-    if directory is not None:
-        _use_certificates(context, directory)
-    elif is_plain_allowed(url.host, url.address, settings):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def _use_certificates(context: ssl.SSLContext, directory: Path) -> None:

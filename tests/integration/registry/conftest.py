@@ -149,3 +149,25 @@ def free_port():
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+@pytest.fixture
+def pushed(registry, proxy, client):
+    """An image in the registry, by its name before the proxy."""
+    push_image(client, f"{registry.address}/web:1")
+    image = push_image(client, f"{proxy.address}/web:1")
+    proxy.requests.clear()
+    proxy.sent_bytes = 0
+    return image
+
+
+def is_blob(request) -> bool:
+    return request.method == "GET" and "/blobs/sha256:" in request.path
+
+
+def pull(client, image) -> bytes:
+    """What a pull asks for: manifest, config, layer."""
+    chosen = client.choose(image.name, HOST)
+    assert chosen.document.content == image.manifest
+    client.get_small_blob(image.name, chosen.manifest.config, maximum_bytes=10_000)
+    return read_all(client.open_blob(image.name, chosen.manifest.layers[0]))
