@@ -17,8 +17,13 @@ from typing import NoReturn
 
 from engine.errors import EngineError, LauncherError
 from engine.linux.capabilities import set_dumpable
-from engine.linux.process import CLONE_NEWUSER, close_other_descriptors, leave_namespaces
-from engine.runtime.monitor_process import run_monitor
+from engine.linux.process import (
+    CLONE_NEWUSER,
+    close_other_descriptors,
+    fork_named,
+    leave_namespaces,
+)
+from engine.runtime.monitor_process import LAUNCHER_NAME, MONITOR_NAME, run_monitor
 from engine.runtime.protocol import (
     FrameKind,
     InitFailure,
@@ -32,7 +37,7 @@ from engine.runtime.protocol import (
 from engine.runtime.records import decode_record, learn_record
 from engine.runtime.spare import SpareMonitor
 from engine.runtime.spec import ContainerSpec, StateRecord
-from engine.runtime.worker import run_worker
+from engine.runtime.worker import WORKER_NAME, run_worker
 
 CHANNEL_DESCRIPTOR = 3
 _QUIET_MILLISECONDS = 5
@@ -52,7 +57,7 @@ def main() -> NoReturn:
     # Ended children need no one to wait for them here: their monitors and channels tell.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with contextlib.suppress(OSError), open("/proc/self/comm", "wb") as comm:
-        comm.write(b"lamella-launch")
+        comm.write(LAUNCHER_NAME.encode())
     os.chdir("/")
     first = receive_frame(channel)
     if first is None:
@@ -145,7 +150,9 @@ class Launcher:
 
     def _fork(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
         try:
-            process_id = os.fork()
+            process_id = fork_named(
+                MONITOR_NAME if kind is FrameKind.START else WORKER_NAME, LAUNCHER_NAME
+            )
         except OSError as error:
             with socket.socket(fileno=descriptors.pop(0)) as answer:
                 send_error(answer, LauncherError(f"cannot fork: {error.strerror}"))

@@ -17,8 +17,10 @@ from engine.runtime.network import enter_new_network
 from engine.runtime.protocol import receive_frame, send_error
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import ContainerSpec, StateRecord
-from engine.runtime.starter import MonitorEnd, Starter, start_container
+from engine.runtime.starter import STARTER_NAME, MonitorEnd, Starter, start_container
 
+LAUNCHER_NAME = "lamella-launch"
+MONITOR_NAME = "lamella-monitor"
 _QUIET_MILLISECONDS = 5
 """How long nothing happens to a container before its starter ends."""
 
@@ -31,7 +33,7 @@ def run_monitor(spec_document: bytes, answer: socket.socket) -> NoReturn:
         answer: Answers once: RESULT with the StateRecord, or ERROR.
     """
     try:
-        _become_monitor("lamella-monitor")
+        _become_monitor()
         try:
             starter = Starter.fork(functools.partial(start_container, spec_document, answer))
         except OSError as error:
@@ -52,7 +54,7 @@ def run_spare_monitor(requests: socket.socket, rehearsal: bytes) -> NoReturn:
         rehearsal: A ContainerSpec as JSON for the starter to warm up with, or nothing.
     """
     try:
-        _become_monitor("lamella-spare")
+        _become_monitor()
         starter = Starter.fork(functools.partial(_await_start, requests, rehearsal))
         requests.close()
         _watch(starter)
@@ -62,6 +64,7 @@ def run_spare_monitor(requests: socket.socket, rehearsal: bytes) -> NoReturn:
 
 def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd) -> NoReturn:
     """In the starter of a spare monitor: do ahead of time what is done at every start."""
+    set_process_name("lamella-spare")
     if rehearsal:
         decode_record(ContainerSpec, rehearsal)
     encode_record(StateRecord())
@@ -70,6 +73,7 @@ def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd)
     frame = receive_frame(requests)
     if frame is None:
         os._exit(0)
+    set_process_name(STARTER_NAME)
     answer = socket.socket(fileno=frame[2][0])
     start_container(frame[1], answer, monitor, has_network=True)
 
@@ -80,7 +84,6 @@ def _watch(starter: Starter) -> NoReturn:
         starter.reap()
         _reap_all()
         os._exit(1)
-    set_process_name("lamella-monitor")
     # A program that ends at once has the processor before the end of its starter.
     if not received.await_event(_QUIET_MILLISECONDS):
         starter.reap()
@@ -101,10 +104,9 @@ def _reap_all() -> None:
             continue
 
 
-def _become_monitor(name: str) -> None:
+def _become_monitor() -> None:
     """Leave the launcher's session. What it ignores, a monitor ignores, too."""
     os.setsid()
     # Who ignores this cannot wait for children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o077)
-    set_process_name(name)

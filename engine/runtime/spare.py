@@ -13,7 +13,8 @@ import os
 import socket
 from dataclasses import dataclass
 
-from engine.runtime.monitor_process import run_spare_monitor
+from engine.linux.process import fork_named
+from engine.runtime.monitor_process import LAUNCHER_NAME, MONITOR_NAME, run_spare_monitor
 from engine.runtime.protocol import FrameKind, send_frame
 
 
@@ -35,7 +36,7 @@ class SpareMonitor:
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            process_id = os.fork()
+            process_id = fork_named(MONITOR_NAME, LAUNCHER_NAME)
         except OSError:
             ours.close()
             theirs.close()

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from engine.runtime.pipes import ProgramEnds
 
 LOCK_FILE = "lock"
+STARTER_NAME = "lamella-starter"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ class Starter:
         if process_id == 0:
             try:
                 ours.close()
-                set_process_name("lamella-starter")
+                set_process_name(STARTER_NAME)
                 die_with(pidfd)
                 start(MonitorEnd(process_id=monitor, pidfd=pidfd, channel=theirs))
             finally:

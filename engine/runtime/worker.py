@@ -15,7 +15,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
 from engine.errors import ProcessError
-from engine.linux.process import close_other_descriptors, set_process_name
+from engine.linux.process import close_other_descriptors
 from engine.runtime.protocol import (
     FrameKind,
     JobRequest,
@@ -30,6 +30,7 @@ from engine.runtime.records import decode_record
 if TYPE_CHECKING:
     import socket
 
+WORKER_NAME = "lamella-worker"
 _JOBS_MODULE = "engine.snapshots.jobs"
 _JOBS_MODULES = {
     # Done so often that it does not wait for the modules of all the others.
@@ -66,7 +67,6 @@ def run_worker(
     """Run one job in this forked process and end; never returns."""
     try:
         silence_standard_streams()
-        set_process_name("lamella-worker")
         close_other_descriptors({channel.fileno(), *descriptors})
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)

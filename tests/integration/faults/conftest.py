@@ -67,7 +67,7 @@ def children_of(process_id: int) -> set[int]:
 
 
 def children_named(parent: int, name: str) -> set[int]:
-    """A process's children that call themselves so: `lamella-monitor`, `lamella-spare`."""
+    """A process's children that call themselves so: `lamella-monitor`, `lamella-starter`."""
     found = set()
     for process_id in children_of(parent):
         with contextlib.suppress(OSError):

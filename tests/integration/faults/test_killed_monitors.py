@@ -29,17 +29,25 @@ STARTS = 24
 
 def monitors_of(launcher: int) -> set[int]:
     """Those that have their container, unlike the spare one."""
-    return children_named(launcher, "lamella-monitor")
+    found = children_named(launcher, "lamella-monitor")
+    return {monitor for monitor in found if not waiting_starters(monitor)}
+
+
+def waiting_starters(monitor: int) -> set[int]:
+    """The starter of a spare monitor, until it has a container to start."""
+    try:
+        return children_named(monitor, "lamella-spare")
+    except FileNotFoundError:  # it was killed
+        return set()
 
 
 async def spare_of(launcher: int) -> tuple[int, int]:
     """The monitor that waits for a container, and its starter."""
     # Nothing tells of it.
     while True:
-        for spare in children_named(launcher, "lamella-spare"):
-            with contextlib.suppress(FileNotFoundError):  # it had been killed
-                for starter in children_named(spare, "lamella-starter"):
-                    return spare, starter
+        for monitor in children_named(launcher, "lamella-monitor"):
+            for starter in waiting_starters(monitor):
+                return monitor, starter
         await asyncio.sleep(0)
 
 
