@@ -198,6 +198,9 @@ class Transport:
                 preload_content=False,
                 decode_content=False,
             )
+        if proxy and response.status == 407:
+            response.close()
+            raise ConnectionFailedError("the proxy lets nobody through (407)", is_final=True)
         return Answer(response, url, self.breaker, seconds=self._settings.answer_seconds)
 
     def close(self) -> None:
@@ -357,7 +360,7 @@ def _failure(error: Exception) -> ConnectionFailedError:
             return _failure(error.args[1])
         case http.client.IncompleteRead() | http.client.RemoteDisconnected():
             return ConnectionFailedError("the connection ended before the answer did")
-        case OSError() if error.errno:
+        case OSError():
             return ConnectionFailedError(_system_reason(error))
         case _:
             words = f"{type(error).__name__}: {error}"[:200]
