@@ -8,11 +8,13 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,31 +87,106 @@ class Place:
     @cached_property
     def small_archive(self) -> Path:
         """A docker-archive of busybox alone, one layer."""
-        return _write_archive(self.top / "small.tar", _busybox_layer(b""), IMAGE)
+        return _write_archive(self.top / "small.tar", [_busybox_layer(b"")], IMAGE)
 
     @cached_property
     def lines_archive(self) -> Path:
         """The same with a file `/lines`, of lines of 80 bytes."""
         lines = (b"x" * 79 + b"\n") * (LINES_BYTES // 80)
-        return _write_archive(self.top / "lines.tar", _busybox_layer(lines), LINES_IMAGE)
+        return _write_archive(self.top / "lines.tar", [_busybox_layer(lines)], LINES_IMAGE)
 
     @cached_property
     def large_archive(self) -> Path:
         """A docker-archive with about 120 MB of this host's files in one layer."""
-        layer = io.BytesIO()
-        room = 120_000_000
-        with tarfile.open(fileobj=layer, mode="w") as tar:
-            for directory in ("/usr/lib", "/usr/share", "/usr/bin"):
-                for path in sorted(Path(directory).rglob("*")):
-                    if room <= 0:
-                        break
-                    if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
-                        continue
-                    size = path.stat().st_size
-                    if size < 8_000_000:
-                        tar.add(path, str(path).lstrip("/"))
-                        room -= size
-        return _write_archive(self.top / "large.tar", layer.getvalue(), "localhost/large:latest")
+        layer = _host_layer(120_000_000)
+        return _write_archive(self.top / "large.tar", [layer], "localhost/large:latest")
+
+    @cached_property
+    def huge_archive(self) -> Path:
+        """A docker-archive with about 390 MB of this host's files, 11,000 of them, in one layer."""
+        layer = _host_layer(390_000_000, entry_count=11_000)
+        return _write_archive(self.top / "huge.tar", [layer], "localhost/huge:latest")
+
+    @cached_property
+    def many_archive(self) -> Path:
+        """A docker-archive of 119 layers: busybox, and 118 that replace and add a few files."""
+        layers = [_busybox_layer(b"")]
+        for number in range(1, 119):
+            layer = io.BytesIO()
+            with tarfile.open(fileobj=layer, mode="w") as tar:
+                for name in ("srv/shared", *(f"srv/{number}/{part}" for part in range(20))):
+                    entry = tarfile.TarInfo(name)
+                    content = os.urandom(10_000)
+                    entry.size = len(content)
+                    tar.addfile(entry, io.BytesIO(content))
+            layers.append(layer.getvalue())
+        return _write_archive(self.top / "many.tar", layers, "localhost/many:latest")
+
+    @contextmanager
+    def registry(self) -> Iterator[str]:
+        """Debian's docker-registry on the loopback; gives its address.
+
+        Raises:
+            PeerMissingError: It is not installed, or does not start.
+        """
+        if shutil.which("docker-registry") is None or shutil.which("skopeo") is None:
+            raise PeerMissingError("needs docker-registry and skopeo (make test-tools)")
+        config = {
+            "version": 0.1,
+            "log": {"accesslog": {"disabled": True}, "level": "info"},
+            "storage": {"filesystem": {"rootdirectory": str(self.top / "registry")}},
+            "http": {"addr": "127.0.0.1:0"},
+        }
+        path = self.top / "registry.yml"
+        path.write_text(json.dumps(config))
+        log = self.top / "registry.log"
+        with (
+            log.open("wb") as target,
+            subprocess.Popen(
+                ["docker-registry", "serve", path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=target,
+                env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            ) as process,
+        ):
+            try:
+                yield f"localhost:{_port_said_in(log, process)}"
+            finally:
+                process.terminate()
+
+    @contextmanager
+    def docker(self) -> Iterator[tuple[str, ...]]:
+        """A dockerd with a store of its own; gives the words of its client.
+
+        Raises:
+            PeerMissingError: It is not installed, or does not start.
+        """
+        if shutil.which("dockerd") is None or shutil.which("docker") is None:
+            raise PeerMissingError("docker is not installed")
+        # A socket's path has little room.
+        top = self.top / "dockerd"
+        top.mkdir()
+        words = ("docker", "-H", f"unix://{top}/sock")
+        log = top / "log"
+        with (
+            log.open("wb") as target,
+            subprocess.Popen(
+                ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
+                 "--data-root", top / "data", "--exec-root", top / "exec",
+                 "--pidfile", top / "pid", "-H", f"unix://{top}/sock"],
+                stdin=subprocess.DEVNULL, stdout=target, stderr=target,
+            ) as process,
+        ):  # fmt: skip
+            try:
+                while subprocess.run([*words, "version"], capture_output=True).returncode:
+                    if process.poll() is not None:
+                        lines = log.read_text().splitlines() or ["no message"]
+                        raise PeerMissingError(f"dockerd ended: {lines[-1]}")
+                    time.sleep(0.1)
+                yield words
+            finally:
+                process.terminate()
 
     @cached_property
     def podman(self) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -179,6 +256,33 @@ def _seccomp_of_podman() -> dict[str, object]:
     }
 
 
+def _host_layer(size_bytes: int, *, entry_count: int = 1 << 30) -> bytes:
+    """A tar of files of this host: as many as asked for at most, and about so large."""
+    layer = io.BytesIO()
+    room = size_bytes
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for directory in ("/usr/lib", "/usr/share", "/usr/bin"):
+            for path in sorted(Path(directory).rglob("*")):
+                if room <= 0 or not entry_count:
+                    break
+                if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
+                    continue
+                size = path.stat().st_size
+                if size < 8_000_000:
+                    tar.add(path, str(path).lstrip("/"))
+                    room -= size
+                    entry_count -= 1
+    return layer.getvalue()
+
+
+def _port_said_in(log: Path, process: subprocess.Popen[bytes]) -> int:
+    while not (found := re.search(r"listening on [^ ]*:([0-9]+)", log.read_text())):
+        if process.poll() is not None:
+            raise PeerMissingError("docker-registry ended")
+        time.sleep(0.05)
+    return int(found[1])
+
+
 def _busybox_layer(lines: bytes) -> bytes:
     if not BUSYBOX.exists():
         raise PeerMissingError("needs busybox-static (make test-tools)")
@@ -196,22 +300,23 @@ def _busybox_layer(lines: bytes) -> bytes:
     return layer.getvalue()
 
 
-def _write_archive(path: Path, layer: bytes, name: str) -> Path:
-    diff_id = "sha256:" + hashlib.sha256(layer).hexdigest()
+def _write_archive(path: Path, layers: list[bytes], name: str) -> Path:
+    diff_ids = ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created_by": "bench"}],
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": [{"created_by": "bench"} for _ in layers],
     }
     config_bytes = json.dumps(config).encode()
     config_name = hashlib.sha256(config_bytes).hexdigest() + ".json"
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": ["layer/layer.tar"]}]
+    members = [f"layer-{number}/layer.tar" for number in range(len(layers))]
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": members}]
     with tarfile.open(path, "w") as tar:
         for member, content in (
             (config_name, config_bytes),
-            ("layer/layer.tar", layer),
+            *zip(members, layers, strict=True),
             ("manifest.json", json.dumps(manifest).encode()),
         ):
             entry = tarfile.TarInfo(member)

@@ -71,20 +71,31 @@ async def pull_with_lines(
 
 
 async def pull(engine: EngineApi, arguments: Arguments) -> int:
-    """Pull one image."""
+    """Pull one image, or every tag of a repository."""
     (reference,) = arguments.operands
     name = read_name(reference)
     platform = arguments.text("platform") or ""
+    if arguments.is_on("all-tags"):
+        if name.ending:
+            raise UsageError("a tag cannot be used with --all-tags", command="pull")
+        for tag in await engine.list_remote_tags(reference):
+            await _pull_one(engine, f"{reference}:{tag}", arguments, platform)
+        output.write_line(f"{name.domain}/{name.path}")
+        return 0
+    if not name.ending and not arguments.is_on("quiet"):
+        output.write_line("Using default tag: latest")
+    await _pull_one(engine, reference, arguments, platform)
+    output.write_line(name.canonical)
+    return 0
+
+
+async def _pull_one(engine: EngineApi, reference: str, arguments: Arguments, platform: str) -> None:
     if arguments.is_on("quiet"):
         pulled = await engine.pull_image(reference, platform=platform)
         for warning in pulled.warnings:
             output.write_message(f"WARNING: {warning}")
     else:
-        if not name.ending:
-            output.write_line("Using default tag: latest")
         await pull_with_lines(engine, reference, platform=platform, descriptor=1)
-    output.write_line(name.canonical)
-    return 0
 
 
 async def push(engine: EngineApi, arguments: Arguments) -> int:
@@ -149,6 +160,7 @@ COMMANDS = (
         pull,
         (
             PLATFORM,
+            Option("all-tags", "a", "", "Pull every tag of the repository"),
             Option("quiet", "q", "", "Print only the name"),
         ),
         (1, 1),

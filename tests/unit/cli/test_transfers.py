@@ -62,6 +62,21 @@ def test_a_quiet_pull_prints_the_name_alone(lamella):
     assert lamella("pull", "-q", "web") == (0, "docker.io/library/web:latest\n", "")
 
 
+def test_pull_of_all_tags_brings_each(lamella, engine):
+    engine.remote_tags["localhost:5000/team/web"] = ("1", "2")
+    engine.remote_names.add("localhost:5000/team/web:2")
+    code, out, _ = lamella("pull", "-a", "localhost:5000/team/web")
+    assert code == 0
+    heads = [line for line in out.splitlines() if "Pulling from" in line]
+    assert heads == ["1: Pulling from team/web", "2: Pulling from team/web"]
+    assert out.endswith("\nlocalhost:5000/team/web\n")
+    assert {name for image in engine.images.values() for name in image.summary.names} == {
+        "localhost:5000/team/web:1",
+        "localhost:5000/team/web:2",
+    }
+    assert lamella("pull", "-a", "web:1")[0] == 125
+
+
 def test_the_platform_is_passed_on(lamella, engine):
     lamella("pull", "--platform", "linux/arm64", "web")
     assert ("pull", "web linux/arm64") in engine.calls
