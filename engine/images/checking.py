@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from engine.types import ChainId
 
 _PIECE_BYTES = 1 << 20
+_PROGRESS_BYTES = 16 << 20
 _REPAIR = "`lamella fsck --repair` "
 
 
@@ -140,9 +142,8 @@ class StoreChecker:
             total += await asyncio.to_thread(self._blobs.size_bytes, digest)
         done = 0
         for digest in snapshot.blobs:
-            self._progress(Progress(step="Verifying blobs", done=done, total=total, unit="bytes"))
             try:
-                actual, size_bytes = await asyncio.to_thread(self._hash, digest)
+                actual, size_bytes = await self._hash(digest, done, total)
             except StoreError:
                 self._bad_blobs.add(digest)
                 continue
@@ -179,17 +180,36 @@ class StoreChecker:
                 _dropping(digest),
             )
 
-    def _hash(self, digest: str) -> tuple[str, int]:
-        hashed = hashlib.sha256()
-        size_bytes = 0
+    async def _hash(self, digest: str, done: int, total: int) -> tuple[str, int]:
+        """The digest that a blob has, and its size; the thread ends soon when this is cancelled."""
+        loop = asyncio.get_running_loop()
+        is_cancelled = threading.Event()
+
+        def tell(size_bytes: int) -> None:
+            step = Progress(
+                step="Verifying blobs", done=done + size_bytes, total=total, unit="bytes"
+            )
+            loop.call_soon_threadsafe(self._progress, step)
+
+        def hash_now() -> tuple[str, int]:
+            hashed = hashlib.sha256()
+            size_bytes = 0
+            tell(0)
+            try:
+                with open(self._blobs.open(digest), "rb", buffering=0) as file:
+                    while (piece := file.read(_PIECE_BYTES)) and not is_cancelled.is_set():
+                        hashed.update(piece)
+                        size_bytes += len(piece)
+                        if size_bytes % _PROGRESS_BYTES == 0:
+                            tell(size_bytes)
+            except OSError as error:
+                raise StoreError(f"blob {digest}: {error.strerror}") from error
+            return f"sha256:{hashed.hexdigest()}", size_bytes
+
         try:
-            with open(self._blobs.open(digest), "rb") as file:
-                while piece := file.read(_PIECE_BYTES):
-                    hashed.update(piece)
-                    size_bytes += len(piece)
-        except OSError as error:
-            raise StoreError(f"blob {digest}: {error.strerror}") from error
-        return f"sha256:{hashed.hexdigest()}", size_bytes
+            return await asyncio.to_thread(hash_now)
+        finally:
+            is_cancelled.set()
 
     # --- images -------------------------------------------------------------------------------
 

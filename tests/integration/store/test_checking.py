@@ -115,6 +115,7 @@ async def test_a_whole_store_is_clean_and_everything_in_it_was_read(engine, web,
     await engine.remove_container(container.container_id)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("corpus", ["nasty_corpus", "debian_corpus"])
 async def test_what_other_tools_packed_is_clean_once_it_is_loaded(engine, corpus, request):
     directory: Path = request.getfixturevalue(corpus)
