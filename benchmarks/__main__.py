@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import containers, images, registries, screen, sessions
+from benchmarks import archives, containers, images, registries, screen, sessions
 from benchmarks.measure import Result, table
 from benchmarks.place import PeerMissingError, Place, temporary_place
 from benchmarks.views import VIEWS, enter_view
@@ -26,6 +26,7 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "log-pump": containers.log_pump,
     "load": images.load,
     "pull": registries.pull,
+    "save": archives.save,
     "first-paint": screen.first_paint,
     "idle": screen.idle,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -21,7 +22,7 @@ from engine.images.archive_writing import (
     SaveResult,
 )
 from engine.images.catalog import layer_directory
-from engine.linux.files import sync_file_system
+from engine.linux.files import descriptor_path, sync_file_system
 from engine.oci.reference import parse_reference
 from engine.operations import Progress, ProgressListener, carry_through
 from engine.snapshots.job_parts import JobProgress
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from engine.types import SaveOptions
 
 _STEP = "Saving"
+# NFS and old FUSE file systems have none.
+_NO_NAMELESS_FILES = frozenset((errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOSYS))
 
 
 class ImageSaver:
@@ -231,6 +234,7 @@ class _Output:
         unfinished: Its name until then; None for a stream.
         target: Its name after that.
         is_ours: The descriptor is closed with it.
+        is_nameless: The file has no name at all yet, so that a kill leaves nothing.
     """
 
     label: str
@@ -239,6 +243,7 @@ class _Output:
     unfinished: Path | None = None
     target: Path | None = None
     is_ours: bool = True
+    is_nameless: bool = False
 
     def finish(self) -> None:
         """Sync it and give it its name; blocking."""
@@ -247,6 +252,8 @@ class _Output:
         try:
             if self.can_seek:
                 os.fsync(self.descriptor)
+                if self.is_nameless:
+                    _link(self.descriptor, self.unfinished)
             else:
                 sync_file_system(self.descriptor)
             self.unfinished.rename(self.target)
@@ -263,6 +270,15 @@ class _Output:
             self.unfinished.unlink(missing_ok=True)
         else:
             shutil.rmtree(self.unfinished, ignore_errors=True)
+
+
+def _link(descriptor: int, path: Path) -> None:
+    parent = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a directory's descriptor it is linkat(2), which follows to the file itself.
+        os.link(descriptor_path(descriptor), path.name, dst_dir_fd=parent)
+    finally:
+        os.close(parent)
 
 
 async def _opened(target: Path | int, archive_format: ArchiveFormat) -> _Output:
@@ -315,14 +331,22 @@ def _open_file(target: Path, unfinished: Path) -> _Output:
         descriptor = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(descriptor, True)
         return _Output(label=str(target), descriptor=descriptor)
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    descriptor = os.open(unfinished, flags, 0o600)
+    try:
+        descriptor = os.open(target.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        is_nameless = True
+    except OSError as error:
+        if error.errno not in _NO_NAMELESS_FILES:
+            raise
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(unfinished, flags, 0o600)
+        is_nameless = False
     return _Output(
         label=str(target),
         descriptor=descriptor,
         can_seek=True,
         unfinished=unfinished,
         target=target,
+        is_nameless=is_nameless,
     )
 
 

@@ -44,7 +44,7 @@ _EXTENT = struct.Struct("<QQ")
 _END = struct.Struct("<cQ")
 _LITERAL_BYTES = 1 << 18
 _PIECE_BYTES = 1 << 20
-_LEVEL = 3
+_LEVEL = 1
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
 
@@ -59,6 +59,7 @@ class LayerTarRecorder:
         self._source = source
         self._directory = directory
         self._literal = bytearray()
+        self._records = bytearray()
         self._content_left = 0
         self._numbers: dict[bytes, int] = {}
         self._count = 0
@@ -109,11 +110,9 @@ class LayerTarRecorder:
         if not extents:
             return
         self._flush()
-        self._write(
-            _CONTENT.pack(b"C", len(path), len(extents))
-            + path
-            + b"".join(_EXTENT.pack(*extent) for extent in extents)
-        )
+        self._records += _CONTENT.pack(b"C", len(path), len(extents)) + path
+        for extent in extents:
+            self._records += _EXTENT.pack(*extent)
         self._content_left = sum(length for _offset, length in extents)
         self._numbers[path] = self._count
         self._count += 1
@@ -141,18 +140,18 @@ class LayerTarRecorder:
         while self.read(_LITERAL_BYTES):
             pass
         self._flush()
-        self._write(_END.pack(b"E", self._length))
+        self._records += _END.pack(b"E", self._length)
+        write_all(self._file, self._compressor.compress(bytes(self._records)))
         write_all(self._file, self._compressor.flush())
         os.pwrite(self._file, _HEAD.pack(_MAGIC, self._length), 0)
 
     def _flush(self) -> None:
         if self._literal:
-            self._write(_LITERAL.pack(b"L", len(self._literal)))
-            self._write(bytes(self._literal))
+            self._records += _LITERAL.pack(b"L", len(self._literal)) + self._literal
             self._literal.clear()
-
-    def _write(self, data: bytes) -> None:
-        write_all(self._file, self._compressor.compress(data))
+        if len(self._records) >= _LITERAL_BYTES:
+            write_all(self._file, self._compressor.compress(bytes(self._records)))
+            self._records.clear()
 
 
 def layer_tar_bytes(layer_path: str) -> int | None:

@@ -1,0 +1,110 @@
+"""Damaged and invented tars, compressed or not: unpacked, or refused in a sentence."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.errors import EngineError
+from engine.snapshots.layer_tar import layer_tar_bytes
+from tests.unit.snapshots.tars import (
+    END,
+    Layer,
+    directory,
+    entry,
+    hard_link,
+    header,
+    pax,
+    symlink,
+)
+
+WHOLE = (
+    directory(b"d")
+    + entry(b"d/file", b"content" * 30)
+    + symlink(b"link", b"d/file")
+    + hard_link(b"twin", b"d/file")
+    + pax(path=b"d/" + b"n" * 200, mtime=b"1.5")
+    + entry(b"short", b"x")
+    + entry(b"././@LongLink", b"l" * 150 + b"\0", flag=b"L")
+    + entry(b"short", b"y" * 600)
+    + pax(GNU__sparse__size=b"5000", GNU__sparse__map=b"0,3,4000,2")
+    + header(b"holes", size=5)
+    + b"abcde".ljust(512, b"\0")
+    + header(b"null", flag=b"3", device=(1, 3))
+    + entry(b".wh.gone", b"")
+    + END
+)
+_FIELDS = (0, 100, 108, 116, 124, 136, 148, 156, 157, 257, 329, 345)
+
+
+def resummed(block: bytes) -> bytes:
+    """A header with the checksum that it should have."""
+    block = block[:148] + b" " * 8 + block[156:]
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+@st.composite
+def damaged_tars(draw: st.DrawFn) -> bytes:
+    content = bytearray(WHOLE)
+    for _ in range(draw(st.integers(1, 4))):
+        block = draw(st.integers(0, len(content) // 512 - 1)) * 512
+        field = draw(st.sampled_from(_FIELDS))
+        value = draw(st.one_of(st.binary(min_size=1, max_size=12), st.just(b"\xff" * 12)))
+        content[block + field : block + field + len(value)] = value
+        if draw(st.booleans()):
+            content[block : block + 512] = resummed(bytes(content[block : block + 512]))
+    return bytes(content[: draw(st.integers(0, len(content)))])
+
+
+def unpack_or_refuse(content: bytes) -> None:
+    root = Path(tempfile.mkdtemp(prefix="lamella-fuzz-"))
+    try:
+        layer = Layer(root / "layer")
+        try:
+            layer.unpack(content)
+        except EngineError:
+            assert list(layer.path.iterdir()) == []
+        else:
+            assert layer.index.entry_count == len(layer.names())
+            assert layer_tar_bytes(str(layer.path)) is not None
+        assert [path.name for path in root.iterdir()] == ["layer"]
+    finally:
+        shutil.rmtree(root)
+
+
+@settings(max_examples=250, deadline=None)
+@given(content=damaged_tars())
+def test_a_damaged_tar_is_unpacked_or_refused(content: bytes) -> None:
+    unpack_or_refuse(content)
+
+
+@settings(max_examples=80, deadline=None)
+@given(content=st.binary(max_size=3000))
+def test_anything_is_unpacked_or_refused(content: bytes) -> None:
+    unpack_or_refuse(content)
+
+
+@settings(max_examples=60, deadline=None)
+@given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.integers(0, 40))
+def test_damaged_compressed_data_is_unpacked_or_refused(
+    position: int, value: int, cut: int
+) -> None:
+    content = bytearray(gzip.compress(WHOLE, mtime=0))
+    content[position % len(content)] ^= value
+    unpack_or_refuse(bytes(content[: len(content) - cut]))
+
+
+def test_the_tar_that_is_damaged_is_whole_to_begin_with() -> None:
+    root = Path(tempfile.mkdtemp(prefix="lamella-fuzz-"))
+    try:
+        layer = Layer(root / "layer")
+        layer.unpack(WHOLE)
+        assert "link" in layer.names()
+        assert (layer.diff / "holes").read_bytes()[4000:4002] == b"de"
+    finally:
+        shutil.rmtree(root)
