@@ -256,8 +256,13 @@ class Authenticator:
 
 
 def _join_scopes(wanted: tuple[str, ...], asked: str) -> tuple[str, ...]:
-    """What we want, and what the registry says is needed."""
-    return tuple(dict.fromkeys((*wanted, *asked.split())))[:_MOST_SCOPES]
+    """What we want, and what the registry says is needed, each resource once."""
+    actions: dict[str, set[str]] = {}
+    for scope in (*wanted, *asked.split()):
+        resource, colon, words = scope.rpartition(":")
+        actions.setdefault(resource + colon, set()).update(words.split(","))
+    joined = (resource + ",".join(sorted(words)) for resource, words in actions.items())
+    return tuple(joined)[:_MOST_SCOPES]
 
 
 def _basic(credential: Credential | None) -> str:

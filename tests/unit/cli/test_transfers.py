@@ -153,10 +153,18 @@ def test_names_are_written_out(text, canonical):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal of 24 lines and what is drawn on it."""
+    """A terminal, and what is drawn on it until a frame is there that has a text."""
     monkeypatch.setenv("TERM", "xterm")
     outer, inner = os.openpty()
-    yield inner, lambda: os.read(outer, 1 << 16).decode()
+
+    def drawn(until):
+        # What is written comes through a pty piece by piece.
+        text = ""
+        while not (until in text and text.endswith("\x1b[J")):
+            text += os.read(outer, 1 << 16).decode(errors="replace")
+        return text
+
+    yield inner, drawn
     os.close(outer)
     os.close(inner)
 
@@ -176,12 +184,12 @@ def test_a_terminal_shows_a_line_for_each_layer_and_draws_it_again_in_place(term
     descriptor, drawn = terminal
     with transfer_lines(descriptor) as listener:
         listener(transfer(1, TransferStatus.DOWNLOADING, done=1_000_000))
-        first = drawn()
+        first = drawn(until="1MB/2MB")
         assert "Downloading" in first
         assert "1MB/2MB" in first
         assert f"[{'=' * 25}>" in first
         listener(transfer(1, TransferStatus.DONE))
-    last = drawn()
+    last = drawn(until="Pull complete")
     assert last.startswith("\x1b[1A\r")
     assert "Pull complete" in last
 
@@ -194,7 +202,7 @@ def test_more_layers_than_lines_never_leave_the_screen(terminal, monkeypatch):
         for number in range(40):
             listener(transfer(number, TransferStatus.EXISTS))
         listener(transfer(40, TransferStatus.EXTRACTING, done=500_000))
-    frame = re.split(r"\x1b\[\d+A", drawn())[-1]
+    frame = re.split(r"\x1b\[\d+A", drawn(until="500kB/2MB"))[-1]
     assert frame.count("\n") <= 9
     assert "Extracting  25% 500kB/2MB" in frame
     assert "more" in frame
