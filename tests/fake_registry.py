@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from engine.errors import ImageNotFoundError, InvalidReferenceError, RemoteImageNotFoundError
 from engine.events import EventSubject
 from engine.oci.reference import parse_reference
 from engine.types import (
+    ChangeKind,
+    DiffId,
     Digest,
+    FileEntry,
+    FileKind,
+    FileTree,
+    ImageConfig,
+    ImageId,
     LayerTransfer,
     PulledImage,
     PushedImage,
+    RemoteImage,
+    RemoteLayer,
     TransferListener,
     TransferStatus,
     ignore_transfers,
 )
 from tests.fake_images import FakeImages
-
-if TYPE_CHECKING:
-    from engine.types import ImageId
+from tests.fake_world import NOW
 
 LAYER_DIGESTS = (Digest(f"sha256:{'a1' * 32}"), Digest(f"sha256:{'b2' * 32}"))
 
@@ -64,6 +69,59 @@ class FakeRegistries(FakeImages):
             is_new=before is None,
             warnings=self.pull_warnings,
         )
+
+    async def peek_image(self, reference: str, *, platform: str = "") -> RemoteImage:
+        name = parse_reference(reference)
+        known = name.familiar_name
+        await self._note("peek", f"{reference} {platform}".strip())
+        if known not in self.remote_names:
+            raise RemoteImageNotFoundError(name.domain, known, "manifest unknown")
+        is_present = self._image_named(known) is not None
+        return RemoteImage(
+            name=known,
+            digest=LAYER_DIGESTS[0],
+            image_id=ImageId(LAYER_DIGESTS[1]),
+            platform=platform or "linux/amd64",
+            created_at=NOW,
+            author="",
+            config=ImageConfig(command=("/none",)),
+            layers=tuple(
+                RemoteLayer(
+                    position=position,
+                    created_by=f"COPY {position}",
+                    created_at=NOW,
+                    comment="",
+                    is_empty=False,
+                    diff_id=DiffId(digest),
+                    digest=digest,
+                    size_bytes=1000,
+                    is_present=is_present,
+                )
+                for position, digest in enumerate(LAYER_DIGESTS)
+            ),
+            size_bytes=2000,
+            config_json='{\n  "os": "linux"\n}',
+        )
+
+    async def list_remote_layer_files(
+        self, reference: str, position: int, *, platform: str = ""
+    ) -> FileTree:
+        image = await self.peek_image(reference, platform=platform)
+        if not 0 <= position < len(image.layers):
+            raise ImageNotFoundError(f"{image.name} (step {position})")
+        name = ("one", "two")[position]
+        entry = FileEntry(
+            path=name,
+            kind=FileKind.FILE,
+            mode=0o644,
+            user_id=0,
+            group_id=0,
+            size_bytes=1,
+            modified_at=0,
+            link_target="",
+            change=ChangeKind.ADDED,
+        )
+        return FileTree(title=image.layers[position].created_by, entries=(entry,), size_bytes=1)
 
     async def push_image(
         self, reference: str, *, progress: TransferListener = ignore_transfers

@@ -11,7 +11,7 @@ from engine.types import ignore_transfers
 if TYPE_CHECKING:
     from engine.images.remote import ImageRegistry
     from engine.images.transfers import ImageTransfers
-    from engine.types import PulledImage, PushedImage, TransferListener
+    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
 
 
 def _connect() -> ImageRegistry:
@@ -39,3 +39,13 @@ class RegistryCalls(EngineParts):
     ) -> PushedImage:
         """As EngineApi."""
         return await self._transfers.push(reference, progress=progress)
+
+    async def peek_image(self, reference: str, *, platform: str = "") -> RemoteImage:
+        """As EngineApi."""
+        return await self._transfers.peek(reference, platform=platform)
+
+    async def list_remote_layer_files(
+        self, reference: str, position: int, *, platform: str = ""
+    ) -> FileTree:
+        """As EngineApi."""
+        return await self._transfers.list_layer_files(reference, position, platform=platform)

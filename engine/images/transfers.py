@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.images.peek import ImagePeeker
 from engine.images.pull import ImagePuller
 from engine.images.push import ImagePusher
 from engine.oci.platforms import host_platform, parse_platform
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.pull import ImageAdder
     from engine.images.remote import ImageRegistry
+    from engine.oci.documents import Platform
     from engine.snapshots.base import JobRunner
     from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecords
     from engine.store.staging import StagingArea
     from engine.store.transfer_records import TransferRecords
-    from engine.types import PulledImage, PushedImage, TransferListener
+    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
 
 
 class RegistryMaker(Protocol):
@@ -67,6 +69,7 @@ class ImageTransfers:
             connect=connect,
             uses_user_xattrs=uses_user_xattrs,
         )
+        self._peeker = ImagePeeker(records=records, connect=connect, limits=config.layer_limits)
         self._pusher = ImagePusher(
             config=config,
             records=records,
@@ -82,9 +85,22 @@ class ImageTransfers:
         self, reference: str, *, platform: str, progress: TransferListener
     ) -> PulledImage:
         """As EngineApi.pull_image."""
-        wanted = parse_platform(platform) if platform else host_platform()
+        wanted = _wanted(platform)
         return await self._puller.pull(parse_reference(reference), wanted, progress=progress)
+
+    async def peek(self, reference: str, *, platform: str) -> RemoteImage:
+        """As EngineApi.peek_image."""
+        return await self._peeker.peek(parse_reference(reference), _wanted(platform))
+
+    async def list_layer_files(self, reference: str, position: int, *, platform: str) -> FileTree:
+        """As EngineApi.list_remote_layer_files."""
+        name = parse_reference(reference)
+        return await self._peeker.list_layer_files(name, position, _wanted(platform))
 
     async def push(self, reference: str, *, progress: TransferListener) -> PushedImage:
         """As EngineApi.push_image."""
         return await self._pusher.push(parse_reference(reference), progress=progress)
+
+
+def _wanted(platform: str) -> Platform:
+    return parse_platform(platform) if platform else host_platform()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from engine.types import ignore_transfers
 
 if TYPE_CHECKING:
-    from engine.types import PulledImage, PushedImage, TransferListener
+    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
 
 
 class RegistryApi(Protocol):
@@ -43,4 +43,21 @@ class RegistryApi(Protocol):
 
         Raises:
             ImageNotFoundError: No image has the name.
+        """
+
+    async def peek_image(self, reference: str, *, platform: str = "") -> RemoteImage:
+        """Look at an image in a registry without pulling it: its layers, history and config.
+
+        Args:
+            reference: A name, with a tag or a digest; `latest` without either.
+            platform: `linux/arm64/v8`; empty for this host's.
+        """
+
+    async def list_remote_layer_files(
+        self, reference: str, position: int, *, platform: str = ""
+    ) -> FileTree:
+        """The files of one history step of an image in a registry, as the layer has them.
+
+        Fetches that layer alone and keeps nothing. The layers below are not looked at: what it has
+        is ADDED, what it removes REMOVED.
         """

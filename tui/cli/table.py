@@ -13,6 +13,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("pull", "tui.cli.transfers", "Get an image from a registry"),
             ("push", "tui.cli.transfers", "Give an image to a registry"),
+            ("peek", "tui.cli.transfers", "Look at an image in a registry without pulling it"),
             ("search", "tui.cli.registries", "Find images in a registry, or the tags of one"),
             ("load", "tui.cli.images", "Load images from an archive, a layout directory or stdin"),
             ("save", "tui.cli.archives", "Write images to an archive"),

@@ -1,18 +1,19 @@
-"""`pull` and `push`: images from and to registries."""
+"""`pull`, `push` and `peek`: images from and to registries, and looked at there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.errors import NotFoundError
-from tui.cli import output
+from engine.errors import LimitError, NotFoundError
+from tui import format as formats
+from tui.cli import docker_texts, output
 from tui.cli.command import Command
 from tui.cli.options import Option, UsageError
 from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import PulledImage
+    from engine.types import FileEntry, PulledImage
     from tui.cli.options import Arguments
 
 _DOCKER_HUB = "docker.io"
@@ -136,7 +137,58 @@ async def _push_one(engine: EngineApi, reference: str, *, is_quiet: bool) -> Non
     output.write_line(f"{ending}: digest: {pushed.digest} size: {pushed.size_bytes}")
 
 
+async def peek(engine: EngineApi, arguments: Arguments) -> int:
+    """Show the steps of an image in a registry, or the files of one of them."""
+    (reference,) = arguments.operands
+    platform = arguments.text("platform") or ""
+    step = arguments.text("files")
+    if step is not None:
+        if not step.isdecimal():
+            raise LimitError("--files", step, "the number of a step")
+        tree = await engine.list_remote_layer_files(reference, int(step), platform=platform)
+        output.write_table(
+            ("CHANGE", "SIZE", "PATH"),
+            [
+                (str(entry.change), docker_texts.size(entry.size_bytes), _path(entry))
+                for entry in tree.entries
+            ],
+        )
+        return 0
+    image = await engine.peek_image(reference, platform=platform)
+    output.write_line(f"{image.name}  {image.platform}  {docker_texts.size(image.size_bytes)}")
+    output.write_line(f"Digest: {image.digest}")
+    output.write_table(
+        ("STEP", "LAYER", "SIZE", "HERE", "CREATED BY"),
+        [
+            (
+                str(layer.position),
+                output.short_id(layer.digest or "-"),
+                "-" if layer.is_empty else docker_texts.size(layer.size_bytes),
+                "yes" if layer.is_present else "",
+                output.shorten(formats.instruction(layer.created_by), 60),
+            )
+            for layer in reversed(image.layers)
+        ],
+    )
+    return 0
+
+
+def _path(entry: FileEntry) -> str:
+    return f"{entry.path} -> {entry.link_target}" if entry.link_target else entry.path
+
+
 COMMANDS = (
+    Command(
+        "peek",
+        "NAME[:TAG|@DIGEST]",
+        "Look at an image in a registry without pulling it, newest step first.",
+        peek,
+        (
+            PLATFORM,
+            Option("files", "", "STEP", "List the files of one step; fetches its layer alone"),
+        ),
+        (1, 1),
+    ),
     Command(
         "push",
         "NAME[:TAG]",

@@ -81,3 +81,27 @@ async def test_what_is_not_here_cannot_be_pushed(any_engine):
         await any_engine.push_image("localhost:5000/none")
     with pytest.raises(InvalidReferenceError, match="cannot push a digest reference"):
         await any_engine.push_image(f"localhost:5000/none@sha256:{'0' * 64}")
+
+
+async def test_a_look_at_an_image_shows_its_layers_and_brings_none(any_engine, address):
+    seen = await any_engine.peek_image(f"{address}/tiny:1")
+    assert seen.name == f"{address}/tiny:1"
+    assert seen.platform.startswith("linux/")
+    assert seen.config.command == ("/none",)
+    assert [layer.is_present for layer in seen.layers] == [False, False]
+    assert seen.size_bytes == sum(layer.size_bytes for layer in seen.layers) > 0
+    assert await any_engine.list_images() == ()
+    await any_engine.pull_image(seen.name)
+    again = await any_engine.peek_image(seen.name)
+    assert [layer.is_present for layer in again.layers] == [True, True]
+
+
+async def test_the_files_of_a_layer_are_listed_without_the_image(any_engine, address):
+    for position, path in enumerate(("one", "two")):
+        tree = await any_engine.list_remote_layer_files(f"{address}/tiny:1", position)
+        assert [(entry.path, entry.size_bytes) for entry in tree.entries] == [(path, 1)]
+    assert await any_engine.list_images() == ()
+    with pytest.raises(ImageNotFoundError):
+        await any_engine.list_remote_layer_files(f"{address}/tiny:1", 2)
+    with pytest.raises(RemoteImageNotFoundError):
+        await any_engine.peek_image(f"{address}/tiny:2")

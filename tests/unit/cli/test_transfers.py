@@ -135,6 +135,19 @@ def test_push_of_all_tags_pushes_those_of_the_repository_alone(lamella, engine):
     assert lamella("push", "-a", "localhost:5000/none")[0] == 1
 
 
+def test_peek_lists_the_steps_newest_first_and_the_files_of_one(lamella, engine):
+    code, out, _ = lamella("peek", "web")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "web:latest  linux/amd64  2kB"
+    assert [line.split()[:2] for line in lines[3:]] == [["1", TWO], ["0", ONE]]
+    files = lamella("peek", "--files", "1", "web")[1].splitlines()
+    assert files[1].split() == ["added", "1B", "two"]
+    assert lamella("peek", "--files", "top", "web")[0] == 125
+    assert lamella("peek", "none")[0] == 1
+    assert engine.images == {}
+
+
 @pytest.mark.parametrize(
     ("text", "canonical"),
     [

@@ -1,0 +1,54 @@
+"""Looks into images of a registry, without pulling them."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.errors import ArchiveError
+from engine.types import ChangeKind, FileKind
+from tests.fault_proxy import Fault
+from tests.integration.registry.test_faulty_pulls import is_layer, push_tar
+from tests.registries import push_files
+from tests.unit.snapshots.tars import END, directory, entry, hard_link, symlink
+
+
+async def test_the_files_of_a_layer_are_as_its_tar_has_them(engine, registry, client, store_paths):
+    name = f"{registry.address}/odd:1"
+    tar = (
+        directory(b"./")
+        + directory(b"etc/", mode=0o1755)
+        + entry(b"etc/passwd", b"root", mode=0o4755)
+        + symlink(b"link", b"../../outside")
+        + hard_link(b"etc/twin", b"etc/passwd")
+        + entry(b"etc/.wh.gone", b"")
+        + entry(b"etc/.wh..wh..opq", b"")
+        + entry(b"../../climbs\xff", b"x")
+        + END
+    )
+    push_tar(client, name, tar)
+    tree = await engine.list_remote_layer_files(name, 0)
+    found = {one.path: (one.kind, one.change, one.mode, one.link_target) for one in tree.entries}
+    assert found == {
+        "etc": (FileKind.DIRECTORY, ChangeKind.ADDED, 0o1755, ""),
+        "etc/passwd": (FileKind.FILE, ChangeKind.ADDED, 0o4755, ""),
+        "etc/twin": (FileKind.HARD_LINK, ChangeKind.ADDED, 0o644, "etc/passwd"),
+        "etc/gone": (FileKind.WHITEOUT, ChangeKind.REMOVED, 0o644, ""),
+        "link": (FileKind.SYMLINK, ChangeKind.ADDED, 0o644, "../../outside"),
+        "climbs\udcff": (FileKind.FILE, ChangeKind.ADDED, 0o644, ""),
+    }
+    assert list((store_paths.root / "layers").glob("*")) == []
+
+
+async def test_a_layer_that_comes_otherwise_than_promised_is_not_shown(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"file": bytes(1000)})
+    proxy.plan = lambda request: Fault(flips_at=9) if is_layer(request, image_id) else None
+    with pytest.raises(ArchiveError):
+        await engine.list_remote_layer_files(f"{proxy.address}/web:1", 0)
+
+
+async def test_a_look_fetches_no_layer_and_a_look_at_one_no_other(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1"}, {"two": b"2"})
+    await engine.peek_image(f"{proxy.address}/web:1")
+    assert not [request for request in proxy.requests if is_layer(request, image_id)]
+    await engine.list_remote_layer_files(f"{proxy.address}/web:1", 1)
+    assert len([request for request in proxy.requests if is_layer(request, image_id)]) == 1
