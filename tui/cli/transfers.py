@@ -8,12 +8,14 @@ from engine.errors import LimitError, NotFoundError
 from tui import format as formats
 from tui.cli import docker_texts, output
 from tui.cli.command import Command
+from tui.cli.documents import document, indented
+from tui.cli.images import NO_TRUNCATION, wants_json
 from tui.cli.options import Option, UsageError
 from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import FileEntry, PulledImage
+    from engine.types import FileEntry, PulledImage, RemoteImage
     from tui.cli.options import Arguments
 
 _DOCKER_HUB = "docker.io"
@@ -141,11 +143,15 @@ async def peek(engine: EngineApi, arguments: Arguments) -> int:
     """Show the steps of an image in a registry, or the files of one of them."""
     (reference,) = arguments.operands
     platform = arguments.text("platform") or ""
+    has_json = wants_json(arguments, "peek")
     step = arguments.text("files")
     if step is not None:
         if not step.isdecimal():
             raise LimitError("--files", step, "the number of a step")
         tree = await engine.list_remote_layer_files(reference, int(step), platform=platform)
+        if has_json:
+            output.write_text(indented([document(entry) for entry in tree.entries]))
+            return 0
         output.write_table(
             ("CHANGE", "SIZE", "PATH"),
             [
@@ -155,22 +161,31 @@ async def peek(engine: EngineApi, arguments: Arguments) -> int:
         )
         return 0
     image = await engine.peek_image(reference, platform=platform)
-    output.write_line(f"{image.name}  {image.platform}  {docker_texts.size(image.size_bytes)}")
+    if has_json:
+        output.write_text(indented([document(image)]))
+    else:
+        _write_steps(image, is_whole=arguments.is_on("no-trunc"))
+    return 0
+
+
+def _write_steps(image: RemoteImage, *, is_whole: bool) -> None:
+    missing = {one.digest: one.size_bytes for one in image.layers if not one.is_present}
+    size, rest = docker_texts.size(image.size_bytes), docker_texts.size(sum(missing.values()))
+    output.write_line(f"{image.name}  {image.platform}  {size}, {rest} to fetch")
     output.write_line(f"Digest: {image.digest}")
-    output.write_table(
-        ("STEP", "LAYER", "SIZE", "HERE", "CREATED BY"),
-        [
+    rows: list[tuple[str, ...]] = []
+    for layer in reversed(image.layers):
+        digest, step = layer.digest or "-", formats.instruction(layer.created_by)
+        rows.append(
             (
                 str(layer.position),
-                output.short_id(layer.digest or "-"),
+                digest if is_whole else output.short_id(digest),
                 "-" if layer.is_empty else docker_texts.size(layer.size_bytes),
                 "yes" if layer.is_present else "",
-                output.shorten(formats.instruction(layer.created_by), 60),
+                step if is_whole else output.shorten(step, 60),
             )
-            for layer in reversed(image.layers)
-        ],
-    )
-    return 0
+        )
+    output.write_table(("STEP", "LAYER", "SIZE", "HERE", "CREATED BY"), rows)
 
 
 def _path(entry: FileEntry) -> str:
@@ -186,6 +201,8 @@ COMMANDS = (
         (
             PLATFORM,
             Option("files", "", "STEP", "List the files of one step; fetches its layer alone"),
+            Option("format", "", "json", "The whole as JSON"),
+            NO_TRUNCATION,
         ),
         (1, 1),
     ),

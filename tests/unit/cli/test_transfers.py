@@ -1,5 +1,6 @@
 """`pull` and `run --pull`, over the engine that answers from memory."""
 
+import json
 import os
 import re
 
@@ -139,11 +140,16 @@ def test_peek_lists_the_steps_newest_first_and_the_files_of_one(lamella, engine)
     code, out, _ = lamella("peek", "web")
     assert code == 0
     lines = out.splitlines()
-    assert lines[0] == "web:latest  linux/amd64  2kB"
+    assert lines[0] == "web:latest  linux/amd64  2kB, 2kB to fetch"
     assert [line.split()[:2] for line in lines[3:]] == [["1", TWO], ["0", ONE]]
     files = lamella("peek", "--files", "1", "web")[1].splitlines()
     assert files[1].split() == ["added", "1B", "two"]
     assert lamella("peek", "--files", "top", "web")[0] == 125
+    (described,) = json.loads(lamella("peek", "--format", "json", "web")[1])
+    assert described["size_bytes"] == 2000
+    (found,) = json.loads(lamella("peek", "--files", "1", "--format", "json", "web")[1])
+    assert found["path"] == "two"
+    assert LAYER_DIGESTS[1] in lamella("peek", "--no-trunc", "web")[1]
     assert lamella("peek", "none")[0] == 1
     assert engine.images == {}
 
