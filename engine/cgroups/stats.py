@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from engine.cgroups.group import Cgroup
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 _READ_BYTES = 64 << 10
 _NO_LIMIT = 1 << 60
 """v1 says no limit as the largest multiple of a page."""
+_CACHE_AGES_IN_NS = 5_000_000_000
+"""Page cache goes out of active use without any change of the usage, but that takes its time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,7 @@ class StatsReader:
         self._block_v1 = _open(block, "blkio.throttle.io_service_bytes_recursive")
         self._block = _open(unified, "io.stat") if block is None else -1
         self._network = _open(f"/proc/{process_id}", "net/dev") if process_id else -1
+        self._cache = _PageCache()
 
     def sample(self) -> CgroupSample:
         """Read the counters; those of a group that is gone are None."""
@@ -88,10 +91,11 @@ class StatsReader:
             if self._block_v1 >= 0
             else parse_block_v2(_read(self._block) if self._block >= 0 else None)
         )
+        now_ns = time.monotonic_ns()
         return CgroupSample(
-            sampled_ns=time.monotonic_ns(),
+            sampled_ns=now_ns,
             cpu_ns=self._cpu_ns(),
-            memory_bytes=self._memory_bytes(),
+            memory_bytes=self._memory_bytes(now_ns),
             memory_limit_bytes=self._limit_bytes(),
             process_count=_number(_read(self._pids)),
             network_received_bytes=received,
@@ -103,61 +107,74 @@ class StatsReader:
     def close(self) -> None:
         """Close the files; a second time does nothing."""
         for name, descriptor in list(vars(self).items()):
-            if name != "_is_v1_memory" and descriptor >= 0:
+            if isinstance(descriptor, int) and name != "_is_v1_memory" and descriptor >= 0:
                 os.close(descriptor)
                 setattr(self, name, -1)
 
     def _cpu_ns(self) -> int | None:
         if self._usage_v1 >= 0:
             return _number(_read(self._usage_v1))
-        microseconds = _keyed(_read(self._cpu), "usage_usec")
+        microseconds = _keyed(_read(self._cpu), b"usage_usec")
         return None if microseconds is None else microseconds * 1000
 
-    def _memory_bytes(self) -> int | None:
+    def _memory_bytes(self, now_ns: int) -> int | None:
         usage = _number(_read(self._usage))
-        key = "total_inactive_file" if self._is_v1_memory else "inactive_file"
-        inactive = _keyed(_read(self._memory), key)
-        return None if usage is None else max(usage - (inactive or 0), 0)
+        if usage is None:
+            return None
+        # memory.stat costs the kernel as much as all the other files together.
+        cache = self._cache
+        if usage != cache.usage_bytes or now_ns - cache.read_ns > _CACHE_AGES_IN_NS:
+            key = b"total_inactive_file" if self._is_v1_memory else b"inactive_file"
+            inactive = _keyed(_read(self._memory), key) or 0
+            cache = self._cache = _PageCache(usage, inactive, now_ns)
+        return max(usage - cache.inactive_bytes, 0)
 
     def _limit_bytes(self) -> int | None:
         limit = _number(_read(self._limit))
         return None if limit is None or limit >= _NO_LIMIT else limit
 
 
-def parse_network(text: str | None) -> tuple[int, int]:
+class _PageCache(NamedTuple):
+    """What of a usage is page cache that is not in active use."""
+
+    usage_bytes: int = -1
+    inactive_bytes: int = 0
+    read_ns: int = 0
+
+
+def parse_network(text: bytes | None) -> tuple[int, int]:
     """Bytes received and sent in /proc/<pid>/net/dev, loopback left out."""
     received = sent = 0
-    for line in (text or "").splitlines():
-        name, colon, rest = line.partition(":")
-        fields = rest.split()
-        if colon and name.strip() != "lo" and len(fields) >= 9:
+    for line in (text or b"").splitlines():
+        name, colon, rest = line.partition(b":")
+        if colon and name.strip() != b"lo" and len(fields := rest.split()) >= 9:
             received += int(fields[0])
             sent += int(fields[8])
     return received, sent
 
 
-def parse_block_v1(text: str | None) -> tuple[int | None, int | None]:
+def parse_block_v1(text: bytes | None) -> tuple[int | None, int | None]:
     """Bytes read and written in a blkio file of `8:0 Read 4096` lines."""
     if text is None:
         return None, None
-    totals = {"Read": 0, "Write": 0}
+    totals = {b"Read": 0, b"Write": 0}
     for line in text.splitlines():
         fields = line.split()
         if len(fields) == 3 and fields[1] in totals:
             totals[fields[1]] += int(fields[2])
-    return totals["Read"], totals["Write"]
+    return totals[b"Read"], totals[b"Write"]
 
 
-def parse_block_v2(text: str | None) -> tuple[int | None, int | None]:
+def parse_block_v2(text: bytes | None) -> tuple[int | None, int | None]:
     """Bytes read and written in io.stat of `8:0 rbytes=1 wbytes=2 …` lines."""
     if text is None:
         return None, None
-    totals = {"rbytes": 0, "wbytes": 0}
+    totals = {b"rbytes": 0, b"wbytes": 0}
     for word in text.split():
-        name, _, number = word.partition("=")
+        name, _, number = word.partition(b"=")
         if name in totals:
             totals[name] += int(number)
-    return totals["rbytes"], totals["wbytes"]
+    return totals[b"rbytes"], totals[b"wbytes"]
 
 
 def _open(directory: str | None, name: str) -> int:
@@ -168,26 +185,27 @@ def _open(directory: str | None, name: str) -> int:
     return -1
 
 
-def _read(descriptor: int) -> str | None:
+def _read(descriptor: int) -> bytes | None:
     if descriptor < 0:
         return None
     try:
-        return os.pread(descriptor, _READ_BYTES, 0).decode("utf-8", "replace")
+        return os.pread(descriptor, _READ_BYTES, 0)
     except OSError:
         return None
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.strip().isdigit() else None
+def _number(text: bytes | None) -> int | None:
+    """A number; None for `max` too."""
+    return int(text) if text and text.strip().isdigit() else None
 
 
-def _keyed(text: str | None, key: str) -> int | None:
+def _keyed(text: bytes | None, key: bytes) -> int | None:
     """The number behind a key at the beginning of a line."""
     # Found, not split: memory.stat has 40 lines, and one of them is wanted.
-    lines = f"\n{text or ''}"
-    begin = lines.find(f"\n{key} ")
+    lines = b"\n" + (text or b"")
+    begin = lines.find(b"\n" + key + b" ")
     if begin < 0:
         return None
     begin += len(key) + 2
-    end = lines.find("\n", begin)
+    end = lines.find(b"\n", begin)
     return int(lines[begin : end if end >= 0 else None])

@@ -88,6 +88,6 @@ def test_membership_is_by_controller(tmp_path):
 
 
 def test_counters_are_summed_over_devices():
-    assert parse_block_v1("8:0 Read 5\n8:0 Write 7\n8:16 Read 1\nTotal 13\n") == (6, 7)
-    assert parse_block_v2("8:0 rbytes=5 wbytes=7 rios=1\n8:16 rbytes=1 wbytes=0\n") == (6, 7)
-    assert parse_network("  lo: 9 0 0 0 0 0 0 0 9\neth0: 4 0 0 0 0 0 0 0 2 0\n") == (4, 2)
+    assert parse_block_v1(b"8:0 Read 5\n8:0 Write 7\n8:16 Read 1\nTotal 13\n") == (6, 7)
+    assert parse_block_v2(b"8:0 rbytes=5 wbytes=7 rios=1\n8:16 rbytes=1 wbytes=0\n") == (6, 7)
+    assert parse_network(b"  lo: 9 0 0 0 0 0 0 0 9\neth0: 4 0 0 0 0 0 0 0 2 0\n") == (4, 2)

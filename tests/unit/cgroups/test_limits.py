@@ -1,6 +1,7 @@
 """What is written into which file, on a tree that behaves as far as files go."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -234,3 +235,22 @@ def test_counters_are_read_alike_on_both_versions(tree, tmp_path):
             )
         )
     assert samples == [(2_000_000, 4000, 3, 10, 20)] * 2
+
+
+def test_page_cache_out_of_use_is_asked_for_as_often_as_it_can_have_changed(
+    tree, tmp_path, monkeypatch
+):
+    files = {**V2_FILES, "memory.current": "5000\n", "memory.stat": "inactive_file 1000\n"}
+    reader = StatsReader(create_group(tree(2, ALL, files), CgroupSpec(name="c")), 0)
+    now = time.monotonic_ns()
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now)
+    assert reader.sample().memory_bytes == 4000
+    group = tmp_path / "lamella/c"
+    (group / "memory.stat").write_text("inactive_file 3000\n")
+    assert reader.sample().memory_bytes == 4000
+    (group / "memory.current").write_text("6000\n")
+    assert reader.sample().memory_bytes == 3000
+    (group / "memory.stat").write_text("inactive_file 500\n")
+    now += 6_000_000_000
+    assert reader.sample().memory_bytes == 5500
+    reader.close()
