@@ -116,7 +116,8 @@ class FakeCopies(FakeContainers):
         progress(Progress(step=f"Copying {path}", unit="bytes"))
         await self._note("copy-from", f"{reference}:{path} {target}")
         name = path.rpartition("/")[2]
-        self.copied_files[f"{target.rstrip('/')}/{name}"] = content
+        is_into = target.endswith("/") or os.path.isdir(target)
+        self.copied_files[f"{target.rstrip('/')}/{name}" if is_into else target] = content
         return CopyResult(size_bytes=len(content), entry_count=1)
 
     async def copy_to_container(

@@ -24,6 +24,7 @@ class Context(StrEnum):
     FILES = "Files"
     LOGS = "Logs"
     VOLUMES = "Volumes"
+    PICKER = "Choosing a file"
     TERMINAL = "Terminal"
     HISTORY = "Terminal, scrolled back"
 
@@ -83,6 +84,7 @@ _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
 _F, _G = Context.FILES, Context.LOGS
 _V = Context.VOLUMES
+_P = Context.PICKER
 _T, _H = Context.TERMINAL, Context.HISTORY
 
 COMMANDS: tuple[Command, ...] = (
@@ -152,6 +154,9 @@ COMMANDS: tuple[Command, ...] = (
     _command("images.load", _I, "screen.load_image", "L", "load",
              "Load an image archive or an OCI layout from disk", "lamella load FILE",
              is_in_footer=True),
+    _command("images.save", _I, "screen.save_image", "S", "save",
+             "Save images to an archive or as an OCI layout",
+             "lamella save -o FILE IMAGE...", is_in_footer=True),
     _command("images.demo", _I, "screen.make_demo", "D", "demo",
              "Make the demo: a starter image, three layers, three containers", "lamella demo",
              is_in_footer=True),
@@ -323,6 +328,26 @@ COMMANDS: tuple[Command, ...] = (
              is_in_footer=True, is_in_palette=False),
     _command("volumes.close", _V, "screen.cancel", "q", "close", "Go back",
              is_in_palette=False),
+    # Choosing a file of this host
+    _command("picker.open", _P, "screen.open", "enter,l,right", "open",
+             "Open the directory, or take the file", is_in_footer=True, is_in_palette=False),
+    _command("picker.parent", _P, "screen.parent", "backspace,h,left", "up",
+             "Go to the directory above", is_in_footer=True, is_in_palette=False),
+    _command("picker.path", _P, "screen.to_field", "tab,shift+tab", "type a path",
+             "Type a path; tab completes it, and a path that is pasted goes there by itself",
+             is_in_footer=True, is_in_palette=False),
+    _command("picker.filter", _P, "screen.filter_files", "slash", "filter",
+             "Show only names with a text", is_in_footer=True, is_in_palette=False),
+    _command("picker.home", _P, "screen.home", "tilde", "home", "Go to your own directory",
+             is_in_footer=True, is_in_palette=False),
+    _command("picker.hidden", _P, "screen.toggle_hidden", "full_stop", "hidden",
+             "Show names with a dot in front, or not", is_in_footer=True, is_in_palette=False),
+    _command("picker.refresh", _P, "screen.reread", "ctrl+r", "refresh",
+             "Read the directory afresh", is_in_palette=False),
+    _command("picker.help", _P, "screen.help", "question_mark", "help", "Show these keys",
+             is_in_palette=False),
+    _command("picker.close", _P, "screen.cancel", "q", "close", "Go back without an answer",
+             is_in_palette=False),
 )  # fmt: skip
 
 COMMAND_IDS = frozenset(command.command_id for command in COMMANDS)
@@ -360,6 +385,8 @@ _KEY_NAMES = {
     "pagedown": "pgdn",
     "pageup": "pgup",
     "dollar_sign": "$",
+    "full_stop": ".",
+    "tilde": "~",
 }
 
 
@@ -395,6 +422,7 @@ _ACTIVE_TOGETHER = (
     (_T,),
     (_H,),
     (_L, _V),
+    (_L, _P),
 )
 
 

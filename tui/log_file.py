@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 async def save_log(
     engine: EngineApi, reference: str, path: Path, *, progress: ProgressListener
 ) -> int:
-    """Write the log as the container wrote it to a new file; runs on the engine's loop.
+    """Write the log as the container wrote it to a file; runs on the engine's loop.
 
-    What was written so far is removed when this is cancelled or fails.
+    The file gets its name, and takes the place of one that had it, when it is whole. What was
+    written so far is removed when this is cancelled or fails.
 
     Returns:
         How many lines there are in the file.
 
     Raises:
-        EngineError: The file exists or cannot be written, or there is no such container.
+        EngineError: The file cannot be written, or there is no such container.
     """
     count = 0
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        file = await asyncio.to_thread(path.open, "xb")
+        file = await asyncio.to_thread(unfinished.open, "xb")
     except OSError as error:
         raise _cannot_save(path, error) from error
     try:
@@ -41,11 +43,12 @@ async def save_log(
             count += piece.count(b"\n")
             progress(Progress(step="Writing the log", done=count, unit="lines"))
         await asyncio.to_thread(file.close)
+        await asyncio.to_thread(os.replace, unfinished, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             file.close()
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(unfinished)
         if isinstance(error, OSError):
             raise _cannot_save(path, error) from error
         raise

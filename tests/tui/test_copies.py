@@ -72,7 +72,9 @@ async def test_files_are_copied_out_and_in_and_all_of_them_exported(
         await paste(pilot, f"{tmp_path}/")
         await pilot.press("enter")
         await settled(pilot)
-        assert engine.copied_files == {f"{tmp_path}/new": b"x\n"}
+        await pilot.press("ctrl+u", *"copied", "enter")
+        await settled(pilot)
+        assert engine.copied_files == {f"{tmp_path}/copied": b"x\n"}
         assert "Copied /tmp/new" in told(app)
 
         (tmp_path / "note").write_text("hello")

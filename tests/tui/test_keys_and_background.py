@@ -149,21 +149,25 @@ async def test_the_layer_below_can_be_seen_without_leaving_the_files(app: Lamell
         assert app.dashboard.stack.current == before
 
 
-async def test_a_log_is_saved_whole_and_never_over_another_file(
+async def test_a_log_is_saved_whole_and_over_another_file_only_after_a_yes(
     app: LamellaApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.log").write_text("kept")
-    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+    log = b"listening on 8080\nGET / 200\n"
+    async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         await pilot.press("3", "enter", "S", "ctrl+u", *"web.log", "enter")
         await settled(pilot)
-        assert (tmp_path / "web.log").read_bytes() == b"listening on 8080\nGET / 200\n"
+        assert (tmp_path / "web.log").read_bytes() == log
         await pilot.press("S", "ctrl+u", *"taken.log", "enter")
         await settled(pilot)
-        messages = [notification.message for notification in app._notifications]
-    assert any(message.startswith("cannot save taken.log") for message in messages)
-    assert (tmp_path / "taken.log").read_text() == "kept"
+        assert isinstance(app.screen, ConfirmScreen)
+        assert (tmp_path / "taken.log").read_text() == "kept"
+        await pilot.press("y")
+        await settled(pilot)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken.log", "web.log"]
+    assert (tmp_path / "taken.log").read_bytes() == log
 
 
 async def test_wide_characters_are_whole_when_lines_wrap(engine: FakeEngine) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from textual.suggester import Suggester
 
 from engine.errors import EngineError, NotFoundError
 from engine.types import ContainerRequest, ContainerStatus
 from tui import format as formatting
-from tui.sanitise import clean
 from tui.screens.operations import WORKING
+from tui.screens.paths import PathScreen
 from tui.screens.store import StoreScreen
 
 if TYPE_CHECKING:
@@ -27,31 +22,7 @@ _ASKED_TO_END = "Its program was asked to end; after the stop timeout it is kill
 _RUNNING = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 
 
-class PathSuggester(Suggester):
-    """Completes a path by what the directory holds."""
-
-    def __init__(self) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-
-    async def get_suggestion(self, value: str) -> str | None:
-        """Complete with the first name that fits; the directory is read on a thread."""
-        return await asyncio.to_thread(complete_path, value)
-
-
-def complete_path(value: str) -> str | None:
-    """Complete a path with the first name of its directory that fits; blocking."""
-    head, slash, beginning = os.path.expanduser(value).rpartition("/")
-    if not beginning:
-        return None
-    try:
-        with os.scandir(head + slash if slash else ".") as entries:
-            names = sorted(entry.name for entry in entries if entry.name.startswith(beginning))
-    except OSError:
-        return None
-    return value + clean(names[0][len(beginning) :]) if names else None
-
-
-class ActionScreen(StoreScreen):
+class ActionScreen(StoreScreen, PathScreen):
     """The actions; a subclass says what is selected."""
 
     images: ImageList
@@ -97,37 +68,6 @@ class ActionScreen(StoreScreen):
         return container
 
     # --- images -------------------------------------------------------------------------------
-
-    def action_load_image(self) -> None:
-        """Ask for an archive and load it."""
-        from tui.screens.dialogs import PromptScreen
-
-        def check(text: str) -> str:
-            if not text:
-                return "Which file?"
-            return "" if Path(text).expanduser().exists() else f"There is no {text}"
-
-        def answered(text: str | None) -> None:
-            if text:
-                self.run_task(lambda: self._load(Path(text).expanduser()), group="operation")
-
-        explanation = "An archive of `docker save` or an OCI archive, or an OCI layout directory."
-        self.app.push_screen(
-            PromptScreen("Load images", explanation, validate=check, suggester=PathSuggester()),
-            answered,
-        )
-
-    async def _load(self, archive: Path) -> None:
-        loaded = await self.operate(
-            f"Loading {archive}",
-            lambda engine, listen: engine.load_images(archive, progress=listen),
-        )
-        for image in loaded or ():
-            name = ", ".join(image.names) or image.image_id[7:19]
-            self.select_row(self.images, f"{image.image_id} {next(iter(image.names), '')}")
-            self.tell(f"{name} was here already" if image.was_present else f"Loaded {name}")
-            for warning in image.warnings:
-                self.tell(warning, is_warning=True)
 
     def action_make_demo(self) -> None:
         """Make the demo."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.types import CommitRequest, ContainerStatus
 from tui import format as formatting
-from tui.screens.actions import ActionScreen, PathSuggester
+from tui.screens.actions import ActionScreen
+from tui.screens.paths import PathQuestion, PathWanted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from engine.api import EngineApi
     from engine.operations import ProgressListener
     from engine.types import CopyResult
@@ -63,23 +65,23 @@ class CopyActions(ActionScreen):
             if not path:
                 return
 
-            def answered(target: str | None) -> None:
-                if target:
-                    self._copy(
-                        f"Copying {path} from {name}",
-                        lambda engine, listen: engine.copy_from_container(
-                            identity, path, os.path.expanduser(target), progress=listen
-                        ),
-                        f"Copied {path} to {target}",
-                    )
+            def answered(target: Path) -> None:
+                self._copy(
+                    f"Copying {path} from {name}",
+                    lambda engine, listen: engine.copy_from_container(
+                        identity, path, str(target), progress=listen
+                    ),
+                    f"Copied {path} to {target}",
+                )
 
-            prompt = PromptScreen(
-                "Copy out",
-                f"Where should {path} go?",
-                value=f"{Path.cwd()}/",
-                suggester=PathSuggester(),
+            question = PathQuestion(
+                title="Copy out",
+                explanation=f"Where should {path} of {name} go?",
+                wanted=PathWanted.NEW_FILE,
+                verb="copy",
+                file_name=path.rstrip("/.").rpartition("/")[2] or name,
             )
-            self.app.push_screen(prompt, answered)
+            self.ask_path(question, answered)
 
         prompt = PromptScreen(
             "Copy out",
@@ -97,21 +99,13 @@ class CopyActions(ActionScreen):
             return
         identity, name = container.container_id, container.name
 
-        def check(text: str) -> str:
-            if not text:
-                return "Which file or directory?"
-            return "" if Path(text).expanduser().exists() else f"There is no {text}"
-
-        def where_to(source: str | None) -> None:
-            if not source:
-                return
-
+        def where_to(source: Path) -> None:
             def answered(path: str | None) -> None:
                 if path:
                     self._copy(
                         f"Copying {source} to {name}",
                         lambda engine, listen: engine.copy_to_container(
-                            identity, os.path.expanduser(source), path, progress=listen
+                            identity, str(source), path, progress=listen
                         ),
                         f"Copied {source} to {name}:{path}",
                     )
@@ -119,13 +113,13 @@ class CopyActions(ActionScreen):
             prompt = PromptScreen("Copy in", f"Where in {name} should it go?", value="/")
             self.app.push_screen(prompt, answered)
 
-        prompt = PromptScreen(
-            "Copy in",
-            f"Which file or directory should go into {name}?",
-            validate=check,
-            suggester=PathSuggester(),
+        question = PathQuestion(
+            title="Copy in",
+            explanation=f"Which file or directory should go into {name}?",
+            wanted=PathWanted.FILE_OR_DIRECTORY,
+            verb="copy",
         )
-        self.app.push_screen(prompt, where_to)
+        self.ask_path(question, where_to)
 
     def _copy(self, title: str, call: CopyCall, done: str) -> None:
         async def copy() -> None:
@@ -139,31 +133,22 @@ class CopyActions(ActionScreen):
 
     def action_export_container(self) -> None:
         """Ask for a file and write the container's files to it as a tar."""
-        from tui.screens.dialogs import PromptScreen
-
         container = self.chosen_container()
         if container is None:
             return
         identity, name = container.container_id, container.name
 
-        def check(text: str) -> str:
-            if not text:
-                return "Which file?"
-            return "There is such a file already" if Path(text).expanduser().exists() else ""
+        def answered(target: Path) -> None:
+            self.run_task(lambda: self._export(identity, name, target), group="operation")
 
-        def answered(text: str | None) -> None:
-            if text:
-                target = Path(text).expanduser()
-                self.run_task(lambda: self._export(identity, name, target), group="operation")
-
-        prompt = PromptScreen(
-            "Export",
-            f"Write all files of {name}, without its volumes, as a tar archive to:",
-            value=f"{Path.cwd()}/{name}.tar",
-            validate=check,
-            suggester=PathSuggester(),
+        question = PathQuestion(
+            title="Export",
+            explanation=f"Write all files of {name}, without its volumes, as a tar archive to:",
+            wanted=PathWanted.NEW_FILE,
+            verb="export",
+            file_name=f"{name}.tar",
         )
-        self.app.push_screen(prompt, answered)
+        self.ask_path(question, answered)
 
     async def _export(self, identity: str, name: str, target: Path) -> None:
         unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from textual import events
     from textual.app import ComposeResult
-    from textual.suggester import Suggester
 
     from engine.operations import Progress
 
@@ -120,19 +119,17 @@ class PromptScreen(Dialog[str]):
         *,
         value: str = "",
         validate: Callable[[str], str] = lambda _text: "",
-        suggester: Suggester | None = None,
     ) -> None:
         super().__init__(title)
         self._explanation = explanation
         self._value = value
         self._validate = validate
-        self._suggester = suggester
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""
         with self.frame(keys=" enter accept   esc cancel "):
             yield Static(safe_text(self._explanation), markup=False)
-            prompt = Input(self._value, suggester=self._suggester, id="prompt", compact=True)
+            prompt = Input(self._value, id="prompt", compact=True)
             prompt.cursor_blink = False
             yield prompt
             yield Static("", id="problem", markup=False)

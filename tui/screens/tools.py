@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.types import LayerSummary
@@ -12,12 +10,15 @@ from tui import format as formatting
 from tui.keymap import Context
 from tui.sanitise import clean
 from tui.screens.details import DetailScreen
+from tui.screens.paths import PathQuestion, PathWanted
 from tui.widgets import texts
 from tui.widgets.files import FileTreeView
 from tui.widgets.logs import LogView
 from tui.widgets.rows import LineView
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tui.keymap import Command
 
 
@@ -49,8 +50,8 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
             case Context.FILES:
                 self.action_pane("layers")
                 self.action_tab("files")
-            case Context.VOLUMES:
-                pass  # its commands have a screen of their own
+            case Context.VOLUMES | Context.PICKER:
+                pass  # their commands have screens of their own
             case Context.LOGS:
                 self.action_pane("containers")
                 self.action_tab("logs")
@@ -160,21 +161,22 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
 
     def action_save_log(self) -> None:
         """Ask for a file and write the log's lines to it, as the container wrote them."""
-        from tui.screens.dialogs import PromptScreen
-
         container = self.containers.current
         if container is None:
             return
-        default = f"{clean(container.name, limit=60)}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        identity, name = container.container_id, container.name
 
-        def answered(text: str | None) -> None:
-            if not text:
-                return
-            path = Path(text).expanduser()
-            self.run_task(lambda: self._save_log(container.container_id, path), group="operation")
+        def answered(path: Path) -> None:
+            self.run_task(lambda: self._save_log(identity, path), group="operation")
 
-        explanation = f"Saves the whole log as it was written, in {os.getcwd()}."
-        self.app.push_screen(PromptScreen("Save the log", explanation, value=default), answered)
+        question = PathQuestion(
+            title="Save the log",
+            explanation=f"Save the whole log of {name} as it was written, to:",
+            wanted=PathWanted.NEW_FILE,
+            verb="save",
+            file_name=f"{name}-{time.strftime('%Y%m%d-%H%M%S')}.log",
+        )
+        self.ask_path(question, answered)
 
     async def _save_log(self, container_id: str, path: Path) -> None:
         from tui.log_file import save_log

@@ -1,0 +1,84 @@
+"""What the keys of images do about files of this host: load and save."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tui import format as formatting
+from tui.screens.actions import ActionScreen
+from tui.screens.paths import PathQuestion, PathWanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tui.screens.save_form import SaveRequest
+
+
+class ArchiveActions(ActionScreen):
+    """Images from and to archives."""
+
+    def action_load_image(self) -> None:
+        """Ask for an archive or a layout and load it."""
+        question = PathQuestion(
+            title="Load images",
+            explanation="An archive of `docker save`, an OCI archive, or an OCI layout directory.",
+            wanted=PathWanted.FILE_OR_DIRECTORY,
+            verb="load",
+        )
+
+        def answered(archive: Path) -> None:
+            self.run_task(lambda: self._load(archive), group="operation")
+
+        self.ask_path(question, answered)
+
+    async def _load(self, archive: Path) -> None:
+        loaded = await self.operate(
+            f"Loading {archive}",
+            lambda engine, listen: engine.load_images(archive, progress=listen),
+        )
+        for image in loaded or ():
+            name = ", ".join(image.names) or image.image_id[7:19]
+            self.select_row(self.images, f"{image.image_id} {next(iter(image.names), '')}")
+            self.tell(f"{name} was here already" if image.was_present else f"Loaded {name}")
+            for warning in image.warnings:
+                self.tell(warning, is_warning=True)
+
+    def action_save_image(self) -> None:
+        """Ask which images and how, then where to, then save them."""
+        from tui.screens.save_form import SaveScreen
+
+        row = self.selected_image
+
+        def answered(request: SaveRequest | None) -> None:
+            if request is not None:
+                self._ask_target(request)
+
+        self.app.push_screen(SaveScreen((row.reference,) if row else ()), answered)
+
+    def _ask_target(self, request: SaveRequest) -> None:
+        names = ", ".join(request.references)
+        question = PathQuestion(
+            title="Save images",
+            explanation=f"Where should {names} be saved, as {request.options.format.value}?",
+            wanted=PathWanted.NEW_FILE,
+            verb="save",
+            file_name=request.file_name,
+        )
+
+        def answered(target: Path) -> None:
+            self.run_task(lambda: self._save(request, target), group="operation")
+
+        self.ask_path(question, answered)
+
+    async def _save(self, request: SaveRequest, target: Path) -> None:
+        names = ", ".join(request.references)
+        saved = await self.operate(
+            f"Saving {names} to {target}",
+            lambda engine, listen: engine.save_images(
+                request.references, target, options=request.options, progress=listen
+            ),
+        )
+        if saved is not None:
+            for warning in saved.warnings:
+                self.tell(warning, is_warning=True)
+            self.tell(f"Saved {names} to {target} ({formatting.size(saved.size_bytes)})")
