@@ -30,12 +30,17 @@ LAYER_DIGESTS = (Digest(f"sha256:{'a1' * 32}"), Digest(f"sha256:{'b2' * 32}"))
 
 
 class FakeRegistries(FakeImages):
-    """Registries hold the names in `remote_names`."""
+    """Registries hold the names in `remote_names`.
+
+    Attributes:
+        moving_layers: Told of a pull or push before the gate `layers`, in place of the usual ones.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.remote_names: set[str] = set()
         self.pull_warnings: tuple[str, ...] = ()
+        self.moving_layers: tuple[LayerTransfer, ...] = ()
 
     async def pull_image(
         self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
@@ -46,7 +51,8 @@ class FakeRegistries(FakeImages):
         if known not in self.remote_names:
             raise RemoteImageNotFoundError(name.domain, known, "manifest unknown")
         before = self._image_named(known)
-        for digest in LAYER_DIGESTS:
+        await self._move_layers(progress)
+        for digest in () if self.moving_layers else LAYER_DIGESTS:
             for status in (
                 (TransferStatus.EXISTS,)
                 if before
@@ -74,7 +80,9 @@ class FakeRegistries(FakeImages):
         name = parse_reference(reference)
         known = name.familiar_name
         await self._note("peek", f"{reference} {platform}".strip())
-        if known not in self.remote_names:
+        repositories = {parse_reference(one).familiar_repository for one in self.remote_names}
+        is_digest = name.digest == LAYER_DIGESTS[0] and name.familiar_repository in repositories
+        if known not in self.remote_names and not is_digest:
             raise RemoteImageNotFoundError(name.domain, known, "manifest unknown")
         is_present = self._image_named(known) is not None
         return RemoteImage(
@@ -134,13 +142,22 @@ class FakeRegistries(FakeImages):
         image_id = self._image_named(known)
         if image_id is None:
             raise ImageNotFoundError(known)
+        await self._move_layers(progress)
         status = TransferStatus.PRESENT if known in self.remote_names else TransferStatus.PUSHED
-        for digest in LAYER_DIGESTS:
+        for digest in () if self.moving_layers else LAYER_DIGESTS:
             for one in (TransferStatus.PREPARING, status):
                 progress(LayerTransfer(digest=digest, status=one))
         self.remote_names.add(known)
         self._emit(EventSubject.IMAGE, "push", image_id, known)
         return PushedImage(name=known, digest=Digest(image_id), size_bytes=500)
+
+    async def _move_layers(self, progress: TransferListener) -> None:
+        for transfer in self.moving_layers:
+            progress(transfer)
+        if "layers" in self.gates:
+            await self.gates["layers"].wait()
+        if "layers" in self.failures:
+            raise self.failures.pop("layers")
 
     def _image_named(self, name: str) -> ImageId | None:
         return next(

@@ -25,6 +25,8 @@ class Context(StrEnum):
     LOGS = "Logs"
     VOLUMES = "Volumes"
     PICKER = "Choosing a file"
+    REGISTRY = "Registry"
+    REMOTE_IMAGE = "Image in a registry"
     TERMINAL = "Terminal"
     HISTORY = "Terminal, scrolled back"
 
@@ -85,6 +87,7 @@ _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
 _F, _G = Context.FILES, Context.LOGS
 _V = Context.VOLUMES
 _P = Context.PICKER
+_R, _M = Context.REGISTRY, Context.REMOTE_IMAGE
 _T, _H = Context.TERMINAL, Context.HISTORY
 
 COMMANDS: tuple[Command, ...] = (
@@ -119,6 +122,9 @@ COMMANDS: tuple[Command, ...] = (
     _command("refresh", _E, "screen.refresh_all", "ctrl+r", "refresh", "Read the store afresh"),
     _command("background", _E, "screen.background", "B", "background",
              "Show what goes on in the background, to watch or to cancel it"),
+    _command("registry", _E, "screen.registry", "P", "pull",
+             "Look for images in registries, look into them, and pull them",
+             "lamella search TERM / lamella pull NAME"),
     _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
     _command("volumes", _E, "screen.volumes", "v", "volumes",
              "Show the volumes: who uses them, how large they are", "lamella volume ls"),
@@ -151,6 +157,13 @@ COMMANDS: tuple[Command, ...] = (
              "Run a container of this image, in the background or with a terminal",
              "lamella run -d IMAGE [COMMAND] / lamella run -it IMAGE [COMMAND]",
              is_in_footer=True),
+    _command("images.push", _I, "screen.push_image", "p", "push",
+             "Give the image to a registry, under this name or another one",
+             "lamella tag IMAGE NAME / lamella push NAME"),
+    _command("images.log_in", _I, "screen.log_in", "l", "log in",
+             "Tell a registry who you are", "lamella login [REGISTRY]"),
+    _command("images.log_out", _I, "screen.log_out", "o", "log out",
+             "Forget who you are to a registry", "lamella logout [REGISTRY]"),
     _command("images.load", _I, "screen.load_image", "L", "load",
              "Load an image archive or an OCI layout from disk", "lamella load FILE",
              is_in_footer=True),
@@ -309,6 +322,41 @@ COMMANDS: tuple[Command, ...] = (
              is_in_palette=False),
     _command("history.bottom", _H, "history_to(-1)", "G", "newest", "Newest line",
              is_in_palette=False),
+    # Registry: what was found, and tags
+    _command("registry.peek", _R, "screen.peek", "enter", "look into it",
+             "Show the layers of the image without pulling it", "lamella peek NAME",
+             is_in_footer=True, is_in_palette=False),
+    _command("registry.pull", _R, "screen.pull", "P", "pull", "Pull the image",
+             "lamella pull NAME", is_in_footer=True, is_in_palette=False),
+    _command("registry.tags", _R, "screen.tags", "t", "tags", "List the repository's tags",
+             "lamella search --list-tags NAME", is_in_footer=True, is_in_palette=False),
+    _command("registry.search", _R, "screen.search", "slash", "search",
+             "Search again; among tags: show only those with a text", is_in_footer=True,
+             is_in_palette=False),
+    _command("registry.background", _R, "screen.background", "B", "background",
+             "Show what goes on in the background, to watch or to cancel it",
+             is_in_palette=False),
+    _command("registry.help", _R, "screen.help", "question_mark", "help", "Show these keys",
+             is_in_footer=True, is_in_palette=False),
+    _command("registry.close", _R, "screen.cancel", "q", "close", "Go back",
+             is_in_palette=False),
+    # Image in a registry
+    _command("remote.open", _M, "screen.open_step", "enter", "files",
+             "Fetch this layer alone and show its files", "lamella peek --files STEP NAME",
+             is_in_footer=True, is_in_palette=False),
+    _command("remote.pull", _M, "screen.pull", "P", "pull", "Pull the image",
+             "lamella pull NAME", is_in_footer=True, is_in_palette=False),
+    _command("remote.filter", _M, "screen.filter", "slash", "filter",
+             "Show only rows with a text", is_in_footer=True, is_in_palette=False),
+    _command("remote.refresh", _M, "screen.refresh_image", "ctrl+r", "refresh",
+             "Ask the registry again", is_in_palette=False),
+    _command("remote.background", _M, "screen.background", "B", "background",
+             "Show what goes on in the background, to watch or to cancel it",
+             is_in_palette=False),
+    _command("remote.help", _M, "screen.help", "question_mark", "help", "Show these keys",
+             is_in_footer=True, is_in_palette=False),
+    _command("remote.close", _M, "screen.cancel", "q", "close", "Go back",
+             is_in_palette=False),
     # Volumes
     _command("volumes.create", _V, "screen.create_volume", "c", "create", "Make a volume",
              "lamella volume create NAME", is_in_footer=True),
@@ -356,6 +404,11 @@ COMMAND_IDS = frozenset(command.command_id for command in COMMANDS)
 def commands_of(*contexts: Context) -> tuple[Command, ...]:
     """Every command of these contexts, in the table's order."""
     return tuple(command for command in COMMANDS if command.context in contexts)
+
+
+def command_named(command_id: str) -> Command:
+    """The command with an id of COMMAND_IDS."""
+    return next(command for command in COMMANDS if command.command_id == command_id)
 
 
 def bindings_of(*contexts: Context) -> list[Binding]:
@@ -423,6 +476,8 @@ _ACTIVE_TOGETHER = (
     (_H,),
     (_L, _V),
     (_L, _P),
+    (_L, _R),
+    (_L, _M),
 )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         DiskUsage,
         HostReport,
         ImageSummary,
+        LayerTransfer,
         WritableLayer,
     )
 
@@ -91,6 +92,14 @@ class OperationProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferProgress:
+    """How far one layer of a pull or push has come."""
+
+    operation_id: int
+    transfer: LayerTransfer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchFailed:
     """Reading the state failed; what is shown may be old."""
 
@@ -109,6 +118,7 @@ EngineState: TypeAlias = (
     | WritableLayerMeasured
     | ContainerEvent
     | OperationProgress
+    | TransferProgress
     | WatchFailed
 )
 

@@ -12,7 +12,7 @@ from textual.widgets import Input, Static
 from engine.errors import EngineError
 from engine.types import ContainerStatus, WritableLayer
 from tui import format as formatting
-from tui.keymap import COMMANDS, Context, bindings_of, commands_of
+from tui.keymap import Context, bindings_of, commands_of
 from tui.messages import (
     ContainerEvent,
     ContainersChanged,
@@ -21,6 +21,7 @@ from tui.messages import (
     ImagesChanged,
     OperationProgress,
     StatsSampled,
+    TransferProgress,
     UsageChanged,
     VolumesTouched,
     WatchFailed,
@@ -52,6 +53,7 @@ _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 _NO_IMAGES = (
     "No images here yet\n\n"
     "D  makes the demo: layers, containers\n"
+    "P  pulls an image from a registry     \n"
     "L  loads an archive from disk         "
 )
 
@@ -127,8 +129,9 @@ class Dashboard(ToolScreen, inherit_bindings=False):
                 self._take_writable(state.layer)
             case ContainerEvent():
                 self._take_event(state)
-            case OperationProgress():
+            case OperationProgress() | TransferProgress():
                 self.show_progress(state)
+                return  # often, and nothing else on the screen says how far it is
             case WatchFailed():
                 self.tell_error(EngineError(state.message, hint=state.hint))
         self._show_titles()
@@ -317,12 +320,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         self.stack.set_empty_text(filtered if self.stack.filter_text else layers)
 
     def _show_keys(self) -> None:
-        own = tuple(c for c in commands_of(*self._contexts()) if c.is_in_footer)
-        if self._active == "detail":
-            # First: where there is little room, nothing else tells how to get to the other tabs.
-            own = (*(c for c in COMMANDS if c.command_id == "tab.next"), *own)
         common = tuple(c for c in commands_of(Context.EVERYWHERE) if c.is_in_footer)
-        self.key_line.show_commands(own, tuple(reversed(common)), self.keys_of)
+        self.key_line.show_commands(self._own_commands, tuple(reversed(common)), self.keys_of)
 
     def _refresh_ages(self) -> None:
         self.images.redraw_changed_rows()

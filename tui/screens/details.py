@@ -10,6 +10,7 @@ from engine.types import ContainerStatus, HostReport, ImageDetails, LayerSummary
 from tui.file_tree import FileTreeModel
 from tui.screens.archives import ArchiveActions
 from tui.screens.copies import CopyActions
+from tui.screens.registries import RegistryActions
 from tui.screens.terminals import TerminalActions
 from tui.widgets import texts
 from tui.widgets.containers import ContainerList
@@ -31,7 +32,7 @@ LOG_TAIL_LINES = 10_000
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
 
-class DetailScreen(TerminalActions, CopyActions, ArchiveActions):
+class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions):
     """Holds the panes and keeps stack and details in step with the selection."""
 
     def __init__(self, bridge: Bridge, watcher: Watcher, *, key_overrides: dict[str, str]) -> None:

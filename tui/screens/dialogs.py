@@ -187,31 +187,14 @@ class ChoiceScreen(Dialog[str]):
         self.dismiss(self._choices[event.option_index].value)
 
 
-class ProgressScreen(Dialog[str]):
-    """Shows how far a long task has come; answers `cancel` or `hide`."""
+class OperationDialog(Dialog[str]):
+    """Shows how far an operation is; answers `cancel` or `hide`."""
 
-    BINDINGS = [Binding("enter", "hide", "Hide", show=False, id="dialog.hide")]
+    BINDINGS = [Binding("enter,b", "hide", "Hide", show=False, id="dialog.hide")]
 
-    def __init__(self, title: str, progress: Progress | None = None, *, waits_for: str) -> None:
-        super().__init__(title)
-        self._progress = progress
-        self._waits_for = waits_for
-
-    def compose(self) -> ComposeResult:
-        """Lay the box out, with what was known before it opened."""
-        progress = self._progress
-        with self.frame(keys=" esc cancel   enter go on in the background "):
-            step = progress.step if progress else self._waits_for
-            yield Static(safe_text(step), id="step", markup=False)
-            meter = self._meter(progress) if progress else ""
-            yield Static(Content(meter), id="meter", markup=False)
-
-    def show_progress(self, progress: Progress) -> None:
-        """Show the newest progress."""
-        self._progress = progress
-        if self.is_mounted:
-            self.query_one("#step", Static).update(safe_text(progress.step or self._waits_for))
-            self.query_one("#meter", Static).update(Content(self._meter(progress)))
+    def show_newest(self, progress: Progress | None) -> None:
+        """There is something newer to show."""
+        raise NotImplementedError
 
     _is_finished = False
 
@@ -225,6 +208,39 @@ class ProgressScreen(Dialog[str]):
         if self._is_finished:
             self.dismiss("hide")
 
+    def action_cancel(self) -> None:
+        """Cancel the task."""
+        self.dismiss("cancel")
+
+    def action_hide(self) -> None:
+        """Let the task go on without the dialog."""
+        self.dismiss("hide")
+
+
+class ProgressScreen(OperationDialog):
+    """Shows how far a long task has come by one bar."""
+
+    def __init__(self, title: str, progress: Progress | None = None, *, waits_for: str) -> None:
+        super().__init__(title)
+        self._progress = progress
+        self._waits_for = waits_for
+
+    def compose(self) -> ComposeResult:
+        """Lay the box out, with what was known before it opened."""
+        progress = self._progress
+        with self.frame(keys=" esc cancel   b go on in the background "):
+            step = progress.step if progress else self._waits_for
+            yield Static(safe_text(step), id="step", markup=False)
+            meter = self._meter(progress) if progress else ""
+            yield Static(Content(meter), id="meter", markup=False)
+
+    def show_newest(self, progress: Progress | None) -> None:
+        """Show the newest progress."""
+        self._progress = progress
+        if self.is_mounted and progress is not None:
+            self.query_one("#step", Static).update(safe_text(progress.step or self._waits_for))
+            self.query_one("#meter", Static).update(Content(self._meter(progress)))
+
     def _meter(self, progress: Progress) -> str:
         if not progress.total:
             if not progress.done:
@@ -236,14 +252,6 @@ class ProgressScreen(Dialog[str]):
             f"{drawn} {100 * progress.done // progress.total:3d} %  "
             f"{_amount(progress.done, progress.unit)} of {_amount(progress.total, progress.unit)}"
         )
-
-    def action_cancel(self) -> None:
-        """Cancel the task."""
-        self.dismiss("cancel")
-
-    def action_hide(self) -> None:
-        """Let the task go on without the dialog."""
-        self.dismiss("hide")
 
 
 def _amount(count: int, unit: str) -> str:

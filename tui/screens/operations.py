@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from textual.screen import Screen
 
 from engine.errors import EngineError
-from tui.messages import OperationProgress
+from tui.messages import OperationProgress, TransferProgress
 from tui.sanitise import clean
+from tui.transfers import total_text
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -19,13 +22,50 @@ if TYPE_CHECKING:
 
     from engine.api import EngineApi
     from engine.operations import Progress, ProgressListener
+    from engine.types import LayerTransfer, TransferListener
     from tui.bridge import Bridge
-    from tui.screens.dialogs import ProgressScreen
+    from tui.screens.dialogs import OperationDialog
+    from tui.transfers import TransferMeter
 
 Result = TypeVar("Result")
 
 PROGRESS_AFTER_SECONDS = 0.5
 WORKING = "Working ..."
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Operation:
+    """A call that goes on, and how far it is."""
+
+    title: str
+    waits_for: str = WORKING
+    when_cancelled: str = ""
+    """What to say besides of one that has moved something."""
+    progress: Progress | None = None
+    meter: TransferMeter | None = None
+    dialog: OperationDialog | None = None
+    show_again: Callable[[], None] | None = None
+    """Set while it goes on behind no dialog."""
+
+    def make_dialog(self) -> OperationDialog:
+        """Make what shows it."""
+        if self.meter is not None:
+            from tui.screens.transfer_dialog import TransferScreen
+
+            return TransferScreen(self.title, self.meter)
+        from tui.screens.dialogs import ProgressScreen
+
+        return ProgressScreen(self.title, self.progress, waits_for=self.waits_for)
+
+    def describe(self) -> str:
+        """How far it is, in few words."""
+        if self.meter is not None:
+            return total_text(self.meter.total(now=time.monotonic()))
+        if self.progress is None:
+            return ""
+        if not self.progress.total:
+            return self.progress.step
+        return f"{self.progress.step}  {100 * self.progress.done // self.progress.total} %"
 
 
 class OperationScreen(Screen[None]):
@@ -35,11 +75,7 @@ class OperationScreen(Screen[None]):
         super().__init__()
         self.bridge = bridge
         self._operation_ids = itertools.count(1)
-        self._progress_screens: dict[int, ProgressScreen] = {}
-        self._newest_progress: dict[int, Progress] = {}
-        self._running_operations: set[int] = set()
-        self._background: dict[int, Callable[[], None]] = {}
-        """Operations that go on behind no dialog: what shows the dialog of each again."""
+        self._operations: dict[int, _Operation] = {}
 
     def run_task(
         self,
@@ -63,19 +99,18 @@ class OperationScreen(Screen[None]):
             work, group=group, exclusive=is_exclusive, exit_on_error=False
         )
 
-    def tell_error(self, error: EngineError) -> None:
+    def tell_error(self, error: EngineError, *, remark: str = "") -> None:
         """Say what failed and what can be done about it."""
-        message = clean(error.message, limit=600)
-        if error.hint:
-            message += "\n" + clean(error.hint, limit=400)
+        lines = (clean(error.message, limit=600), clean(error.hint, limit=400), remark)
+        message = "\n".join(line for line in lines if line)
         self.app.notify(message, title="Failed", severity="error", timeout=10, markup=False)
 
-    def tell(self, message: str, *, is_warning: bool = False) -> None:
+    def tell(self, message: str, *, is_warning: bool = False, seconds: float = 4) -> None:
         """Say what was done."""
         self.app.notify(
             clean(message, limit=600),
             severity="warning" if is_warning else "information",
-            timeout=4,
+            timeout=seconds,
             markup=False,
         )
 
@@ -100,7 +135,6 @@ class OperationScreen(Screen[None]):
             EngineError: The call failed.
         """
         operation_id = next(self._operation_ids)
-        self._running_operations.add(operation_id)
 
         def listen(progress: Progress) -> None:
             self.bridge.publish(
@@ -108,68 +142,138 @@ class OperationScreen(Screen[None]):
                 OperationProgress(operation_id=operation_id, progress=progress),
             )
 
-        task = asyncio.ensure_future(self.bridge.call(lambda engine: call(engine, listen)))
+        operation = _Operation(title=title, waits_for=waits_for)
+        return await self._run_operation(
+            operation_id, operation, lambda engine: call(engine, listen)
+        )
+
+    async def transfer(
+        self,
+        title: str,
+        call: Callable[[EngineApi, TransferListener], Awaitable[Result]],
+        *,
+        meter: TransferMeter,
+        when_cancelled: str,
+    ) -> Result | None:
+        """Run a pull or a push; after half a second show its layers with a cancel.
+
+        Args:
+            title: What is done.
+            call: Does it.
+            meter: Takes note of the layers.
+            when_cancelled: What to say of one that has moved something.
+
+        Returns:
+            The result, or None when it was cancelled.
+
+        Raises:
+            EngineError: The call failed.
+        """
+        operation_id = next(self._operation_ids)
+
+        def listen(transfer: LayerTransfer) -> None:
+            self.bridge.publish(
+                f"transfer:{operation_id}:{transfer.digest}",
+                TransferProgress(operation_id=operation_id, transfer=transfer),
+            )
+
+        operation = _Operation(title=title, when_cancelled=when_cancelled, meter=meter)
+        return await self._run_operation(
+            operation_id, operation, lambda engine: call(engine, listen)
+        )
+
+    async def _run_operation(
+        self,
+        operation_id: int,
+        operation: _Operation,
+        call: Callable[[EngineApi], Awaitable[Result]],
+    ) -> Result | None:
+        self._operations[operation_id] = operation
+        task = asyncio.ensure_future(self.bridge.call(call))
         try:
             done, _ = await asyncio.wait({task}, timeout=PROGRESS_AFTER_SECONDS)
             if not done:
-                self._open_progress(operation_id, title, task, waits_for)
+                self._open_dialog(operation, task)
                 await asyncio.wait({task})
             if task.cancelled():
-                self.tell(f"Cancelled: {title}", is_warning=True)
+                text = f"Cancelled: {operation.title}"
+                if operation.meter is not None and operation.meter.has_moved:
+                    text += f"\n{operation.when_cancelled}"
+                self.tell(text, is_warning=True, seconds=6)
                 return None
             return task.result()
         finally:
             task.cancel()
-            screen = self._progress_screens.pop(operation_id, None)
-            if screen is not None:
-                screen.finish()
-            if self._background.pop(operation_id, None) is not None:
+            self._operations.pop(operation_id, None)
+            if operation.dialog is not None:
+                operation.dialog.finish()
+            if operation.show_again is not None:
+                operation.show_again = None
                 self.background_changed()
-            self._newest_progress.pop(operation_id, None)
-            self._running_operations.discard(operation_id)
 
-    def _open_progress(
-        self, operation_id: int, title: str, task: asyncio.Future[Result], waits_for: str
-    ) -> None:
-        from tui.screens.dialogs import ProgressScreen
-
-        screen = ProgressScreen(title, self._newest_progress.get(operation_id), waits_for=waits_for)
-        self._progress_screens[operation_id] = screen
+    def _open_dialog(self, operation: _Operation, task: asyncio.Future[Result]) -> None:
+        dialog = operation.dialog = operation.make_dialog()
+        if operation.show_again is not None:
+            operation.show_again = None
+            self.background_changed()
 
         def answered(answer: str | None) -> None:
-            self._progress_screens.pop(operation_id, None)
+            operation.dialog = None
             if answer == "cancel":
                 task.cancel()
             elif not task.done():
-                self._background[operation_id] = lambda: self._open_progress(
-                    operation_id, title, task, waits_for
-                )
+                operation.show_again = lambda: self._open_dialog(operation, task)
                 self.background_changed()
 
-        self.app.push_screen(screen, answered)
+        self.app.push_screen(dialog, answered)
 
     @property
     def background_count(self) -> int:
         """How many operations go on behind no dialog."""
-        return len(self._background)
+        return sum(one.show_again is not None for one in self._operations.values())
 
     def background_changed(self) -> None:
         """Say how many operations go on in the background."""
         raise NotImplementedError
 
     def action_background(self) -> None:
-        """Show the newest operation of the background again, with its cancel."""
-        if not self._background:
-            self.tell("Nothing goes on in the background")
-            return
-        _, show_again = self._background.popitem()
-        self.background_changed()
-        show_again()
+        """Show an operation of the background again, with its cancel; of several, choose one."""
+        from tui.screens.dialogs import Choice, ChoiceScreen
 
-    def show_progress(self, state: OperationProgress) -> None:
-        """Hand progress to the dialog of its operation, if there is one."""
-        if state.operation_id in self._running_operations:
-            self._newest_progress[state.operation_id] = state.progress
-        screen = self._progress_screens.get(state.operation_id)
-        if screen is not None:
-            screen.show_progress(state.progress)
+        running = {
+            str(operation_id): operation
+            for operation_id, operation in self._operations.items()
+            if operation.show_again is not None
+        }
+
+        def answered(operation_id: str | None) -> None:
+            operation = running.get(operation_id or "")
+            if operation is None:
+                return
+            if operation.show_again is None:
+                self.tell("That has ended meanwhile")
+            else:
+                operation.show_again()
+
+        if not running:
+            self.tell("Nothing goes on in the background")
+        elif len(running) == 1:
+            answered(next(iter(running)))
+        else:
+            choices = tuple(
+                Choice(label=f"{operation.title}  {operation.describe()}", value=operation_id)
+                for operation_id, operation in running.items()
+            )
+            self.app.push_screen(ChoiceScreen("In the background", choices), answered)
+
+    def show_progress(self, state: OperationProgress | TransferProgress) -> None:
+        """Take note of how far an operation is; its dialog, if it has one, shows it."""
+        operation = self._operations.get(state.operation_id)
+        if operation is None:
+            return
+        if isinstance(state, OperationProgress):
+            operation.progress = state.progress
+        elif operation.meter is not None:
+            operation.meter.take(state.transfer, now=time.monotonic())
+        if operation.dialog is not None:
+            operation.dialog.show_newest(operation.progress)

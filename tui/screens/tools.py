@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engine.types import LayerSummary
 from tui import format as formatting
-from tui.keymap import Context
+from tui.keymap import Context, command_named, commands_of
 from tui.sanitise import clean
 from tui.screens.details import DetailScreen
 from tui.screens.paths import PathQuestion, PathWanted
@@ -42,6 +42,17 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
                     case _:
                         return (Context.DETAIL,)
 
+    @property
+    def _own_commands(self) -> tuple[Command, ...]:
+        """What the footer shows of the focused pane; the first ones where there is little room."""
+        own = tuple(c for c in commands_of(*self._contexts()) if c.is_in_footer)
+        if self._active == "detail":
+            # Nothing else tells how to get to the other tabs.
+            return (command_named("tab.next"), *own)
+        if self._active == "images":
+            return (*own[:2], command_named("registry"), *own[2:])
+        return own
+
     def go_to_context(self, context: Context) -> None:
         """Go to the pane where a command belongs, unless the focus is there already."""
         if context in (*self._contexts(), Context.EVERYWHERE, Context.LISTS, Context.DETAIL):
@@ -50,7 +61,7 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
             case Context.FILES:
                 self.action_pane("layers")
                 self.action_tab("files")
-            case Context.VOLUMES | Context.PICKER:
+            case Context.VOLUMES | Context.PICKER | Context.REGISTRY | Context.REMOTE_IMAGE:
                 pass  # their commands have screens of their own
             case Context.LOGS:
                 self.action_pane("containers")
@@ -97,6 +108,18 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         from tui.screens.volumes import VolumesScreen
 
         self.app.push_screen(VolumesScreen(self))
+
+    def action_registry(self) -> None:
+        """Look for images in registries."""
+        from tui.screens.registry import RegistryScreen
+
+        self.app.push_screen(RegistryScreen(self))
+
+    def look_into(self, name: str) -> None:
+        """Show an image in a registry."""
+        from tui.screens.remote_image import RemoteImageScreen
+
+        self.app.push_screen(RemoteImageScreen(name, self))
 
     def action_create_volume(self) -> None:
         """Ask for a name and make a volume."""

@@ -53,7 +53,7 @@ class LayerList(RowList[StackRow], inherit_bindings=False):
     def row_cells(self, row: StackRow, width: int) -> list[Cell]:
         """Draw size, bar, instruction and what is shared."""
         is_ascii = self.app.has_class("-ascii")
-        bar_width = 10 if width >= 60 else 6
+        bar_width = bar_cells(width)
         size_bytes = _size_bytes(row)
         if isinstance(row, WritableRow):
             name = clean(row.container_name, limit=128)
@@ -73,23 +73,57 @@ class LayerList(RowList[StackRow], inherit_bindings=False):
             shared = f" shared by {row.shared_image_count} images"
             if width < 56:
                 shared = f" ={row.shared_image_count} images"
-        rest = max(0, width - 9 - bar_width - 2 - len(shared))
-        text = formatting.instruction(clean(row.created_by))
-        keyword, blank, arguments = text.partition(" ")
-        text_style = "dim" if row.is_empty else ""
-        body = fit(keyword + blank + arguments, rest)
-        keyword_part = body[: len(keyword)]
-        size_text = "-" if row.is_empty else formatting.size(size_bytes)
-        return [
-            Cell(fit(size_text, 8, is_right_aligned=True) + " ", text_style),
-            Cell(
-                formatting.bar(size_bytes, self._largest_bytes, bar_width, is_ascii=is_ascii), "bar"
-            ),
-            Cell("  "),
-            Cell(keyword_part, "dim" if row.is_empty else "accent"),
-            Cell(body[len(keyword_part) :], text_style),
-            Cell(shared, "dim"),
-        ]
+        return step_cells(
+            created_by=row.created_by,
+            size_bytes=None if row.is_empty else size_bytes,
+            largest_bytes=self._largest_bytes,
+            note=shared,
+            width=width,
+            is_ascii=is_ascii,
+        )
+
+
+def bar_cells(width: int) -> int:
+    """How wide the bar of a row is."""
+    return 10 if width >= 60 else 6
+
+
+def step_cells(
+    *,
+    created_by: str,
+    size_bytes: int | None,
+    largest_bytes: int,
+    note: str,
+    width: int,
+    is_ascii: bool,
+) -> list[Cell]:
+    """Draw a step of an image's history: size, bar, instruction, and a note at the end.
+
+    Args:
+        created_by: The step, unclean.
+        size_bytes: None for a step that made no layer.
+        largest_bytes: What a whole bar stands for.
+        note: Clean; always shown whole.
+        width: Of the row.
+        is_ascii: Draw the bar of plain characters.
+    """
+    bar_width = bar_cells(width)
+    rest = max(0, width - 9 - bar_width - 2 - len(note))
+    text = formatting.instruction(clean(created_by))
+    keyword, blank, arguments = text.partition(" ")
+    is_empty = size_bytes is None
+    text_style = "dim" if is_empty else ""
+    body = fit(keyword + blank + arguments, rest)
+    keyword_part = body[: len(keyword)]
+    size_text = "-" if size_bytes is None else formatting.size(size_bytes)
+    return [
+        Cell(fit(size_text, 8, is_right_aligned=True) + " ", text_style),
+        Cell(formatting.bar(size_bytes or 0, largest_bytes, bar_width, is_ascii=is_ascii), "bar"),
+        Cell("  "),
+        Cell(keyword_part, "dim" if is_empty else "accent"),
+        Cell(body[len(keyword_part) :], text_style),
+        Cell(note, "dim"),
+    ]
 
 
 def _size_bytes(row: StackRow) -> int:

@@ -15,10 +15,12 @@ from tui.widgets.rows import Cell, RowList, fit
 if TYPE_CHECKING:
     from engine.types import (
         ContainerDetails,
+        ImageConfig,
         ImageDetails,
         LayerChange,
         LayerSummary,
         ProcessInfo,
+        RemoteImage,
     )
 
 HISTORY_SAMPLES = 60
@@ -103,6 +105,24 @@ def image_lines(details: ImageDetails, layer: LayerSummary | None) -> list[tuple
         _fact("Platform", f"{details.operating_system}/{details.architecture}"),
         _fact("Author", details.author),
         _fact("Containers", str(summary.container_count)),
+        *_config_lines(config, details.config_json),
+    ]
+    return lines
+
+
+def remote_image_lines(image: RemoteImage) -> list[tuple[Cell, ...]]:
+    """Everything about an image in a registry that its steps do not say."""
+    return [
+        _fact("Digest", image.digest),
+        _fact("Image id", image.image_id),
+        _fact("Created", _moment(image.created_at)),
+        _fact("Author", image.author),
+        *_config_lines(image.config, image.config_json),
+    ]
+
+
+def _config_lines(config: ImageConfig, config_json: str) -> list[tuple[Cell, ...]]:
+    return [
         _fact("Entrypoint", " ".join(config.entrypoint)),
         _fact("Command", " ".join(config.command)),
         _fact("User", config.user),
@@ -114,9 +134,8 @@ def image_lines(details: ImageDetails, layer: LayerSummary | None) -> list[tuple
         _fact("Stop signal", config.stop_signal),
         (),
         _heading("Config"),
+        *((Cell(line),) for line in clean_lines(config_json)),
     ]
-    lines += [(Cell(line),) for line in clean_lines(details.config_json)]
-    return lines
 
 
 def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
