@@ -61,14 +61,14 @@ class Fault:
 class FaultProxy:
     """Forwards to a registry; `plan` says for each request what goes wrong, None for nothing.
 
-    `takes_half` says which requests lose half of their body, and then their connection.
+    `loses_rest` says which requests lose their connection after so many bytes of their body.
     """
 
     def __init__(self, upstream: str) -> None:
         self.upstream = upstream
         self.plan: Callable[[Request], Fault | None] = lambda _request: None
-        self.takes_half: Callable[[Request], bool] = lambda _request: False
-        self._half: dict[str, str] = {}
+        self.loses_rest: Callable[[Request, int], int | None] = lambda _request, _size: None
+        self._taken: dict[str, str] = {}
         self.requests: list[Request] = []
         self.sent_bytes = 0
         self.connection_count = 0
@@ -139,14 +139,16 @@ class FaultProxy:
             )
             self.requests.append(request)
         fault = self.plan(request) or Fault()
-        if self.takes_half(request):
-            _, self._half, _ = self._ask(request, body[: len(body) // 2], fault)
+        taken = self.loses_rest(request, len(body))
+        if taken is not None:
+            _, self._taken, _ = self._ask(request, body[:taken], fault)
             _drop(handler)
             return
-        if self._half and request.method == "GET" and "/blobs/uploads/" in request.path:
+        if self._taken and request.method == "GET" and "/blobs/uploads/" in request.path:
             # docker-registry knows where an upload stands only from the address it gave last,
             # which the client never got.
-            fault = Fault(status=204, headers=self._half)
+            fault = Fault(status=204, headers=self._taken)
+            self._taken = {}
         if fault.cuts_at == -1:
             _drop(handler)
             return

@@ -119,7 +119,7 @@ async def load_archive(
         ArchiveError: The archive cannot be used; see its subclasses.
         NoSpaceError: The disk is full.
     """
-    async with _opened(archive, staging, progress) as (source, thread):
+    async with _opened(archive, staging, limits, progress) as (source, thread):
         images = await _in_thread(
             thread, lambda: read_images(source, host_architecture=host_architecture)
         )
@@ -288,7 +288,7 @@ async def _in_thread(
 
 @contextlib.asynccontextmanager
 async def _opened(
-    archive: Path, staging: Path, progress: ProgressListener
+    archive: Path, staging: Path, limits: LayerLimits, progress: ProgressListener
 ) -> AsyncIterator[tuple[ArchiveSource, ThreadPoolExecutor]]:
     """The archive, and the one thread that all blocking reads of it run in."""
     loop = asyncio.get_running_loop()
@@ -302,7 +302,11 @@ async def _opened(
     def open_now() -> ArchiveSource:
         try:
             return open_archive(
-                archive, staging=staging, cancellation=cancellation, on_bytes=on_bytes
+                archive,
+                staging=staging,
+                maximum_bytes=limits.unpacked_bytes,
+                cancellation=cancellation,
+                on_bytes=on_bytes,
             )
         except OSError as error:
             raise SyscallError("open", error.errno or 5, str(archive)) from error

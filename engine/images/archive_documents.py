@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from engine.store.repository_digests import RepositoryDigest
 
 _DOCUMENT_BYTES = 8 << 20
+_DOCUMENTS_BYTES = 64 << 20
 _NESTING_LIMIT = 4
 _HEX_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json|\.tar)?$")
 
@@ -129,6 +130,7 @@ class _Reader:
     def __init__(self, source: ArchiveSource, host_architecture: str) -> None:
         self._source = source
         self._host = Platform(os="linux", architecture=host_architecture)
+        self._left_bytes = _DOCUMENTS_BYTES
 
     def _error(self, reason: str, *, hint: str = "") -> ArchiveError:
         return ArchiveError(self._source.label, reason, hint=hint)
@@ -160,6 +162,10 @@ class _Reader:
         member = self._member(name)
         if member.size > _DOCUMENT_BYTES:
             raise self._error(f"{name} is larger than {_DOCUMENT_BYTES:,} bytes")
+        self._left_bytes -= member.size
+        if self._left_bytes < 0:
+            # An archive may name one config as often as it likes.
+            raise self._error(f"its documents are larger than {_DOCUMENTS_BYTES:,} bytes together")
         parts = []
         done = 0
         while done < member.size:

@@ -14,7 +14,7 @@ from engine.errors import ArchiveError, NoSpaceError, SyscallError
 from engine.linux.files import open_in_root
 from engine.operations import CancelledRead
 from engine.snapshots.streams import CHUNK_BYTES, FileSource, compression_of, decompress
-from engine.snapshots.tar import BLOCK_BYTES, TarKind, TarLimits, TarReader
+from engine.snapshots.tar import BLOCK_BYTES, TarKind, TarLimits, TarReader, too_large_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engine.operations import Cancellation
 
 _MEMBER_LIMIT = 100_000
+_NAMES_BYTES = 16 << 20
 _LINK_LIMIT = 16
 _MAGIC_BYTES = 6
 
@@ -65,7 +66,11 @@ class TarArchive:
         self._links: dict[str, str] = {}
         limits = TarLimits(entries=_MEMBER_LIMIT)
         reader = TarReader(FileSource(descriptor), label=label, limits=limits)
+        names_bytes = 0
         for entry in reader:
+            names_bytes += len(entry.name) + len(entry.link)
+            if names_bytes > _NAMES_BYTES:
+                raise ArchiveError(label, "the names in it are longer than those of any image")
             name = _clean(os.fsdecode(entry.name))
             self._links.pop(name, None)
             self._files.pop(name, None)
@@ -144,6 +149,7 @@ def open_archive(
     path: Path,
     *,
     staging: Path,
+    maximum_bytes: int,
     cancellation: Cancellation,
     on_bytes: Callable[[int, int | None], None],
 ) -> ArchiveSource:
@@ -155,6 +161,7 @@ def open_archive(
     Args:
         path: File, directory or pipe.
         staging: A directory of the store's own file system.
+        maximum_bytes: What a compressed one may decompress to.
         cancellation: Ends the copying, with CancelledRead.
         on_bytes: Told how much was copied of how much, if that is known.
 
@@ -184,7 +191,8 @@ def open_archive(
                 kept, descriptor = descriptor, -1
                 return _tar_archive(kept, label)
             total = status.st_size
-        spooled = _spool(descriptor, staging, label, cancellation, on_bytes, total)
+        pieces = _read_stream(descriptor, cancellation, on_bytes, total)
+        spooled = _spool(pieces, staging, label, maximum_bytes)
         return _tar_archive(spooled, label)
     finally:
         if descriptor >= 0:
@@ -199,18 +207,10 @@ def _tar_archive(descriptor: int, label: str) -> TarArchive:
         raise
 
 
-def _spool(
-    descriptor: int,
-    staging: Path,
-    label: str,
-    cancellation: Cancellation,
-    on_bytes: Callable[[int, int | None], None],
-    total: int | None,
-) -> int:
+def _spool(pieces: Iterator[bytes], staging: Path, label: str, maximum_bytes: int) -> int:
     """Copy a stream, decompressed, into a file without a name; return its descriptor."""
     spooled = os.open(staging, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
-        pieces = _read_stream(descriptor, cancellation, on_bytes, total)
         first = b""
         for piece in pieces:
             first += piece
@@ -219,7 +219,12 @@ def _spool(
         if not first:
             raise ArchiveError(label, "it is empty")
         chunks = decompress(_chain(first, pieces), first[:_MAGIC_BYTES], label)
+        is_compressed = bool(compression_of(first))
+        written = 0
         for chunk in _begin_as_tar(chunks, label, spooled):
+            written += len(chunk)
+            if is_compressed and written > maximum_bytes:
+                raise too_large_error(label, maximum_bytes)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(spooled, view) :]

@@ -70,6 +70,7 @@ MAXIMUM_CONFIG_BYTES = 8 << 20
 MAXIMUM_LAYERS = 500
 """Overlay's own limit (OVL_MAX_STACK)."""
 MAXIMUM_HISTORY = 10_000
+_MOST_COMMAS = 250_000
 
 
 class Platform(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -294,6 +295,11 @@ def check_descriptor(descriptor: Descriptor, path: str) -> None:
         raise ArchiveError(path, f"descriptor of {descriptor.digest} has no valid size")
 
 
+def has_too_many_parts(content: bytes) -> bool:
+    """Whether JSON would become many times larger in memory: `[{},{},{},…`."""
+    return content.count(b",") > _MOST_COMMAS
+
+
 def oci_layer_type(media_type: str) -> str:
     """What an OCI manifest calls a layer of this type."""
     return _OCI_NAMES.get(media_type, media_type)
@@ -337,6 +343,8 @@ def format_time(seconds: float) -> str:
 def _decode(content: bytes, shape: type[_Document], path: str, maximum_bytes: int) -> _Document:
     if len(content) > maximum_bytes:
         raise ArchiveError(path, f"the document is larger than {maximum_bytes} bytes")
+    if has_too_many_parts(content):
+        raise ArchiveError(path, "the document has more parts than any image's")
     try:
         return msgspec.json.decode(content, type=shape)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

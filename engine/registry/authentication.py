@@ -154,7 +154,9 @@ class Authenticator:
         repository = scopes[0].split(":")[1] if scopes and scopes[0].count(":") >= 2 else ""
         key = (endpoint.registry, repository)
         if key not in self._credentials:
-            self._credentials[key] = find_credential(*key, self._settings.environment)
+            self._credentials[key] = find_credential(
+                *key, self._settings.environment, breaker=self._transport.breaker
+            )
         return self._credentials[key]
 
     def _fetch(self, endpoint: Endpoint, challenge: Challenge, scopes: tuple[str, ...]) -> Token:

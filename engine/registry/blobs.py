@@ -75,6 +75,7 @@ class BlobStream:
         while (left := self._descriptor.size - self._position) > 0:
             try:
                 if self._answer is None:
+                    self._watch_begun = 0.0
                     self._answer = self._open()
                     self._watch_begun = 0.0
                 piece = self._answer.read(min(size, left))
@@ -181,4 +182,5 @@ class BlobStream:
             piece = answer.read(min(left, _PIECE_BYTES))
             if not piece:
                 raise ConnectionFailedError("the connection ended before the layer did")
+            self._watch_speed(len(piece))
             left -= len(piece)

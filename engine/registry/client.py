@@ -204,9 +204,7 @@ class RegistryClient:
         ) as answer:
             if answer.status not in {200, 201, 202}:
                 raise session.unexpected(answer, f"cannot push {_shown(name, tag_or_digest)}")
-            said = answer.header("Docker-Content-Digest")
-        if is_digest(said) and said != digest:
-            raise DigestMismatchError(_shown(name, tag_or_digest), expected=digest, actual=said)
+            session.check_taken(answer, digest)
         return digest
 
     def delete_manifest(self, name: Reference, *, digest: str) -> None:

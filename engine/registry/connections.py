@@ -74,6 +74,18 @@ class Breaker:
             self._waits.discard(event)
         self.check()
 
+    @contextlib.contextmanager
+    def alarm(self) -> Iterator[socket.socket]:
+        """A socket that can be read from as soon as everything is told to end.
+
+        Raises:
+            CancelledRead: It was already.
+        """
+        alarm, other = socket.socketpair()
+        with alarm, other:
+            self.watch(alarm)
+            yield alarm
+
     def watch(self, connection: socket.socket) -> None:
         """Cut this one, too, as long as it is used."""
         with self._lock:

@@ -9,30 +9,31 @@ server's address and answers in JSON (docker-credential-helpers).
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import json
 import os
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from engine.errors import InvalidInputError, RegistryError
+from engine.registry.helper_programs import HelperFailedError, run_helper
 from engine.registry.settings import DOCKER_HUB, configuration_directory, home_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from engine.registry.connections import Breaker
+
 _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 _TOKEN_USER = "<token>"
 _HELPER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_HELPER_SECONDS = 60
 _LARGEST_FILE = 4 << 20
+_Parts: TypeAlias = dict[str, msgspec.Raw]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,11 @@ def credential_files(environment: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def find_credential(
-    registry: str, repository: str, environment: Mapping[str, str]
+    registry: str,
+    repository: str,
+    environment: Mapping[str, str],
+    *,
+    breaker: Breaker | None = None,
 ) -> Credential | None:
     """Look up who we are to a registry; None for nobody.
 
@@ -96,10 +101,12 @@ def find_credential(
         registry: As in an image's name: `docker.io`, `localhost:5000`.
         repository: Below it; entries of Podman's may be for some of a registry only.
         environment: Where the files are.
+        breaker: Ends a helper that does not end.
 
     Raises:
         InvalidInputError: A file is damaged.
         RegistryError: A helper is missing or fails.
+        CancelledRead: The breaker was told to cut.
     """
     for path in credential_files(environment):
         document = _read(path)
@@ -109,7 +116,7 @@ def find_credential(
         for name in (helper, document.store):
             if name:
                 with contextlib.suppress(_HelperMissesError):
-                    return _ask_helper(name, registry, environment)
+                    return _ask_helper(name, registry, environment, breaker)
         found = _find_entry(document, registry, repository)
         if found is not None:
             return _credential_of(found, path, registry)
@@ -143,8 +150,8 @@ def store_credential(
     if credential.identity_token:
         new_entry["identitytoken"] = credential.identity_token
 
-    def change(auths: dict[str, object]) -> None:
-        auths[key] = new_entry
+    def change(auths: _Parts) -> None:
+        auths[key] = msgspec.Raw(msgspec.json.encode(new_entry))
 
     _rewrite(path, change)
     return str(path), True
@@ -171,7 +178,7 @@ def forget_credential(registry: str, environment: Mapping[str, str]) -> bool:
         doomed = [key for key in document.auths or {} if _registry_of(key) == registry]
         if doomed:
 
-            def change(auths: dict[str, object], doomed: list[str] = doomed) -> None:
+            def change(auths: _Parts, doomed: list[str] = doomed) -> None:
                 for key in doomed:
                     auths.pop(key, None)
 
@@ -210,7 +217,7 @@ def _credential_of(entry: _Entry, path: Path, registry: str) -> Credential | Non
     if entry.auth:
         try:
             pair = base64.b64decode("".join(entry.auth.split()), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
+        except ValueError as error:  # also of what is not ASCII, or not UTF-8 within
             raise InvalidInputError(
                 f"{path}: what is kept for {registry} is damaged",
                 hint=f"`lamella login {registry}` writes it again",
@@ -223,11 +230,13 @@ def _credential_of(entry: _Entry, path: Path, registry: str) -> Credential | Non
     return Credential(username=username, password=password, identity_token=token)
 
 
-def _ask_helper(name: str, registry: str, environment: Mapping[str, str]) -> Credential:
-    content = _run_helper(name, "get", _server_key(registry), registry, environment)
+def _ask_helper(
+    name: str, registry: str, environment: Mapping[str, str], breaker: Breaker | None = None
+) -> Credential:
+    content = _run_helper(name, "get", _server_key(registry), registry, environment, breaker)
     try:
         answer = msgspec.json.decode(content, type=_HelperAnswer)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(
             registry, f"docker-credential-{name} does not answer in JSON"
         ) from error
@@ -239,34 +248,33 @@ def _ask_helper(name: str, registry: str, environment: Mapping[str, str]) -> Cre
 
 
 def _run_helper(
-    name: str, action: str, sent: str, registry: str, environment: Mapping[str, str]
+    name: str,
+    action: str,
+    sent: str,
+    registry: str,
+    environment: Mapping[str, str],
+    breaker: Breaker | None = None,
 ) -> bytes:
     program = f"docker-credential-{name}"
     if not _HELPER_NAME.fullmatch(name):
         raise InvalidInputError(f"not the name of a credential helper: {name[:100]!r}")
     try:
-        done = subprocess.run(
-            [program, action],
-            input=sent.encode(),
-            capture_output=True,
-            env=dict(environment),
-            timeout=_HELPER_SECONDS,
-            check=False,
-        )
+        done = run_helper([program, action], sent.encode(), environment, breaker=breaker)
     except FileNotFoundError as error:
         raise RegistryError(
             registry,
             f"credential helper not found: {program}",
             hint=f"Install it, or take it out of {docker_configuration(environment)}",
         ) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RegistryError(registry, f"{program} {action} failed: {error}") from error
-    if done.returncode:
-        said = (done.stdout or done.stderr).decode("utf-8", "replace").strip()[:200]
+    except (OSError, HelperFailedError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RegistryError(registry, f"{program} {action} failed: {reason}") from error
+    if done.exit_code:
+        said = (done.output or done.errors).decode("utf-8", "replace").strip()[:200]
         if "not found" in said or "no credentials" in said.lower():
             raise _HelperMissesError
-        raise RegistryError(registry, f"{program} {action} failed: {said or done.returncode}")
-    return done.stdout
+        raise RegistryError(registry, f"{program} {action} failed: {said or done.exit_code}")
+    return done.output
 
 
 def _read(path: Path) -> _Document:
@@ -276,9 +284,11 @@ def _read(path: Path) -> _Document:
     try:
         return msgspec.json.decode(content, type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInputError(
-            f"cannot read {path}: {error}", hint="Mend the file, or move it away"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InvalidInputError:
+    return InvalidInputError(f"cannot read {path}: {error}", hint="Mend the file, or move it away")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -294,23 +304,27 @@ def _read_bytes(path: Path) -> bytes:
     return content
 
 
-def _rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
+def _rewrite(path: Path, change: Callable[[_Parts], None]) -> None:
     """Change `auths` and keep all the rest, for the owner only; the file is replaced as a whole."""
     content = _read_bytes(path)
-    loaded: object = json.loads(content) if content.strip() else {}
-    document: dict[str, object] = loaded if isinstance(loaded, dict) else {}
-    auths = document.get("auths")
-    kept: dict[str, object] = dict(auths) if isinstance(auths, dict) else {}
+    try:
+        # What is not ours is kept byte for byte: it may be what we could not read.
+        document = msgspec.json.decode(content, type=_Parts) if content.strip() else {}
+        auths = msgspec.json.decode(document.get("auths", b"null"), type=_Parts | None)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _damaged(path, error) from error
+    kept = auths or {}
     change(kept)
-    document["auths"] = kept
+    document["auths"] = msgspec.Raw(msgspec.json.encode(kept))
+    written = _indented(msgspec.json.encode(document))
     # A link stays one: the file may be kept with others, in another place.
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent="\t")
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(written)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(name, target)
@@ -320,3 +334,10 @@ def _rewrite(path: Path, change: Callable[[dict[str, object]], None]) -> None:
             raise
     except OSError as error:
         raise InvalidInputError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _indented(content: bytes) -> bytes:
+    try:
+        return msgspec.json.format(content, indent=2) + b"\n"
+    except (msgspec.DecodeError, RecursionError):
+        return content

@@ -107,9 +107,22 @@ def is_plain_allowed(host: str, address: str, settings: RegistrySettings) -> boo
 
 
 def certificate_directory(address: str, settings: RegistrySettings) -> Path | None:
-    """Where the certificates for a host are, if the person has some for it."""
+    """Where the certificates for a host are, if the person has some for it.
+
+    Raises:
+        InvalidInputError: It cannot be told.
+    """
     for parent in settings.certificate_directories:
-        if (directory := parent / address).is_dir():
+        directory = parent / address
+        try:
+            is_there = directory.is_dir()
+        except OSError as error:
+            # Not passed over: it may be what says that nobody else is to be believed.
+            raise InvalidInputError(
+                f"cannot look for certificates in {directory}: {error.strerror or error}",
+                hint=f"Let {parent} be read, or take it away",
+            ) from error
+        if is_there:
             return directory
     return None
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from engine.errors import RegistryError, RemoteImageNotFoundError
+from engine.oci.documents import has_too_many_parts
 from engine.registry.endpoints import parse_http_url
 from engine.registry.session import Question
 from engine.registry.settings import DOCKER_HUB, DOCKER_HUB_SEARCH
@@ -27,7 +28,9 @@ _MOST_PAGES = 100
 _LARGEST_PAGE = 8 << 20
 _MOST_FOUND = 100
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_NEXT = re.compile(r"""<([^<>]+)>\s*;[^,]*\brel="?next"?""")
+_MOST_TAGS = 250_000
+_LINK = re.compile(r"<([^<>]+)>([^<]*)")
+_NEXT = re.compile(r""";\s*rel\s*=\s*"?next\b"?""", re.IGNORECASE)
 _LONGEST_TEXT = 1000
 _Shape = TypeVar("_Shape")
 
@@ -61,6 +64,10 @@ def list_tags(session: RegistrySession, name: Reference) -> tuple[str, ...]:
         document = _decode(session, content, _Tags)
         # What cannot be a tag is of no use to anybody.
         found.update(dict.fromkeys(tag for tag in document.tags or () if _TAG.fullmatch(tag)))
+        if len(found) > _MOST_TAGS:
+            raise RegistryError(
+                session.domain, f"{name.familiar_repository} has more than {_MOST_TAGS:,} tags"
+            )
     return tuple(found)
 
 
@@ -145,16 +152,25 @@ def _pages(
                 raise RegistryError(session.domain, f"{session.domain} does not tell what it has")
             if answer.status != 200:
                 raise session.unexpected(answer, "cannot list")
-            link = _NEXT.search(answer.header("Link"))
+            link = next_link(answer.header("Link"))
             base = answer.url
         yield content
-        if link is None:
+        if not link:
             return
-        following = parse_http_url(link.group(1), base=base)
+        following = parse_http_url(link, base=base)
         if following is None or following.origin != base.origin or str(following) in seen:
             return
         seen.add(str(following))
         place = following
+
+
+def next_link(header: str) -> str:
+    """The address of the next page, as `Link` has it (RFC 8288); empty for none."""
+    for link in _LINK.finditer(header):
+        # Its parameters go on to where the next address begins.
+        if _NEXT.search(link.group(2)):
+            return link.group(1)
+    return ""
 
 
 def _decode(session: RegistrySession, content: bytes | None, shape: type[_Shape]) -> _Shape:
@@ -162,6 +178,8 @@ def _decode(session: RegistrySession, content: bytes | None, shape: type[_Shape]
         raise RegistryError(
             session.domain, f"{session.domain} answers with more than {_LARGEST_PAGE} bytes"
         )
+    if has_too_many_parts(content):
+        raise RegistryError(session.domain, f"{session.domain} answers with too long a list")
     try:
         return msgspec.json.decode(content, type=shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -22,6 +22,7 @@ from engine.errors import (
     RegistryRefusedError,
     RegistryUnreachableError,
 )
+from engine.oci.digests import is_digest
 from engine.registry.authentication import TokenServerBusyError
 from engine.registry.endpoints import endpoints_of, is_plain_allowed, parse_http_url
 from engine.registry.transport import ConnectionFailedError
@@ -33,13 +34,28 @@ if TYPE_CHECKING:
     from engine.registry.endpoints import Endpoint, Url
     from engine.registry.settings import RegistrySettings
     from engine.registry.transport import Answer, Transport
+    from engine.types import Digest
 
-_BUSY = frozenset({429, 500, 502, 503, 504})
+BUSY = frozenset({429, 500, 502, 503, 504})
 _REDIRECTIONS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTIONS = 10
 _LARGEST_ERROR = 65_536
 _LONGEST_REASON = 300
 _MOST_WARNINGS = 20
+
+
+class RegistryBusyError(Exception):
+    """A registry may answer otherwise later.
+
+    Attributes:
+        failure: What is said when it never does.
+        retry_after: What it says of when, as it says so.
+    """
+
+    def __init__(self, failure: RegistryError, *, retry_after: str) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.retry_after = retry_after
 
 
 class _ErrorEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +143,6 @@ class RegistrySession:
         attempt = 0
         while True:
             retry_after = ""
-            status = 0
             try:
                 answer = self._ask_once(self._find_origin(), question)
             except ConnectionFailedError as error:
@@ -136,13 +151,13 @@ class RegistrySession:
                     raise self.unreachable(error) from error
                 failure: RegistryError = self.unreachable(error)
             except TokenServerBusyError as error:
-                status, retry_after = error.status, error.retry_after
-                failure = self._busy(status, str(error))
+                retry_after = error.retry_after
+                failure = self._busy(error.status, str(error))
             else:
-                if answer.status not in _BUSY:
+                if answer.status not in BUSY:
                     return answer
-                status, retry_after = answer.status, answer.header("Retry-After")
-                failure = self._busy(status, self.reason(answer))
+                busy = self.busy(answer)
+                failure, retry_after = busy.failure, busy.retry_after
             attempt += 1
             if attempt >= self._retry.attempts:
                 raise failure
@@ -266,6 +281,26 @@ class RegistrySession:
             self.domain,
             f"{doing}: {self.domain} answers with status {answer.status}: {self.reason(answer)}",
         )
+
+    def busy(self, answer: Answer) -> RegistryBusyError:
+        """The error for 429, 500 and their like; closes the answer."""
+        retry_after = answer.header("Retry-After")
+        failure = self._busy(answer.status, self.reason(answer))
+        return RegistryBusyError(failure, retry_after=retry_after)
+
+    def check_taken(self, answer: Answer, digest: Digest) -> None:
+        """See that a registry took what it was given, as far as it says what it took.
+
+        Raises:
+            RegistryError: It says that it took something else.
+        """
+        said = answer.header("Docker-Content-Digest")
+        if is_digest(said) and said != digest:
+            raise RegistryError(
+                self.domain,
+                f"{self.domain} was given {digest} and says that it took {said}",
+                hint="Something between here and the registry changes what is sent",
+            )
 
     def unreachable(self, error: ConnectionFailedError) -> RegistryUnreachableError:
         """The error for no answer."""

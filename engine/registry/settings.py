@@ -94,7 +94,7 @@ class RegistrySettings:
             if named
             else (own / _SETTINGS_NAME, Path("/etc/lamella/registries.toml"))
         )
-        found = next((path for path in paths if path.exists()), None)
+        found = next((path for path in paths if _is_there(path)), None)
         if named and found is None:
             raise InvalidInputError(
                 f"no such file: {named}", hint="LAMELLA_REGISTRIES names a file that exists"
@@ -126,10 +126,22 @@ def configuration_directory(values: Mapping[str, str]) -> Path:
     return Path(values.get("XDG_CONFIG_HOME") or home_directory(values) / ".config")
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from error
+    return True
+
+
 def _read_hosts(path: Path) -> dict[str, HostSettings]:
     try:
         document: object = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise InvalidInputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:  # also of numbers without end
         raise InvalidInputError(f"cannot read {path}: {error}") from error
     tables = document.get("registry", {}) if isinstance(document, dict) else {}
     if not isinstance(tables, dict):
@@ -151,7 +163,7 @@ def _read_hosts(path: Path) -> dict[str, HostSettings]:
             raise InvalidInputError(f"{path}: insecure of {domain} is true or false")
         if not isinstance(mirrors, list) or not all(map(_is_url, mirrors)):
             raise InvalidInputError(f"{path}: mirrors of {domain} are a list of URLs")
-        if search and not _is_url(search):
+        if search != "" and not _is_url(search):
             raise InvalidInputError(f"{path}: search of {domain} is a URL")
         hosts[domain] = HostSettings(
             is_insecure=insecure, mirrors=tuple(mirrors), search_url=search

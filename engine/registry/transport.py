@@ -44,6 +44,8 @@ _POOLS = 16
 _CONNECTIONS_A_HOST = 16
 _SHORT_BYTES = 65_536
 _STREAM_BYTES = 1 << 18
+SENT_BYTES = 1 << 16
+"""What is sent in one go: each has the time limit of a connection, also over a slow line."""
 
 
 class ConnectionFailedError(Exception):
@@ -179,6 +181,9 @@ class Transport:
             CancelledRead: The client was told to end.
         """
         self.breaker.check()
+        if isinstance(body, bytes) and len(body) > SENT_BYTES:
+            headers = {**headers, "Content-Length": str(len(body))}
+            body = _pieces(body)
         proxy = proxy_of(url, self._settings)
         pool = self._pool(url, proxy)
         # A proxy that passes plain requests on is told where to.
@@ -282,6 +287,11 @@ def _use_certificates(context: ssl.SSLContext, directory: Path) -> None:
 
 def _refuse_password() -> str:
     raise InvalidInputError("the key of a client certificate is encrypted: nobody can be asked")
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), SENT_BYTES):
+        yield body[start : start + SENT_BYTES]
 
 
 def proxy_of(url: Url, settings: RegistrySettings) -> str:

@@ -16,8 +16,8 @@ from urllib.parse import quote
 from engine.errors import RegistryError
 from engine.oci.digests import require_digest
 from engine.registry.endpoints import parse_http_url
-from engine.registry.session import Question
-from engine.registry.transport import ConnectionFailedError
+from engine.registry.session import BUSY, Question, RegistryBusyError
+from engine.registry.transport import SENT_BYTES, ConnectionFailedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from engine.types import Digest
 
 _SMALL_BYTES = 1 << 20
-_PIECE_BYTES = 1 << 18
+_PIECE_BYTES = SENT_BYTES
 _PROGRESS_BYTES = 1 << 16
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
 _BINARY = "application/octet-stream"
@@ -97,13 +97,19 @@ class BlobUpload:
             try:
                 location = self._send_rest(location, offset)
                 return self._finish(location)
-            except ConnectionFailedError as error:
-                failure = self._session.unreachable(error)
+            except (ConnectionFailedError, RegistryBusyError) as error:
+                is_final, retry_after = False, ""
+                if isinstance(error, RegistryBusyError):
+                    failure, retry_after = error.failure, error.retry_after
+                else:
+                    failure, is_final = self._session.unreachable(error), error.is_final
                 failures = 1 if self._sent >= best + _PROGRESS_BYTES else failures + 1
                 best = max(best, self._sent)
-                if error.is_final or failures >= self._session.attempts:
+                if is_final or failures >= self._session.attempts:
                     raise failure from error
-                self._session.wait(failures, failure, on_retry=self._on_retry)
+                self._session.wait(
+                    failures, failure, retry_after=retry_after, on_retry=self._on_retry
+                )
                 location, offset = self._find_end(location)
 
     def _begin(self) -> Url:
@@ -127,18 +133,22 @@ class BlobUpload:
             reader.close()
         self._hash = hashlib.sha256(content)
         digest = self._own_digest()
-        location = self._begin()
-        with self._session.ask(
-            Question(
-                method="PUT",
-                path=_with_digest(location, digest),
-                scopes=self._scopes,
-                headers={"Content-Type": _BINARY},
-                body=content,
-            )
-        ) as answer:
-            if answer.status != 201:
-                raise self._refusal(answer)
+        # Once more where the registry has forgotten the first one.
+        for is_last in (False, True):
+            location = self._begin()
+            with self._session.ask(
+                Question(
+                    method="PUT",
+                    path=_with_digest(location, digest),
+                    scopes=self._scopes,
+                    headers={"Content-Type": _BINARY},
+                    body=content,
+                )
+            ) as answer:
+                if self._was_taken(answer, digest):
+                    break
+                if answer.status != 404 or is_last:
+                    raise self._refusal(answer)
         self._on_bytes(len(content))
         return digest
 
@@ -156,7 +166,9 @@ class BlobUpload:
                 "PATCH", location, scopes=self._scopes, headers=headers, body=pieces
             ) as answer,
         ):
-            if answer.status == 401 or answer.status == 429 or answer.status >= 500:
+            if answer.status in BUSY:
+                raise self._session.busy(answer)
+            if answer.status == 401:
                 raise ConnectionFailedError(f"it answers with status {answer.status}")
             if answer.status not in {201, 202, 204}:
                 raise self._refusal(answer)
@@ -190,9 +202,22 @@ class BlobUpload:
                 headers={"Content-Length": "0", "Content-Type": _BINARY},
             )
         ) as answer:
-            if answer.status != 201:
+            if not self._was_taken(answer, digest):
                 raise self._refusal(answer)
         return digest
+
+    def _was_taken(self, answer: Answer, digest: Digest) -> bool:
+        """Whether the registry has the whole blob, by its answer to who said that it is whole."""
+        if answer.status == 201:
+            self._session.check_taken(answer, digest)
+            return True
+        if answer.status != 404:
+            return False
+        # It knows of no such upload: also of one that it ended when it was asked for the first
+        # time, and its answer was lost.
+        path = f"/v2/{self._name.path}/blobs/{digest}"
+        with self._session.ask(Question(method="HEAD", path=path, scopes=self._scopes)) as found:
+            return found.status == 200
 
     def _find_end(self, location: Url) -> tuple[Url, int]:
         """Where to go on, and from which byte."""

@@ -33,6 +33,10 @@ _MAGIC_BYTES = 6
 # not by this much over this length.
 _BOMB_RATIO = 5000
 _BOMB_FREE_BYTES = 4 << 30
+# What a member leaves unused is copied: of millions of tiny ones, a little each time.
+_FIRST_FED_BYTES = 1 << 12
+# Each takes its time to begin; zstd:chunked has one for each file.
+_MOST_MEMBERS = 1_000_000
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stub says an instance
 _DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
@@ -69,7 +73,7 @@ class Decompressor(Protocol):
     def unused_data(self) -> bytes:
         """What came after the end of the compressed stream."""
 
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+    def decompress(self, data: bytes | memoryview, max_length: int = -1) -> bytes:
         """Take in `data`, give out at most `max_length` bytes."""
 
 
@@ -158,28 +162,44 @@ def decompress(
         yield from pieces
         return
     compression = compression_of(magic)
-    taken = given = 0
+    taken = given = member_count = 0
     is_member_open = False
+    fed_bytes = _FIRST_FED_BYTES
     for fresh in pieces:
         taken += len(fresh)
-        piece = fresh
-        while piece or (is_member_open and not decompressor.needs_input):
+        view = memoryview(fresh)
+        position = 0
+        while position < len(fresh) or (is_member_open and not decompressor.needs_input):
             if decompressor.eof:
-                if not piece.strip(b"\0"):
+                rest = len(fresh) - position
+                if not fresh[position] and fresh.count(b"\0", position) == rest:
                     break
-                if compression_of(piece[:_MAGIC_BYTES]) != compression and len(piece) >= 4:
+                if compression_of(fresh[position : position + _MAGIC_BYTES]) != compression and (
+                    rest >= 4
+                ):
                     raise ArchiveError(
                         label, f"there is something else after its {compression} data"
+                    )
+                member_count += 1
+                if member_count > _MOST_MEMBERS:
+                    raise ArchiveError(
+                        label, f"it is compressed in more than {_MOST_MEMBERS:,} pieces"
                     )
                 fresh_decompressor = _new_decompressor(compression)
                 assert fresh_decompressor is not None
                 decompressor = fresh_decompressor
+                fed_bytes = _FIRST_FED_BYTES
+            is_hungry = not is_member_open or decompressor.needs_input
+            fed = view[position : position + fed_bytes] if is_hungry else b""
             try:
-                chunk = decompressor.decompress(piece, chunk_bytes)
+                chunk = decompressor.decompress(fed, chunk_bytes)
             except _DAMAGED as error:
                 raise ArchiveError(label, f"its {compression} data is damaged: {error}") from None
+            position += len(fed)
+            fed_bytes = min(2 * fed_bytes, CHUNK_BYTES)
             is_member_open = not decompressor.eof
-            piece = decompressor.unused_data if decompressor.eof else b""
+            if not is_member_open:
+                position -= len(decompressor.unused_data)
             if chunk:
                 given += len(chunk)
                 if given > _BOMB_FREE_BYTES and given > taken * _BOMB_RATIO:

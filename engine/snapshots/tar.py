@@ -9,11 +9,12 @@ names and the four kinds of sparse files.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, LayerLimitError
+from engine.snapshots.pax import PaxHeaders, parse_pax
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 512
 _PIECE_BYTES = 1 << 18
 _ZERO_BLOCK = bytes(BLOCK_BYTES)
-_XATTR_PREFIX = b"SCHILY.xattr."
+_SHARED_KEYS = frozenset((b"uid", b"gid", b"mtime"))
+# What 64 bits have room for: the years 1677 to 2262.
+_LATEST_NS = (1 << 63) - 1
 
 
 class TarKind(StrEnum):
@@ -110,16 +113,6 @@ def too_large_error(label: str, maximum_bytes: int) -> LayerLimitError:
     )
 
 
-@dataclass(slots=True)
-class _Extended:
-    """What the headers before an entry say about it."""
-
-    values: dict[bytes, bytes] = field(default_factory=dict)
-    xattrs: dict[bytes, bytes] = field(default_factory=dict)
-    # GNU sparse 0.0 repeats its keys: offset, length, offset, length.
-    sparse_numbers: list[bytes] = field(default_factory=list)
-
-
 class TarReader:
     """Iterates over the entries of a tar; `pieces` gives the data of the current one.
 
@@ -204,8 +197,9 @@ class TarReader:
         return block
 
     def _next(self) -> TarEntry | None:
-        extended: _Extended | None = None
+        extended: PaxHeaders | None = None
         long_name = long_link = None
+        gathered = 0
         while True:
             self._skip_data()
             block = self._next_block()
@@ -223,12 +217,16 @@ class TarReader:
             self._check(block)
             flag = block[156:157]
             if flag == b"x":
-                extended = self._parse_pax(self._read_header_data(block), extended or _Extended())
+                data = self._read_header_data(block)
+                gathered += len(data)
+                if gathered > self._limits.header_bytes:
+                    raise self._error("the headers of an entry are too large")
+                extended = parse_pax(data, extended or PaxHeaders(), self._label)
             elif flag == b"g":
-                general = self._parse_pax(self._read_header_data(block), _Extended()).values
-                for unique in (b"path", b"linkpath", b"size"):
-                    general.pop(unique, None)  # no two entries can share these
-                self._global.update(general)
+                data = self._read_header_data(block)
+                general = parse_pax(data, PaxHeaders(), self._label).values
+                # All that entries can share and that counts: the rest would be remembered for ever.
+                self._global.update((key, general[key]) for key in _SHARED_KEYS & general.keys())
             elif flag == b"L":
                 long_name = self._read_header_data(block).split(b"\0", 1)[0]
             elif flag == b"K":
@@ -294,30 +292,6 @@ class TarReader:
         self._data_left = 0
         return data
 
-    def _parse_pax(self, data: bytes, into: _Extended) -> _Extended:
-        position = 0
-        while position < len(data):
-            space = data.find(b" ", position, position + 12)
-            digits = data[position:space] if space > 0 else b""
-            if not digits.isdigit():
-                if not data[position:].strip(b"\0"):
-                    break
-                raise self._error("a pax header is damaged")
-            end = position + int(digits)
-            record = data[space + 1 : end]
-            key, equals, value = record.partition(b"=")
-            if end > len(data) or not equals or not value.endswith(b"\n"):
-                raise self._error("a pax header is damaged")
-            value = value[:-1]
-            if key.startswith(_XATTR_PREFIX):
-                into.xattrs[key[len(_XATTR_PREFIX) :]] = value
-            elif key in {b"GNU.sparse.offset", b"GNU.sparse.numbytes"}:
-                into.sparse_numbers.append(value)
-            else:
-                into.values[key] = value
-            position = end
-        return into
-
     def _decimal(self, text: bytes, what: str) -> int:
         if not text.isdigit() or len(text) > 20:
             raise self._error(f"a pax header is damaged ({what} {text[:20]!r})")
@@ -335,7 +309,7 @@ class TarReader:
         self,
         block: bytes,
         flag: bytes,
-        extended: _Extended | None,
+        extended: PaxHeaders | None,
         long_name: bytes | None,
         long_link: bytes | None,
     ) -> TarEntry:
@@ -404,7 +378,7 @@ class TarReader:
             user_id=user_id,
             group_id=group_id,
             size=size,
-            mtime_ns=mtime_ns,
+            mtime_ns=max(-_LATEST_NS, min(mtime_ns, _LATEST_NS)),
             link=link,
             device_major=self._number(block[329:337], "device") if is_device else 0,
             device_minor=self._number(block[337:345], "device") if is_device else 0,
@@ -424,8 +398,11 @@ class TarReader:
         size = self._number(block[483:495], "size")
         while is_continued:
             more = self._read_exactly(BLOCK_BYTES)
+            known_count = len(segments)
             self._add_old_segments(segments, more[:504])
             is_continued = more[504]
+            if len(segments) == known_count and is_continued:
+                raise self._error("a sparse file has a damaged map")
         return tuple(segments), size
 
     def _add_old_segments(self, segments: list[tuple[int, int]], data: bytes) -> None:
@@ -437,7 +414,7 @@ class TarReader:
             raise self._error("a sparse file has too many segments")
 
     def _pax_sparse(
-        self, extended: _Extended, size: int
+        self, extended: PaxHeaders, size: int
     ) -> tuple[tuple[tuple[int, int], ...] | None, int]:
         """GNU sparse 0.0, 0.1 and 1.0."""
         values = extended.values

@@ -20,7 +20,6 @@ from tests.fault_proxy import Fault, FaultProxy
 from tests.integration.registry.conftest import (
     HOST,
     QUICK,
-    Content,
     is_blob,
     pull,
     quick_settings,
@@ -309,40 +308,6 @@ def test_a_mirror_is_asked_before_the_registry_and_may_fail(registry, proxy, pus
         assert client.choose(name, HOST).document.content == pushed.manifest
         proxy.plan = lambda _request: Fault(cuts_at=-1)
         assert read_all(client.open_blob(name, pushed.layer_descriptor)) == pushed.layer
-
-
-def test_a_push_whose_connection_breaks_goes_on_where_it_was(proxy, pushed, client):
-    content = random.Random(9).randbytes(3_000_000)
-    broken = iter((True, True))
-
-    def plan(request):
-        is_broken = request.method == "PATCH" and next(broken, False)
-        return Fault(cuts_at=-1) if is_broken else None
-
-    proxy.plan = plan
-    source = Content(content)
-
-    digest = client.upload_blob(pushed.name, source, digest=digest_of(content))
-
-    assert digest == digest_of(content)
-    assert source.opened == 3
-    assert client.has_blob(pushed.name, digest)
-
-
-def test_a_push_of_which_half_arrived_sends_the_other_half(proxy, client):
-    content = random.Random(9).randbytes(3_000_000)
-    name = parse_reference(f"{proxy.address}/half")
-    takes_half = iter((True,))
-    proxy.takes_half = lambda request: request.method == "PATCH" and next(takes_half, False)
-
-    digest = client.upload_blob(name, Content(content), digest=digest_of(content))
-
-    patches = [request for request in proxy.requests if request.method == "PATCH"]
-    assert [request.headers["content-range"] for request in patches] == [
-        "0-2999999",
-        "1500000-2999999",
-    ]
-    assert client.has_blob(name, digest)
 
 
 def test_warnings_of_a_registry_are_kept(proxy, pushed, client):
