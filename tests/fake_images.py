@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.errors import ImageInUseError, ImageNotFoundError
+from engine.errors import ImageInUseError, ImageNotFoundError, InvalidReferenceError
 from engine.events import EventSubject
+from engine.oci.reference import parse_reference
 from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.types import (
     ChainId,
@@ -131,14 +132,29 @@ class FakeImages(FakeWorld):
 
     async def tag_image(self, source: str, target: str) -> None:
         await self._note("tag", f"{source} {target}")
-        image = self._find_image(source)
-        summary = replace(image.summary, names=(*image.summary.names, target))
+        image_id = self._find_image(source).summary.image_id
+        parsed = parse_reference(target)
+        if parsed.digest is not None:
+            raise InvalidReferenceError(target, "a name that is given cannot have a digest")
+        name = parsed.familiar_name
+        for image in tuple(self.images.values()):
+            self._rename(image, tuple(one for one in image.summary.names if one != name))
+        image = self.images[image_id]
+        self._rename(image, (*image.summary.names, name))
+        self._emit(EventSubject.IMAGE, "tag", image_id, name)
+
+    def _rename(self, image: ImageDetails, names: tuple[str, ...]) -> None:
+        summary = replace(image.summary, names=names)
         self.images[summary.image_id] = replace(image, summary=summary)
-        self._emit(EventSubject.IMAGE, "tag", summary.image_id, target)
 
     async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
         await self._note("remove-image", reference)
-        summary = self._find_image(reference).summary
+        image = self._find_image(reference)
+        summary = image.summary
+        if reference in summary.names and len(summary.names) > 1:
+            self._rename(image, tuple(one for one in summary.names if one != reference))
+            self._emit(EventSubject.IMAGE, "untag", summary.image_id, reference)
+            return RemovedImage(untagged=(reference,), deleted=(), freed_bytes=0)
         users = self._users_of(summary.image_id)
         if users and not is_forced:
             raise ImageInUseError(reference, users=users, hint="Remove the containers first")

@@ -170,6 +170,8 @@ COMMANDS: tuple[Command, ...] = (
     _command("images.save", _I, "screen.save_image", "S", "save",
              "Save images to an archive or as an OCI layout",
              "lamella save -o FILE IMAGE...", is_in_footer=True),
+    _command("images.import", _I, "screen.import_image", "I", "import",
+             "Make an image of the tar of a root filesystem", "lamella import FILE NAME"),
     _command("images.demo", _I, "screen.make_demo", "D", "demo",
              "Make the demo: a starter image, three layers, three containers", "lamella demo",
              is_in_footer=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError, NotFoundError
+from engine.errors import AmbiguousReferenceError, EngineError, NotFoundError
 from engine.types import ContainerRequest, ContainerStatus
 from tui import format as formatting
 from tui.screens.operations import WORKING
@@ -13,7 +13,13 @@ from tui.screens.paths import PathScreen
 from tui.screens.store import StoreScreen
 
 if TYPE_CHECKING:
-    from engine.types import ContainerSummary, ContainerUpdate, CreatedContainer, TerminalSize
+    from engine.types import (
+        ContainerSummary,
+        ContainerUpdate,
+        CreatedContainer,
+        ImageSummary,
+        TerminalSize,
+    )
     from tui.bridge import Bridge
     from tui.widgets.containers import ContainerList
     from tui.widgets.images import ImageList, ImageRow
@@ -115,26 +121,45 @@ class ActionScreen(StoreScreen, PathScreen):
             self.tell(warning, is_warning=True)
 
     def action_tag_image(self) -> None:
-        """Ask for another name."""
+        """Ask for another name; one that another image has moves after a second enter."""
         from tui.screens.dialogs import PromptScreen
 
         row = self.selected_image
         if row is None:
+            self.app.bell()
             return
-        reference = row.reference
+        reference, image_id = row.reference, row.image.image_id
+        asked_about = ""
 
-        def answered(name: str | None) -> None:
-            if name:
-                self.run_task(
-                    lambda: self._do(
-                        f"Tagged {reference} as {name}",
-                        lambda engine: engine.tag_image(reference, name),
-                    ),
-                    group="operation",
+        async def tag(name: str) -> str:
+            nonlocal asked_about
+            try:
+                holder = await self.bridge.call(lambda engine: _holder_of(engine, name))
+                if holder is not None and holder.image_id == image_id:
+                    return f"{name} is a name of this image already"
+                if holder is not None and asked_about != name:
+                    asked_about = name
+                    return _about_moving(name, holder)
+                known = await self.operate(
+                    f"Tagging {reference} as {name}",
+                    lambda engine, _listen: _tagged(engine, image_id, name),
                 )
+            except EngineError as error:
+                return f"{error.message}\n{error.hint}".strip()
+            if known is None:
+                return "Cancelled"
+            self.select_row(self.images, f"{image_id} {known}")
+            self.tell(f"Tagged {reference} as {known}")
+            return ""
 
-        prompt = PromptScreen("Tag", f"Another name for {reference}:", value=row.name)
-        self.app.push_screen(prompt, answered)
+        prompt = PromptScreen(
+            "Tag",
+            f"Another name for {reference}:",
+            value=row.name,
+            validate=lambda text: "" if text else "Which name?",
+            act=tag,
+        )
+        self.app.push_screen(prompt)
 
     def action_remove_image(self) -> None:
         """Confirm, then remove a name, and the image with its last one."""
@@ -169,10 +194,6 @@ class ActionScreen(StoreScreen, PathScreen):
         self.app.push_screen(ConfirmScreen(f"Remove {reference}?", text, verb="remove"), answered)
 
     # --- containers ---------------------------------------------------------------------------
-
-    async def _do(self, done: str, call: EngineCall) -> None:
-        if await self.operate(done, lambda engine, _listen: _finished(call(engine))):
-            self.tell(done)
 
     def _on_container(
         self,
@@ -354,7 +375,6 @@ if TYPE_CHECKING:
 
     from engine.api import EngineApi
 
-    EngineCall = Callable[[EngineApi], Awaitable[object]]
     ContainerCall = Callable[[EngineApi, str], Awaitable[object]]
 
 
@@ -383,3 +403,27 @@ async def _finished(call: Awaitable[object]) -> bool:
     """True when the call came to its end: None is what a cancelled one gives."""
     await call
     return True
+
+
+async def _holder_of(engine: EngineApi, name: str) -> ImageSummary | None:
+    """The image that has this name now, if any has."""
+    try:
+        summary = (await engine.inspect_image(name)).summary
+    except (NotFoundError, AmbiguousReferenceError):
+        return None
+    # What is no name may begin an id.
+    return summary if {name, f"{name}:latest"} & set(summary.names) else None
+
+
+def _about_moving(name: str, holder: ImageSummary) -> str:
+    others = len(holder.names) - 1
+    left = f"keeps {others} other names" if others else "has no other name"
+    return f"{name} is a name of {holder.image_id[7:19]}, which {left}. Enter again moves it."
+
+
+async def _tagged(engine: EngineApi, image_id: str, name: str) -> str:
+    """Give an image a name; returns it as it is shown."""
+    before = set((await engine.inspect_image(image_id)).summary.names)
+    await engine.tag_image(image_id, name)
+    after = (await engine.inspect_image(image_id)).summary.names
+    return next((one for one in after if one not in before), name)

@@ -1,9 +1,11 @@
-"""What the keys of images do about files of this host: load and save."""
+"""What the keys of images do about files of this host: load, save and import."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.errors import ArchiveError, InvalidInputError
+from engine.types import ImportRequest
 from tui import format as formatting
 from tui.screens.actions import ActionScreen
 from tui.screens.paths import PathQuestion, PathWanted
@@ -82,3 +84,48 @@ class ArchiveActions(ActionScreen):
             for warning in saved.warnings:
                 self.tell(warning, is_warning=True)
             self.tell(f"Saved {names} to {target} ({formatting.size(saved.size_bytes)})")
+
+    def action_import_image(self) -> None:
+        """Ask for the tar of a root filesystem, then what the image is like, and make it."""
+        question = PathQuestion(
+            title="Import a root filesystem",
+            explanation="A tar of all files of a system, plain or compressed with gzip or zstd.",
+            wanted=PathWanted.FILE,
+            verb="import",
+        )
+
+        def answered(source: Path) -> None:
+            from tui.screens.import_form import name_of_file
+
+            self._ask_about_import(source, ImportRequest(name=name_of_file(source)))
+
+        self.ask_path(question, answered)
+
+    def _ask_about_import(self, source: Path, request: ImportRequest, problem: str = "") -> None:
+        from tui.screens.import_form import ImportScreen
+
+        def answered(wanted: ImportRequest | None) -> None:
+            if wanted is not None:
+                self.run_task(lambda: self._import(source, wanted), group="operation")
+
+        self.app.push_screen(ImportScreen(source, request, problem=problem), answered)
+
+    async def _import(self, source: Path, request: ImportRequest) -> None:
+        try:
+            made = await self.operate(
+                f"Importing {source}",
+                lambda engine, listen: engine.import_image(source, request, progress=listen),
+            )
+        except ArchiveError:
+            raise
+        except InvalidInputError as error:
+            self._ask_about_import(source, request, error.message)
+            return
+        if made is None:
+            return
+        for warning in made.warnings:
+            self.tell(warning, is_warning=True)
+        label = made.name or made.image_id[7:19]
+        size = formatting.size(made.size_bytes)
+        self.tell(f"Imported {label}: {made.entry_count} entries, {size}")
+        self.select_row(self.images, f"{made.image_id} {made.name or ''}")

@@ -23,10 +23,11 @@ from tui import format as formatting
 from tui.sanitise import clean, clean_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from textual import events
     from textual.app import ComposeResult
+    from textual.worker import Worker
 
     from engine.operations import Progress
 
@@ -119,11 +120,22 @@ class PromptScreen(Dialog[str]):
         *,
         value: str = "",
         validate: Callable[[str], str] = lambda _text: "",
+        act: Callable[[str], Coroutine[object, object, str]] | None = None,
     ) -> None:
+        """Ask for a text.
+
+        Args:
+            title: In the frame.
+            explanation: Above the text.
+            value: What is filled in.
+            validate: Says what is wrong with a text, or nothing.
+            act: Does what the text is for, and says what is wrong, or nothing: then it closes.
+        """
         super().__init__(title)
         self._explanation = explanation
         self._value = value
         self._validate = validate
+        self._act = act
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""
@@ -138,6 +150,19 @@ class PromptScreen(Dialog[str]):
         """Accept the text if nothing is wrong with it."""
         text = event.value.strip()
         problem = self._validate(text)
+        if problem or self._act is None:
+            self._answer(text, problem)
+            return
+        acting = self._act(text)
+
+        async def act() -> None:
+            self._answer(text, await acting)
+
+        _worker: Worker[None] = self.run_worker(
+            act, group="act", exclusive=True, exit_on_error=False
+        )
+
+    def _answer(self, text: str, problem: str) -> None:
         if problem:
             self.query_one("#problem", Static).update(safe_text(problem))
         else:
