@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from engine.types import Digest, TransferListener
 
 _SECONDS_BETWEEN = 0.1
+_BEFORE_DONE = frozenset({TransferStatus.DOWNLOADING, TransferStatus.DOWNLOADED})
 
 
 class TransferBoard:
@@ -35,12 +36,15 @@ class TransferBoard:
     ) -> None:
         """Say how far a layer has come; from any thread.
 
-        A new status is always passed on, numbers ten times a second.
+        A new status is always passed on, numbers ten times a second. A small layer is unpacked
+        before the thread that brought it has said so: what comes late of a finished one is dropped.
         """
         now = time.monotonic()
         with self._lock:
             known, told_at = self._told.get(digest, (None, 0.0))
             if known is status and now - told_at < _SECONDS_BETWEEN:
+                return
+            if known is TransferStatus.DONE and status in _BEFORE_DONE:
                 return
             self._told[digest] = (status, now)
             self._loop.call_soon_threadsafe(

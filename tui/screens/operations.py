@@ -105,10 +105,12 @@ class OperationScreen(Screen[None]):
         message = "\n".join(line for line in lines if line)
         self.app.notify(message, title="Failed", severity="error", timeout=10, markup=False)
 
-    def tell(self, message: str, *, is_warning: bool = False, seconds: float = 4) -> None:
+    def tell(
+        self, message: str, *, remark: str = "", is_warning: bool = False, seconds: float = 4
+    ) -> None:
         """Say what was done."""
         self.app.notify(
-            clean(message, limit=600),
+            "\n".join(clean(line, limit=600) for line in (message, remark) if line),
             severity="warning" if is_warning else "information",
             timeout=seconds,
             markup=False,
@@ -196,10 +198,13 @@ class OperationScreen(Screen[None]):
                 self._open_dialog(operation, task)
                 await asyncio.wait({task})
             if task.cancelled():
-                text = f"Cancelled: {operation.title}"
-                if operation.meter is not None and operation.meter.has_moved:
-                    text += f"\n{operation.when_cancelled}"
-                self.tell(text, is_warning=True, seconds=6)
+                has_moved = operation.meter is not None and operation.meter.has_moved
+                self.tell(
+                    f"Cancelled: {operation.title}",
+                    remark=operation.when_cancelled if has_moved else "",
+                    is_warning=True,
+                    seconds=6,
+                )
                 return None
             return task.result()
         finally:

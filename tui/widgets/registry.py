@@ -116,7 +116,7 @@ class RemoteLayerList(RowList[RemoteLayer], inherit_bindings=False):
     def row_cells(self, row: RemoteLayer, width: int) -> list[Cell]:
         """Draw size, bar, instruction, and whether the layer is here."""
         return step_cells(
-            created_by=row.created_by,
+            created_by=row.created_by or row.digest or "",
             size_bytes=None if row.is_empty else row.size_bytes,
             largest_bytes=self._largest_bytes,
             note=" here" if row.is_present else "",

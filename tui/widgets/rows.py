@@ -48,6 +48,10 @@ def fit(text: str, width: int, *, is_right_aligned: bool = False) -> str:
     return padding + text if is_right_aligned else text + padding
 
 
+def _folded(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, max(8, width)) or [""]
+
+
 class LineView(ScrollView, can_focus=True, inherit_bindings=False):
     """A scrollable view that knows the application's styles and says why it is empty."""
 
@@ -101,7 +105,8 @@ class LineView(ScrollView, can_focus=True, inherit_bindings=False):
         lines = [
             part
             for line in self._empty_lines
-            for part in (textwrap.wrap(line, max(8, width - 2)) or [""])
+            # A line that fits keeps the blanks that put it below another one.
+            for part in ([line] if cell_len(line) <= width - 2 else _folded(line, width - 2))
         ]
         index = y - max(0, (height - len(lines)) // 2)
         text = lines[index] if 0 <= index < len(lines) else ""
