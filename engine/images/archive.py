@@ -30,17 +30,26 @@ from engine.operations import (
     ignore_progress,
 )
 from engine.snapshots.base import DIFF_NAME
-from engine.snapshots.job_parts import JobProgress
 from engine.snapshots.removal import engine_error
-from engine.snapshots.unpacking import UnpackArguments, UnpackResult
+from engine.snapshots.unpacking import (
+    ArchivedLayer,
+    StackProgress,
+    UnpackArchiveArguments,
+    UnpackArguments,
+    UnpackResult,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from engine.config import LayerLimits
     from engine.snapshots.base import JobRunner
     from engine.types import ChainId, DiffId, LoadedImage
+
+_MOST_FILES = 12
+_MOST_LAYERS = 128
+"""One worker unpacks: a message to it has room for so much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,62 +202,108 @@ class _Load:
         self, layers: dict[ChainId, tuple[ArchiveLayer, ...]], present: frozenset[ChainId]
     ) -> tuple[StagedLayer, ...]:
         """Unpack what is not present, bottom first: a layer may link to files below it."""
-        missing = [chain for chain in layers if chain not in present]
-        for chain in present:
-            self._directories[chain] = self._layers_directory / chain.removeprefix("sha256:")
-        staged = []
-        for number, chain in enumerate(missing, 1):
-            step = f"Unpacking layer {number} of {len(missing)}"
-            staged.append(await self._unpack_one(layers[chain], step))
+        missing = [layers[chain] for chain in layers if chain not in present]
+        for chain in layers:
+            name = chain.removeprefix("sha256:")
+            self._directories[chain] = (
+                self._layers_directory / name
+                if chain in present
+                else self._staging / f"layer-{name}"
+            )
+        staged: list[StagedLayer] = []
+        for stacks in _batches(missing):
+            staged += await self._unpack_some(stacks, done=len(staged), total=len(missing))
         return tuple(staged)
 
-    async def _unpack_one(self, stack: tuple[ArchiveLayer, ...], step: str) -> StagedLayer:
-        layer = stack[-1]
-        directory = self._staging / f"layer-{layer.chain_id.removeprefix('sha256:')}"
-        lowers = tuple(
-            str(self._directories[below.chain_id] / DIFF_NAME) for below in reversed(stack[:-1])
+    async def _unpack_some(
+        self, stacks: Sequence[tuple[ArchiveLayer, ...]], *, done: int, total: int
+    ) -> list[StagedLayer]:
+        """Unpack the topmost layer of each stack, in one worker."""
+        blobs = list(dict.fromkeys(stack[-1].member.descriptor for stack in stacks))
+        arguments = UnpackArchiveArguments(
+            layers=tuple(
+                ArchivedLayer(
+                    descriptor=blobs.index(stack[-1].member.descriptor),
+                    directory_name=self._directories[stack[-1].chain_id].name,
+                    layer=self._arguments(stack),
+                )
+                for stack in stacks
+            )
         )
-        arguments = UnpackArguments(
+        results: list[UnpackResult] = []
+
+        def on_progress(message: bytes) -> None:
+            told = msgspec.json.decode(message, type=StackProgress)
+            if told.result is not None:
+                results.append(told.result)
+            self._progress(
+                Progress(
+                    step=f"Unpacking layer {done + told.position + 1} of {total}",
+                    done=told.done,
+                    total=stacks[told.position][-1].member.size,
+                    unit="bytes",
+                )
+            )
+
+        try:
+            for stack in stacks:
+                self._directories[stack[-1].chain_id].mkdir(mode=0o700)
+            parent = os.open(self._staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise engine_error(error, str(self._staging)) from error
+        try:
+            await self._runner.run_job(
+                "unpack-archive",
+                msgspec.json.encode(arguments),
+                descriptors=(parent, *blobs),
+                on_progress=on_progress,
+            )
+        finally:
+            os.close(parent)
+        return [self._staged(stack, result) for stack, result in zip(stacks, results, strict=True)]
+
+    def _arguments(self, stack: tuple[ArchiveLayer, ...]) -> UnpackArguments:
+        layer = stack[-1]
+        return UnpackArguments(
             label=f"{self._label} (layer {layer.diff_id[:19]})",
             offset=layer.member.offset,
             size=layer.member.size,
             blob_digest=layer.blob_digest,
             diff_id=layer.diff_id,
-            lower_paths=lowers,
+            lower_paths=tuple(
+                str(self._directories[below.chain_id] / DIFF_NAME) for below in reversed(stack[:-1])
+            ),
             uses_user_xattrs=self._uses_user_xattrs,
             limits=self._limits,
         )
-        self._progress(Progress(step=step, total=layer.member.size, unit="bytes"))
 
-        def on_progress(message: bytes) -> None:
-            done = msgspec.json.decode(message, type=JobProgress)
-            self._progress(Progress(step=step, done=done.done, total=done.total, unit="bytes"))
-
-        try:
-            directory.mkdir(mode=0o700)
-            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise engine_error(error, str(directory)) from error
-        try:
-            content = await self._runner.run_job(
-                "unpack-layer",
-                msgspec.json.encode(arguments),
-                descriptors=(layer.member.descriptor, descriptor),
-                on_progress=on_progress,
-            )
-        finally:
-            os.close(descriptor)
-        result = msgspec.json.decode(content, type=UnpackResult)
-        self._directories[layer.chain_id] = directory
+    def _staged(self, stack: tuple[ArchiveLayer, ...], result: UnpackResult) -> StagedLayer:
+        layer = stack[-1]
         return StagedLayer(
             chain_id=layer.chain_id,
             parent_chain_id=stack[-2].chain_id if len(stack) > 1 else None,
             diff_id=layer.diff_id,
             size_bytes=result.size_bytes,
             entry_count=result.entry_count,
-            directory=directory,
+            directory=self._directories[layer.chain_id],
             warnings=result.warnings,
         )
+
+
+def _batches(
+    stacks: Sequence[tuple[ArchiveLayer, ...]],
+) -> Iterator[list[tuple[ArchiveLayer, ...]]]:
+    """As many at once as one worker can be given."""
+    batch: list[tuple[ArchiveLayer, ...]] = []
+    descriptors: set[int] = set()
+    for stack in stacks:
+        descriptors.add(stack[-1].member.descriptor)
+        if len(descriptors) > _MOST_FILES or len(batch) == _MOST_LAYERS:
+            yield batch
+            batch, descriptors = [], {stack[-1].member.descriptor}
+        batch.append(stack)
+    if batch:
+        yield batch
 
 
 def _sync(directory: Path) -> None:

@@ -10,6 +10,7 @@ Like the functions of `os` that they stand beside, these raise OSError.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -29,6 +30,7 @@ RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 _FICLONE = 0x40049409
+_SYNC_FILE_RANGE_WRITE = 2
 _LINK_LIMIT = 40  # the kernel's MAXSYMLINKS
 _RETRY_LIMIT = 128
 _LONGEST_PATH_BYTES = 4000  # below PATH_MAX with its NUL
@@ -349,6 +351,12 @@ def sync_file_system(descriptor: int) -> None:
         syscall("syncfs", descriptor)
     except SyscallError as error:
         raise OSError(error.errno, os.strerror(error.errno)) from None
+
+
+def start_writing_back(descriptor: int) -> None:
+    """Let the kernel begin to write a file to the disk; promises nothing, and never fails."""
+    with contextlib.suppress(SyscallError):
+        syscall("sync_file_range", descriptor, 0, 0, _SYNC_FILE_RANGE_WRITE)
 
 
 def copy_contents(source: int, target: int, size_bytes: int) -> None:

@@ -38,6 +38,7 @@ _NUMBERS: dict[str, tuple[int, int]] = {
     "seccomp": (317, 277),
     "bpf": (321, 280),
     "syncfs": (306, 267),
+    "sync_file_range": (277, 84),
     "mknodat": (259, 33),
     "renameat2": (316, 276),
     "pidfd_send_signal": (424, 424),

@@ -8,14 +8,18 @@ view. So whatever an entry names, and whoever swaps directories for links: nothi
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
 from engine.errors import NoSpaceError, UnsafePathError
 from engine.linux.files import copy_contents, descriptor_path, open_beneath
-from engine.snapshots.file_content import write_all, write_segments
+from engine.snapshots.file_content import (
+    LARGE_FILE_BYTES,
+    ContentWriter,
+    write_content,
+    write_segments,
+)
 from engine.snapshots.index import LayerEntry, LayerIndex, digest_xattrs, make_index, whiteout
 from engine.snapshots.layer_tree import MISSING_ERRORS, LayerTree
 from engine.snapshots.lowers import (
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
 _WHITEOUT_PREFIX = b".wh."
 _OPAQUE_NAME = b".wh..wh..opq"
 _AUFS_PREFIX = b".wh..wh."
-_ZEROES = bytes(1 << 18)
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOWEST_FREE_BYTES = 16 << 20
 
@@ -68,9 +71,7 @@ class LayerApplier(LayerTree):
             label=label,
             uses_user_xattrs=uses_user_xattrs,
         )
-        self._user_id, self._group_id = os.geteuid(), os.getegid()
-        self._can_chown = True
-        self._is_reduced = False
+        self._large_files: ContentWriter | None = None
 
     def apply(self, reader: TarReader, *, on_entry: Callable[[], None]) -> LayerIndex:
         """Unpack every entry and return the index; `on_entry` is called once for each.
@@ -86,8 +87,12 @@ class LayerApplier(LayerTree):
                 on_entry()
             self._finish_root()
             self._finish_directories()
+            if self._large_files is not None:
+                self._large_files.settle()
         finally:
             self._forget_parents()
+            if self._large_files is not None:
+                self._large_files.close()
         return make_index(self._entries.values())
 
     @property
@@ -170,6 +175,15 @@ class LayerApplier(LayerTree):
             self._check_room(entry.data_bytes)
         descriptor = self._create(parent, path, name)
         self._recorder.begin_content(path, entry.segments or ((0, entry.data_bytes),))
+        # Writing takes attributes and the setuid bit away again: those come last.
+        if (
+            entry.data_bytes >= LARGE_FILE_BYTES
+            and entry.segments is None
+            and not entry.xattrs
+            and not entry.mode & 0o6000
+        ):
+            self._apply_large_file(descriptor, path, entry, reader)
+            return
         try:
             digest = self._write(descriptor, entry, reader)
             mode = entry.mode
@@ -183,6 +197,20 @@ class LayerApplier(LayerTree):
             os.close(descriptor)
         self._record(path, FileKind.FILE, entry, content_digest=digest)
 
+    def _apply_large_file(
+        self, descriptor: int, path: bytes, entry: TarEntry, reader: TarReader
+    ) -> None:
+        try:
+            self._chown(descriptor, entry)
+            os.fchmod(descriptor, entry.mode)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._record(path, FileKind.FILE, entry)
+        if self._large_files is None:
+            self._large_files = ContentWriter()
+        self._large_files.write(descriptor, self._entries[path], reader.pieces())
+
     def _check_room(self, size_bytes: int) -> None:
         """Refuse what cannot fit before the disk is full for everybody else."""
         disk = os.fstatvfs(self._root)
@@ -190,21 +218,10 @@ class LayerApplier(LayerTree):
             raise NoSpaceError(self._label)
 
     def _write(self, descriptor: int, entry: TarEntry, reader: TarReader) -> bytes:
-        digest = hashlib.sha256()
         if entry.segments is not None:
             self._write_segments(descriptor, entry, reader)
             return b""
-        has_holes = False
-        for piece in reader.pieces():
-            digest.update(piece)
-            if piece[0] == 0 and len(piece) >= 1 << 16 and piece == _ZEROES[: len(piece)]:
-                os.lseek(descriptor, len(piece), os.SEEK_CUR)
-                has_holes = True
-            else:
-                write_all(descriptor, piece)
-        if has_holes:
-            os.ftruncate(descriptor, entry.size)
-        return digest.digest()
+        return write_content(descriptor, entry.size, reader.pieces())
 
     def _write_segments(self, descriptor: int, entry: TarEntry, reader: TarReader) -> None:
         try:
@@ -214,52 +231,6 @@ class LayerApplier(LayerTree):
                 raise self._error(entry.name, "it is larger than a file can be here") from None
             raise
         write_segments(descriptor, entry, reader)
-
-    def _chown(self, target: int, entry: TarEntry, *, name: bytes | None = None) -> bool:
-        """Set the owner; False where the host does not let us."""
-        if entry.user_id == self._user_id and entry.group_id == self._group_id:
-            return True
-        if self._can_chown:
-            try:
-                if name is None:
-                    os.chown(target, entry.user_id, entry.group_id)
-                else:
-                    os.chown(
-                        name, entry.user_id, entry.group_id, dir_fd=target, follow_symlinks=False
-                    )
-                return True
-            except OverflowError:
-                raise self._error(entry.name, "its owner is no user id") from None
-            except OSError as error:
-                if error.errno not in {errno.EPERM, errno.EINVAL}:
-                    raise
-                # EPERM: no right to chown at all. EINVAL: an id that is not mapped here.
-                self._can_chown = error.errno != errno.EPERM
-        self._warn("some owners are not available to this user; root owns those files instead")
-        return False
-
-    def _set_xattrs(self, target: int, entry: TarEntry) -> None:
-        for name, value in entry.xattrs:
-            if name.startswith((b"trusted.overlay.", b"user.overlay.")):
-                self._warn("overlay marks inside the layer were left out")
-                continue
-            try:
-                os.setxattr(descriptor_path(target), name, value)
-            except OSError as error:
-                if error.errno not in {
-                    errno.ENOTSUP,
-                    errno.EPERM,
-                    errno.EACCES,
-                    errno.EINVAL,
-                    errno.ERANGE,
-                    errno.E2BIG,
-                }:
-                    raise
-                self._is_reduced = True
-                label = os.fsdecode(name)
-                self._warn(f"the extended attribute {label} could not be set here")
-            except ValueError:
-                raise self._error(entry.name, "it has an impossible attribute name") from None
 
     def _apply_directory(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:
         was_hidden = False
@@ -379,6 +350,8 @@ class LayerApplier(LayerTree):
                 )
         finally:
             os.close(target_parent)
+        if self._large_files is not None and not self._entries[target].content_digest:
+            self._large_files.settle()
         self._entries[path] = linked_entry(self._entries[target], path)
 
     def _copy_up(self, parent: int, path: bytes, name: bytes, entry: TarEntry) -> None:

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, UnsafePathError
-from engine.linux.files import open_beneath
+from engine.linux.files import descriptor_path, open_beneath
 from engine.linux.tree_removal import remove_tree
 from engine.snapshots.lowers import (
     COPIED_ONLY,
@@ -23,6 +23,7 @@ from engine.snapshots.scan import entry_of
 if TYPE_CHECKING:
     from engine.snapshots.index import LayerEntry
     from engine.snapshots.layer_tar import LayerTarRecorder
+    from engine.snapshots.tar import TarEntry
 
 _LINK_LIMIT = 40
 _OPEN_PARENTS = 64
@@ -56,6 +57,10 @@ class LayerTree:
         self._recorder = recorder
         self._label = label
         self._opaque_name = "user.overlay.opaque" if uses_user_xattrs else "trusted.overlay.opaque"
+        self._user_id, self._group_id = os.geteuid(), os.getegid()
+        self._can_chown = True
+        self._is_reduced = False
+        """Something could not be set of what is being made."""
         self._warnings: dict[str, int] = {}
         self._parents: dict[bytes, int] = {}
         self._entries: dict[bytes, LayerEntry] = {}
@@ -246,3 +251,51 @@ class LayerTree:
             self._entries[path] = known
         finally:
             os.close(descriptor)
+
+    # --- owners and attributes ----------------------------------------------------------------
+
+    def _chown(self, target: int, entry: TarEntry, *, name: bytes | None = None) -> bool:
+        """Set the owner; False where the host does not let us."""
+        if entry.user_id == self._user_id and entry.group_id == self._group_id:
+            return True
+        if self._can_chown:
+            try:
+                if name is None:
+                    os.chown(target, entry.user_id, entry.group_id)
+                else:
+                    os.chown(
+                        name, entry.user_id, entry.group_id, dir_fd=target, follow_symlinks=False
+                    )
+                return True
+            except OverflowError:
+                raise self._error(entry.name, "its owner is no user id") from None
+            except OSError as error:
+                if error.errno not in {errno.EPERM, errno.EINVAL}:
+                    raise
+                # EPERM: no right to chown at all. EINVAL: an id that is not mapped here.
+                self._can_chown = error.errno != errno.EPERM
+        self._warn("some owners are not available to this user; root owns those files instead")
+        return False
+
+    def _set_xattrs(self, target: int, entry: TarEntry) -> None:
+        for name, value in entry.xattrs:
+            if name.startswith((b"trusted.overlay.", b"user.overlay.")):
+                self._warn("overlay marks inside the layer were left out")
+                continue
+            try:
+                os.setxattr(descriptor_path(target), name, value)
+            except OSError as error:
+                if error.errno not in {
+                    errno.ENOTSUP,
+                    errno.EPERM,
+                    errno.EACCES,
+                    errno.EINVAL,
+                    errno.ERANGE,
+                    errno.E2BIG,
+                }:
+                    raise
+                self._is_reduced = True
+                label = os.fsdecode(name)
+                self._warn(f"the extended attribute {label} could not be set here")
+            except ValueError:
+                raise self._error(entry.name, "it has an impossible attribute name") from None

@@ -176,25 +176,28 @@ class TarReader:
         return piece
 
     def _skip_data(self) -> None:
-        left = self._data_left + self._padding
-        if left:
-            skipped = self._source.skip(left)
+        if self._data_left:
+            skipped = self._source.skip(self._data_left)
             self._position += skipped
-            # A last entry without its padding is accepted by every other reader too.
             if skipped < self._data_left:
                 raise self._truncated()
-            self._data_left = self._padding = 0
+            self._data_left = 0
 
     def _next_block(self) -> bytes | None:
-        """The next header, or None at the end of the archive."""
-        first = self._source.read(1)
-        if not first:
+        """The next header, behind what pads the data before it; None at the end of the archive."""
+        padding, self._padding = self._padding, 0
+        wanted = padding + BLOCK_BYTES
+        piece = self._source.read(wanted)
+        while len(piece) < wanted and (more := self._source.read(wanted - len(piece))):
+            piece += more
+        self._position += len(piece)
+        # A last entry without its padding is accepted by every other reader too.
+        if len(piece) <= padding:
             return None
-        self._position += 1
-        block = first + self._read_exactly(BLOCK_BYTES - 1)
-        if block == _ZERO_BLOCK:
-            return None
-        return block
+        if len(piece) < wanted:
+            raise self._truncated()
+        block = piece[padding:]
+        return None if block == _ZERO_BLOCK else block
 
     def _next(self) -> TarEntry | None:
         extended: PaxHeaders | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from engine.snapshots.streams import GrowingBlob, LayerSource, StoredBlob
 from engine.snapshots.tar import TarLimits, TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from engine.snapshots.streams import BlobReader
 
@@ -90,6 +91,32 @@ class UnpackStackArguments(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[StackLayer, ...]
 
 
+class ArchivedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of an archive.
+
+    Attributes:
+        descriptor: Position of the file with the blob among the job's descriptors.
+        directory_name: Of an empty directory for the layer.
+        layer: As StackLayer has it.
+    """
+
+    descriptor: int
+    directory_name: str
+    layer: UnpackArguments
+
+
+class UnpackArchiveArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Unpack layers of an archive one after another: a worker each would take longer than most.
+
+    Descriptors: the directory in which names are, then the files with the blobs.
+
+    Attributes:
+        layers: Every layer behind those below it.
+    """
+
+    layers: tuple[ArchivedLayer, ...]
+
+
 class StackProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a stack has come.
 
@@ -134,25 +161,48 @@ def unpack_stack(arguments: bytes, descriptors: list[int], report: Reporter) -> 
     request = msgspec.json.decode(arguments, type=UnpackStackArguments)
     parent, grown = descriptors
     for position, part in enumerate(request.layers):
-
-        def on_bytes(done: int, position: int = position) -> None:
-            report(msgspec.json.encode(StackProgress(position=position, done=done)))
-
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-        directory = os.open(part.directory_name, flags, dir_fd=parent)
-        try:
+        with _opened_directory(part.directory_name, parent) as directory:
             blob = _open_blob(part.blob_name, parent, grown)
             try:
-                on_bytes(0)
                 reader = GrowingBlob(blob, size=part.layer.size, grown=grown)
-                result = _unpack_or_clear(part.layer, reader, directory, on_bytes)
+                _unpack_one_of(position, part.layer, reader, directory, report)
             finally:
                 os.close(blob)
-        finally:
-            os.close(directory)
-        done = StackProgress(position=position, done=part.layer.size, result=result)
-        report(msgspec.json.encode(done))
     return b"null"
+
+
+def unpack_archive(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
+    """Unpack layers of an archive; the results are those of the progress, as of unpack_stack."""
+    request = msgspec.json.decode(arguments, type=UnpackArchiveArguments)
+    parent, *blobs = descriptors
+    for position, part in enumerate(request.layers):
+        with _opened_directory(part.directory_name, parent) as directory:
+            layer = part.layer
+            reader = StoredBlob(blobs[part.descriptor], offset=layer.offset, size=layer.size)
+            _unpack_one_of(position, layer, reader, directory, report)
+    return b"null"
+
+
+@contextlib.contextmanager
+def _opened_directory(name: str, parent: int) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    directory = os.open(name, flags, dir_fd=parent)
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def _unpack_one_of(
+    position: int, layer: UnpackArguments, reader: BlobReader, directory: int, report: Reporter
+) -> None:
+    def on_bytes(done: int) -> None:
+        report(msgspec.json.encode(StackProgress(position=position, done=done)))
+
+    on_bytes(0)
+    result = _unpack_or_clear(layer, reader, directory, on_bytes)
+    done = StackProgress(position=position, done=layer.size, result=result)
+    report(msgspec.json.encode(done))
 
 
 def _open_blob(name: str, parent: int, grown: int) -> int:
@@ -241,4 +291,8 @@ def _unpack(
     )
 
 
-JOBS = {"unpack-layer": unpack_layer, "unpack-stack": unpack_stack}
+JOBS = {
+    "unpack-layer": unpack_layer,
+    "unpack-stack": unpack_stack,
+    "unpack-archive": unpack_archive,
+}

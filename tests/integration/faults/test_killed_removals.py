@@ -262,7 +262,7 @@ async def test_who_removes_does_not_wait_for_a_load_nor_take_what_it_counts_on(
     run_job = Supervisor.run_job
 
     async def held_up(self: Supervisor, job: str, *arguments: object, **options: object) -> bytes:
-        if job == "unpack-layer":
+        if job == "unpack-archive":
             is_unpacking.set()
             await may_unpack.wait()
         return await run_job(self, job, *arguments, **options)  # type: ignore[arg-type]

@@ -246,10 +246,14 @@ except NoSpaceError:
 
 
 @pytest.mark.root
-async def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [100_000, 1_000_000])
+async def test_a_full_disk_leaves_nothing(tmp_path: Path, size: int) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
-    layer = b"".join(entry(b"f%d" % number, os.urandom(100_000)) for number in range(40)) + END
+    layer = (
+        b"".join(entry(b"f%d" % number, os.urandom(size)) for number in range(4_000_000 // size))
+        + END
+    )
     archive = _docker_archive(tmp_path / "a.tar", _docker_members(layer))
     small = tmp_path / "small"
     small.mkdir()

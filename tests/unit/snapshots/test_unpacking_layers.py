@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import os
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.errors import ArchiveError, DigestMismatchError, UnsafePathError
+from engine.errors import ArchiveError, DigestMismatchError, NoSpaceError, UnsafePathError
 from tests.unit.snapshots.tars import (
     END,
     Layer,
@@ -265,3 +266,60 @@ def test_a_file_of_zeros_takes_no_room(layer: Layer) -> None:
     status = os.stat(layer.diff / "zeros")
     assert status.st_size == 8 << 20
     assert status.st_blocks * 512 < 1 << 20
+
+
+def test_large_files_are_whole_with_their_looks_and_digests(layer: Layer) -> None:
+    content = os.urandom(700_000)
+    zeros = bytes(1 << 20) + b"end"
+    result = layer.unpack(
+        entry(b"large", content, mode=0o640, mtime=1234)
+        + entry(b"small", b"s", mtime=5)
+        + entry(b"zeros", zeros, mtime=6)
+        + entry(b"setuid", content, mode=0o4755)
+        + entry(b"again", content)
+        + entry(b"again", content[:300_000], mtime=7)
+        + hard_link(b"twin", b"large")
+        + END
+    )
+    looks = {path.name: path.stat() for path in layer.diff.iterdir()}
+    assert {name: (stat.S_IMODE(look.st_mode), look.st_mtime) for name, look in looks.items()} == {
+        "large": (0o640, 1234),
+        "twin": (0o640, 1234),
+        "small": (0o644, 5),
+        "zeros": (0o644, 6),
+        "setuid": (0o4755, 0),
+        "again": (0o644, 7),
+    }
+    assert (layer.diff / "zeros").read_bytes() == zeros
+    assert looks["zeros"].st_blocks * 512 < len(zeros)
+    assert looks["large"].st_ino == looks["twin"].st_ino
+    digests = {item.path.decode(): item.content_digest.hex() for item in layer.index.entries}
+    assert digests == {"": ""} | {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in layer.diff.iterdir()
+    }
+    assert result.size_bytes == sum(looks[name].st_size for name in looks if name != "twin")
+    assert (layer.diff / "again").read_bytes() == content[:300_000]
+
+
+def test_a_large_file_that_ends_too_early_leaves_nothing(layer: Layer) -> None:
+    before = threading.active_count()
+    with pytest.raises(ArchiveError, match="truncated"):
+        layer.unpack(entry(b"large", bytes(700_000))[:600_000])
+    assert list(layer.path.iterdir()) == []
+    assert threading.active_count() == before
+
+
+def test_a_large_file_that_cannot_be_written_is_said_and_leaves_nothing(
+    layer: Layer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, descriptors = threading.active_count(), os.listdir("/proc/self/fd")
+
+    def full(_descriptor: int, _piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr("engine.snapshots.file_content.write_all", full)
+    with pytest.raises(NoSpaceError):
+        layer.unpack(b"".join(entry(b"l%d" % n, os.urandom(500_000)) for n in range(60)) + END)
+    assert list(layer.path.iterdir()) == []
+    assert threading.active_count() == before
+    assert len(os.listdir("/proc/self/fd")) == len(descriptors)
