@@ -64,8 +64,10 @@ class FaultProxy:
     `loses_rest` says which requests lose their connection after so many bytes of their body.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, port: int = 0) -> None:
         self.upstream = upstream
+        self.bytes_per_second = 0
+        """How fast answers go; 0 is as fast as they can."""
         self.plan: Callable[[Request], Fault | None] = lambda _request: None
         self.loses_rest: Callable[[Request, int], int | None] = lambda _request, _size: None
         self._taken: dict[str, str] = {}
@@ -105,7 +107,7 @@ class FaultProxy:
             def log_message(self, *_words: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
 
@@ -192,7 +194,13 @@ class FaultProxy:
     def _write(self, handler: BaseHTTPRequestHandler, content: bytes) -> None:
         with self._lock:
             self.sent_bytes += len(content)
-        handler.connection.sendall(content)
+        rate = self.bytes_per_second
+        step = max(1, rate // 50) if rate else max(1, len(content))
+        for position in range(0, len(content), step):
+            piece = content[position : position + step]
+            handler.connection.sendall(piece)
+            if rate:
+                self._ended.wait(len(piece) / rate)
 
     def _stall(self, handler: BaseHTTPRequestHandler) -> None:
         """Wait until the client hangs up, or the test ends."""

@@ -27,6 +27,7 @@ from engine.oci.documents import (
     OCI_MANIFEST,
     ConfigSection,
     Descriptor,
+    HistoryDocument,
     ImageDocument,
     Manifest,
     RootFsDocument,
@@ -276,8 +277,16 @@ def _raw_signature(signature: bytes) -> bytes:
     return b"".join(numbers)
 
 
-def push_files(name: str, *layers: dict[str, bytes], silence_seconds: float = 30.0) -> str:
-    """Push an image of files, gzipped as images are, by our own client; returns its id."""
+def push_files(
+    name: str,
+    *layers: dict[str, bytes],
+    instructions: tuple[str, ...] = (),
+    silence_seconds: float = 30.0,
+) -> str:
+    """Push an image of files, gzipped as images are, by our own client; returns its id.
+
+    `instructions` are what made the layers, for its history.
+    """
     descriptors, diff_ids = [], []
     with RegistryClient(RegistrySettings(silence_seconds=silence_seconds)) as client:
         reference = parse_reference(name)
@@ -301,6 +310,7 @@ def push_files(name: str, *layers: dict[str, bytes], silence_seconds: float = 30
                 os=platform.os,
                 config=ConfigSection(cmd=("/none",)),
                 rootfs=RootFsDocument(type="layers", diff_ids=tuple(diff_ids)),
+                history=tuple(HistoryDocument(created_by=text) for text in instructions) or None,
             )
         )
         client.upload_blob(reference, _Content(config), digest=digest_of(config))

@@ -10,8 +10,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textual.keys import _character_to_key
+
 from engine.api import open_engine
 from engine.types import ContainerRequest, MountRequest
+from tests.screenshot_registry import (
+    BYTES_PER_SECOND,
+    NEW,
+    OLD,
+    REPOSITORY,
+    picture_registry,
+)
 from tests.tui.conftest import screen_text, settled, wait_until
 from tui.app import LamellaApp
 from tui.screens.update_form import UpdateScreen
@@ -44,13 +53,24 @@ def _has_listing(app: LamellaApp) -> bool:
     return "index.html" in screen_text(app)
 
 
+def _is_moving(app: LamellaApp) -> bool:
+    return " left " in screen_text(app)
+
+
 def _is_ready(_app: LamellaApp) -> bool:
     return True
+
+
+def keys_of(text: str) -> tuple[str, ...]:
+    """What is pressed to type a text."""
+    return tuple(_character_to_key(character) for character in text)
 
 
 # Name: size, keys pressed before the picture is taken, what it waits for. `G` in the containers is
 # the oldest one: the server.
 Scene = tuple[tuple[int, int], tuple[str, ...], "Callable[[LamellaApp], bool]"]
+_SEARCHED = ("P", *keys_of(REPOSITORY), "enter")
+_LOOKED_INTO = ("P", *keys_of(NEW), "enter", "enter")
 SCENES: dict[str, Scene] = {
     "main": (WIDE, ("3", "G"), _has_log),
     "files": (WIDE, ("1", "enter", "enter"), _is_ready),
@@ -76,8 +96,15 @@ SCENES: dict[str, Scene] = {
         ("3", "G", "e", *"ls", "space", "minus", *"la", "space", "full_stop", "enter"),
         _has_listing,
     ),
+    "registry": (WIDE, _SEARCHED, _is_ready),
+    "peek": (WIDE, _LOOKED_INTO, _is_ready),
+    "pull": (WIDE, (*_LOOKED_INTO, "P"), _is_moving),
+    "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
     "light": (WIDE, ("3", "G"), _has_log),
 }
+OF_A_REGISTRY = ("registry", "peek", "pull", "narrow-pull")
+UNSETTLED = ("pull", "narrow-pull")
+"""What the last key began goes on while the picture is taken."""
 
 
 async def picture(name: str, top: Path) -> None:
@@ -91,11 +118,15 @@ async def picture(name: str, top: Path) -> None:
     async with app.run_test(size=size) as pilot:
         app.theme = "lamella-light" if name == "light" else "lamella-dark"
         await settled(pilot)
-        for key in keys:
+        for key in keys[:-1]:
             await pilot.press(key)
             await settled(pilot)
+        await pilot.press(keys[-1])
+        if name not in UNSETTLED:
+            await settled(pilot)
         await wait_until(pilot, lambda: is_ready(app))
-        await settled(pilot)
+        if name not in UNSETTLED:
+            await settled(pilot)
         drawing = app.export_screenshot(title="lamella", simplify=True)
     # Textual gives every picture's styles a number of their own: one less thing that differs.
     drawing = re.sub(r"terminal-\d+-", "terminal-", drawing)
@@ -116,6 +147,17 @@ async def make_volumes(engine: EngineApi) -> None:
     await engine.create_volume("backup")
 
 
+async def picture_registries(engine: EngineApi, top: Path, names: list[str]) -> None:
+    """Take the pictures that need a registry, with the lower layers of an image here."""
+    if not names:
+        return
+    with picture_registry(top) as proxy:
+        await engine.pull_image(OLD)
+        proxy.bytes_per_second = BYTES_PER_SECOND
+        for name in names:
+            await picture(name, top)
+
+
 async def take_all(top: Path, names: list[str]) -> None:
     """Make the demo, take the pictures, remove the demo's containers."""
     async with open_engine(root=top / "root", run=top / "run") as engine:
@@ -123,7 +165,9 @@ async def take_all(top: Path, names: list[str]) -> None:
         await make_volumes(engine)
         try:
             for name in names:
-                await picture(name, top)
+                if name not in OF_A_REGISTRY:
+                    await picture(name, top)
+            await picture_registries(engine, top, [one for one in names if one in OF_A_REGISTRY])
         finally:
             for summary in await engine.list_containers():
                 await engine.remove_container(
