@@ -88,6 +88,18 @@ class FileNotInContainerError(NotFoundError):
         self.container = container
 
 
+class FileNotInLayerError(NotFoundError):
+    """A layer of an image in a registry does not have a path."""
+
+    def __init__(self, path: str, layer: str, *, position: int) -> None:
+        super().__init__(
+            f"Could not find the file {path} in {layer}",
+            hint=f"`lamella peek --files {position} NAME` lists what the step has",
+        )
+        self.path = path
+        self.layer = layer
+
+
 class ConflictError(EngineError):
     """The request contradicts what is there now."""
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from engine.errors import ImageNotFoundError, InvalidReferenceError, RemoteImageNotFoundError
+from engine.errors import (
+    FileNotInLayerError,
+    ImageNotFoundError,
+    InvalidInputError,
+    InvalidReferenceError,
+    RemoteImageNotFoundError,
+)
 from engine.events import EventSubject
 from engine.oci.reference import parse_reference
+from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.types import (
+    MAXIMUM_VIEWED_BYTES,
     ChangeKind,
     DiffId,
     Digest,
+    FileContent,
     FileEntry,
     FileKind,
     FileTree,
@@ -34,6 +43,7 @@ class FakeRegistries(FakeImages):
 
     Attributes:
         moving_layers: Told of a pull or push before the gate `layers`, in place of the usual ones.
+        remote_content: What a file of a layer holds, by path, in place of the usual.
     """
 
     def __init__(self) -> None:
@@ -41,6 +51,7 @@ class FakeRegistries(FakeImages):
         self.remote_names: set[str] = set()
         self.pull_warnings: tuple[str, ...] = ()
         self.moving_layers: tuple[LayerTransfer, ...] = ()
+        self.remote_content: dict[str, bytes] = {}
 
     async def pull_image(
         self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
@@ -112,7 +123,12 @@ class FakeRegistries(FakeImages):
         )
 
     async def list_remote_layer_files(
-        self, reference: str, position: int, *, platform: str = ""
+        self,
+        reference: str,
+        position: int,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
     ) -> FileTree:
         image = await self.peek_image(reference, platform=platform)
         if not 0 <= position < len(image.layers):
@@ -130,6 +146,30 @@ class FakeRegistries(FakeImages):
             change=ChangeKind.ADDED,
         )
         return FileTree(title=image.layers[position].created_by, entries=(entry,), size_bytes=1)
+
+    async def read_remote_file(
+        self,
+        reference: str,
+        position: int,
+        path: str,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
+    ) -> FileContent:
+        tree = await self.list_remote_layer_files(reference, position, platform=platform)
+        label = f"{parse_reference(reference).familiar_name} (step {position})"
+        entry = next((one for one in tree.entries if one.path == path.strip("/")), None)
+        if entry is None:
+            raise FileNotInLayerError(path, label, position=position)
+        if entry.kind is not FileKind.FILE:
+            raise InvalidInputError(f"{entry.path} is no file: {entry.kind.value}")
+        await self._note("read-remote", f"{reference} {position} {path}")
+        total = len(self.remote_content.get(entry.path, b""))
+        progress(Progress(step="Fetching the layer", done=total, total=total, unit="bytes"))
+        content = self.remote_content.get(entry.path, str(position + 1).encode())
+        return FileContent(
+            path=entry.path, size_bytes=len(content), content=content[:MAXIMUM_VIEWED_BYTES]
+        )
 
     async def push_image(
         self, reference: str, *, progress: TransferListener = ignore_transfers

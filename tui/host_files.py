@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import os
 import stat
 import threading
@@ -26,6 +27,8 @@ Result = TypeVar("Result")
 
 MAXIMUM_ENTRIES = 250_000
 _LOOK_EVERY_ENTRIES = 512
+_SORTED_AT_ONCE = 4096
+_BY_NAME = attrgetter("folded_name")
 MOST_COMPLETIONS = 8
 
 
@@ -65,6 +68,8 @@ class HostListing:
 
     directory: str
     entries: tuple[HostEntry, ...] = ()
+    visible: tuple[HostEntry, ...] = ()
+    """Those without a dot in front."""
     problem: str = ""
     """Why nothing, or not everything, could be read."""
 
@@ -76,8 +81,7 @@ def read_directory(directory: str, *, is_wanted: Callable[[], bool]) -> HostList
         directory: Absolute.
         is_wanted: Asked from time to time; reading ends when the answer is no.
     """
-    directories: list[HostEntry] = []
-    others: list[HostEntry] = []
+    directories, others = _Sorted(), _Sorted()
     problem = ""
     try:
         with os.scandir(directory) as found:
@@ -88,13 +92,30 @@ def read_directory(directory: str, *, is_wanted: Callable[[], bool]) -> HostList
                     problem = f"Only the first {MAXIMUM_ENTRIES:,} entries are shown"
                     break
                 read = _entry(entry)
-                (directories if read.is_directory else others).append(read)
+                (directories if read.is_directory else others).add(read)
     except OSError as error:
         problem = f"{directory}: {error.strerror or error}"
-    by_name = attrgetter("folded_name")
-    directories.sort(key=by_name)
-    others.sort(key=by_name)
-    return HostListing(directory=directory, entries=(*directories, *others), problem=problem)
+    entries = (*directories, *others)
+    visible = tuple(entry for entry in entries if not entry.name.startswith("."))
+    return HostListing(directory=directory, entries=entries, visible=visible, problem=problem)
+
+
+class _Sorted:
+    """Entries by name, sorted piece by piece: a long sort would hold up every other thread."""
+
+    def __init__(self) -> None:
+        self._pieces: list[list[HostEntry]] = [[]]
+
+    def add(self, entry: HostEntry) -> None:
+        """Take one more."""
+        self._pieces[-1].append(entry)
+        if len(self._pieces[-1]) == _SORTED_AT_ONCE:
+            self._pieces[-1].sort(key=_BY_NAME)
+            self._pieces.append([])
+
+    def __iter__(self) -> Iterator[HostEntry]:
+        self._pieces[-1].sort(key=_BY_NAME)
+        return heapq.merge(*self._pieces, key=_BY_NAME)
 
 
 def _entry(entry: os.DirEntry[str]) -> HostEntry:

@@ -235,7 +235,8 @@ COMMANDS: tuple[Command, ...] = (
              "Write all files of the container as a tar archive",
              "lamella export -o FILE CONTAINER"),
     # Files
-    _command("files.fold", _F, "fold", "enter,space", "fold", "Open or close the directory",
+    _command("files.fold", _F, "fold", "enter,space", "fold",
+             "Open or close the directory; in an image of a registry, show the file",
              is_in_footer=True, is_in_palette=False),
     _command("files.open", _F, "fold_open", "l,right", "open", "Open the directory",
              is_in_palette=False),

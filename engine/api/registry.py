@@ -6,12 +6,20 @@ import functools
 from typing import TYPE_CHECKING
 
 from engine.api.parts import EngineParts
+from engine.operations import ProgressListener, ignore_progress
 from engine.types import ignore_transfers
 
 if TYPE_CHECKING:
     from engine.images.remote import ImageRegistry
     from engine.images.transfers import ImageTransfers
-    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
+    from engine.types import (
+        FileContent,
+        FileTree,
+        PulledImage,
+        PushedImage,
+        RemoteImage,
+        TransferListener,
+    )
 
 
 def _connect() -> ImageRegistry:
@@ -45,7 +53,28 @@ class RegistryCalls(EngineParts):
         return await self._transfers.peek(reference, platform=platform)
 
     async def list_remote_layer_files(
-        self, reference: str, position: int, *, platform: str = ""
+        self,
+        reference: str,
+        position: int,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
     ) -> FileTree:
         """As EngineApi."""
-        return await self._transfers.list_layer_files(reference, position, platform=platform)
+        return await self._transfers.list_layer_files(
+            reference, position, platform=platform, progress=progress
+        )
+
+    async def read_remote_file(
+        self,
+        reference: str,
+        position: int,
+        path: str,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
+    ) -> FileContent:
+        """As EngineApi."""
+        return await self._transfers.read_file(
+            reference, position, path, platform=platform, progress=progress
+        )

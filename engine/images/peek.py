@@ -6,17 +6,27 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import DigestMismatchError, ImageNotFoundError
+from engine.errors import (
+    DigestMismatchError,
+    FileNotInLayerError,
+    ImageNotFoundError,
+    InvalidInputError,
+)
 from engine.images.blocking import BlockingCalls
 from engine.images.documents import container_config, indented
 from engine.images.remote import read_image
 from engine.oci.documents import HistoryDocument, parse_time
+from engine.operations import Progress
 from engine.snapshots.streams import CHUNK_BYTES, decompress
 from engine.snapshots.tar import TarEntry, TarKind, TarLimits, TarReader
 from engine.types import (
+    MAXIMUM_VIEWED_BYTES,
     ChangeKind,
+    FileContent,
     FileEntry,
     FileKind,
     FileTree,
@@ -32,10 +42,16 @@ if TYPE_CHECKING:
     from engine.images.remote import ImageInRegistry, ImageSource, PullLayer
     from engine.oci.documents import Platform
     from engine.oci.reference import Reference
+    from engine.operations import ProgressListener
     from engine.store.image_records import ImageRecords
     from engine.types import ChainId
 
+    _Teller = Callable[[int, int], None]
+
 _MAGIC_BYTES = 6
+_MOST_HARD_LINKS = 8
+"""One is what tars have; a hostile one can have a circle."""
+_SECONDS_BETWEEN = 0.1
 _WHITEOUT_PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
 _KINDS = {
@@ -81,7 +97,7 @@ class ImagePeeker:
         )
 
     async def list_layer_files(
-        self, name: Reference, position: int, platform: Platform
+        self, name: Reference, position: int, platform: Platform, *, progress: ProgressListener
     ) -> FileTree:
         """The files of one history step; fetches that layer alone, and keeps nothing of it.
 
@@ -89,32 +105,97 @@ class ImagePeeker:
             ImageNotFoundError: There is no such step.
             DigestMismatchError: The layer is not what the manifest says.
         """
+        tell = _telling(progress)
         async with self._connected() as (source, calls):
 
             def look() -> FileTree:
-                image = read_image(source, name, platform)
-                steps = _steps(image, frozenset())
-                if not 0 <= position < len(steps):
-                    raise ImageNotFoundError(f"{name.familiar_name} (step {position})")
-                step = steps[position]
-                if step.is_empty:
-                    return FileTree(title=step.created_by, entries=(), size_bytes=0)
-                number = sum(not below.is_empty for below in steps[:position])
-                return self._read(source, name, image.layers[number], step.created_by)
+                step = _find_step(source, name, position, platform)
+                files: dict[str, FileEntry] = {}
+                if step.layer is not None:
+                    for entry, _reader in self._entries(source, name, step.layer, tell):
+                        found = _file_entry(entry)
+                        if found is not None:
+                            files[found.path] = found
+                ordered = sorted(files.values(), key=lambda one: one.path.split("/"))
+                return FileTree(
+                    title=step.title,
+                    entries=tuple(ordered),
+                    size_bytes=sum(one.size_bytes for one in ordered),
+                )
 
             return await calls.run(look)
 
-    def _read(self, source: ImageSource, name: Reference, layer: PullLayer, title: str) -> FileTree:
+    async def read_file(
+        self,
+        name: Reference,
+        position: int,
+        path: str,
+        platform: Platform,
+        *,
+        progress: ProgressListener,
+    ) -> FileContent:
+        """The beginning of a file of one history step; fetches all of that layer, and keeps none.
+
+        Raises:
+            ImageNotFoundError: There is no such step.
+            FileNotInLayerError: The layer does not have it.
+            InvalidInputError: It is no file.
+            DigestMismatchError: The layer is not what the manifest says.
+        """
+        tell = _telling(progress)
+        async with self._connected() as (source, calls):
+
+            def look() -> FileContent:
+                step = _find_step(source, name, position, platform)
+                label = f"{name.familiar_name} (step {position})"
+                missing = FileNotInLayerError(path, label, position=position)
+                if step.layer is None:
+                    raise missing
+                wanted = _layer_path(path)
+                for _name in range(_MOST_HARD_LINKS):
+                    found = self._find(source, name, step.layer, wanted, tell)
+                    if found is None:
+                        raise missing
+                    entry, content = found
+                    if entry.kind is FileKind.FILE:
+                        return FileContent(
+                            path=_layer_path(path), size_bytes=entry.size_bytes, content=content
+                        )
+                    if entry.kind is not FileKind.HARD_LINK:
+                        raise _no_file(entry)
+                    wanted = _layer_path(entry.link_target)
+                raise missing
+
+            return await calls.run(look)
+
+    def _find(
+        self, source: ImageSource, name: Reference, layer: PullLayer, wanted: str, tell: _Teller
+    ) -> tuple[FileEntry, bytes] | None:
+        """What a layer has at a path, the last where it has several, and how a file begins."""
+        found = None
+        for entry, reader in self._entries(source, name, layer, tell):
+            one = _file_entry(entry)
+            if one is not None and one.path == wanted:
+                found = one, _beginning(entry, reader)
+        return found
+
+    def _entries(
+        self, source: ImageSource, name: Reference, layer: PullLayer, tell: _Teller
+    ) -> Iterator[tuple[TarEntry, TarReader]]:
+        """Every entry of a layer; who takes them all hears whether it is what was promised."""
         label = f"{name.familiar_name} (layer {layer.blob.digest[:19]})"
         hashed = hashlib.sha256()
-        files: dict[str, FileEntry] = {}
+        taken = 0
         limits = TarLimits(entries=self._limits.entries, content_bytes=self._limits.unpacked_bytes)
         with source.open_blob(name, layer.descriptor) as stream:
 
             def pieces(first: bytes) -> Iterator[bytes]:
+                nonlocal taken
                 piece = first
                 while piece:
                     hashed.update(piece)
+                    taken += len(piece)
+                    tell(taken, layer.blob.size_bytes)
                     yield piece
                     piece = stream.read(CHUNK_BYTES)
 
@@ -122,20 +203,13 @@ class ImagePeeker:
             while len(first) < _MAGIC_BYTES and (piece := stream.read(CHUNK_BYTES)):
                 first += piece
             chunks = _Chunks(decompress(pieces(first), first[:_MAGIC_BYTES], label))
-            for entry in TarReader(chunks, label=label, limits=limits):
-                found = _file_entry(entry)
-                if found is not None:
-                    files[found.path] = found
+            reader = TarReader(chunks, label=label, limits=limits)
+            for entry in reader:
+                yield entry, reader
             chunks.drain()
         actual = f"sha256:{hashed.hexdigest()}"
         if actual != layer.blob.digest:
             raise DigestMismatchError(label, expected=layer.blob.digest, actual=actual)
-        ordered = sorted(files.values(), key=lambda one: one.path.split("/"))
-        return FileTree(
-            title=title,
-            entries=tuple(ordered),
-            size_bytes=sum(one.size_bytes for one in ordered),
-        )
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[ImageSource, BlockingCalls]]:
@@ -145,6 +219,83 @@ class ImagePeeker:
             BlockingCalls("peek", thread_count=1, end=source.cancel) as calls,
         ):
             yield source, calls
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """A history step that somebody looks into."""
+
+    title: str
+    layer: PullLayer | None
+    """None for one that changed only the config."""
+
+
+def _find_step(source: ImageSource, name: Reference, position: int, platform: Platform) -> _Step:
+    image = read_image(source, name, platform)
+    steps = _steps(image, frozenset())
+    if not 0 <= position < len(steps):
+        raise ImageNotFoundError(f"{name.familiar_name} (step {position})")
+    step = steps[position]
+    number = sum(not below.is_empty for below in steps[:position])
+    return _Step(title=step.created_by, layer=None if step.is_empty else image.layers[number])
+
+
+def _telling(progress: ProgressListener) -> _Teller:
+    """Pass on, from a thread, how much of a layer has come; made on the engine's loop."""
+    loop = asyncio.get_running_loop()
+    told_at = 0.0
+
+    def tell(done_bytes: int, total_bytes: int) -> None:
+        nonlocal told_at
+        now = time.monotonic()
+        if now - told_at >= _SECONDS_BETWEEN:
+            told_at = now
+            newest = Progress(
+                step="Fetching the layer", done=done_bytes, total=total_bytes, unit="bytes"
+            )
+            loop.call_soon_threadsafe(progress, newest)
+
+    return tell
+
+
+def _beginning(entry: TarEntry, reader: TarReader) -> bytes:
+    """How the current entry's file begins, with zeros for its holes."""
+    size = min(entry.size, MAXIMUM_VIEWED_BYTES)
+    segments = ((0, entry.data_bytes),) if entry.segments is None else entry.segments
+    content = bytearray(size)
+    pieces = reader.pieces()
+    piece = b""
+    for offset, length in segments:
+        left = length
+        position = offset
+        while left and position < size:
+            piece = piece or next(pieces, b"")
+            if not piece:
+                break
+            part = piece[:left]
+            shown = part[: size - position]
+            content[position : position + len(shown)] = shown
+            position += len(part)
+            left -= len(part)
+            piece = piece[len(part) :]
+        if offset >= size:
+            break
+    return bytes(content)
+
+
+def _no_file(entry: FileEntry) -> InvalidInputError:
+    if entry.kind is FileKind.WHITEOUT:
+        return InvalidInputError(f"{entry.path} is removed by this layer")
+    if entry.kind is FileKind.SYMLINK:
+        return InvalidInputError(
+            f"{entry.path} is a symbolic link to {entry.link_target}",
+            hint="Look at what it leads to, which another layer may have",
+        )
+    return InvalidInputError(f"{entry.path} is no file: {entry.kind.value.replace('_', ' ')}")
+
+
+def _layer_path(path: str) -> str:
+    return os.path.normpath("/" + path).lstrip("/")
 
 
 def _steps(image: ImageInRegistry, present: frozenset[ChainId]) -> tuple[RemoteLayer, ...]:
@@ -174,7 +325,7 @@ def _steps(image: ImageInRegistry, present: frozenset[ChainId]) -> tuple[RemoteL
 
 def _file_entry(entry: TarEntry) -> FileEntry | None:
     """One path as the layer has it; nothing is known of the layers below."""
-    path = os.path.normpath("/" + os.fsdecode(entry.name)).lstrip("/")
+    path = _layer_path(os.fsdecode(entry.name))
     parent, _, name = path.rpartition("/")
     if not path or name == _OPAQUE_NAME:
         return None

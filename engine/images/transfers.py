@@ -15,12 +15,20 @@ if TYPE_CHECKING:
     from engine.images.pull import ImageAdder
     from engine.images.remote import ImageRegistry
     from engine.oci.documents import Platform
+    from engine.operations import ProgressListener
     from engine.snapshots.base import JobRunner
     from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecords
     from engine.store.staging import StagingArea
     from engine.store.transfer_records import TransferRecords
-    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
+    from engine.types import (
+        FileContent,
+        FileTree,
+        PulledImage,
+        PushedImage,
+        RemoteImage,
+        TransferListener,
+    )
 
 
 class RegistryMaker(Protocol):
@@ -92,10 +100,29 @@ class ImageTransfers:
         """As EngineApi.peek_image."""
         return await self._peeker.peek(parse_reference(reference), _wanted(platform))
 
-    async def list_layer_files(self, reference: str, position: int, *, platform: str) -> FileTree:
+    async def list_layer_files(
+        self, reference: str, position: int, *, platform: str, progress: ProgressListener
+    ) -> FileTree:
         """As EngineApi.list_remote_layer_files."""
-        name = parse_reference(reference)
-        return await self._peeker.list_layer_files(name, position, _wanted(platform))
+        wanted = _wanted(platform)
+        return await self._peeker.list_layer_files(
+            parse_reference(reference), position, wanted, progress=progress
+        )
+
+    async def read_file(
+        self,
+        reference: str,
+        position: int,
+        path: str,
+        *,
+        platform: str,
+        progress: ProgressListener,
+    ) -> FileContent:
+        """As EngineApi.read_remote_file."""
+        wanted = _wanted(platform)
+        return await self._peeker.read_file(
+            parse_reference(reference), position, path, wanted, progress=progress
+        )
 
     async def push(self, reference: str, *, progress: TransferListener) -> PushedImage:
         """As EngineApi.push_image."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.operations import ProgressListener, ignore_progress
 from engine.types import ignore_transfers
 
 if TYPE_CHECKING:
-    from engine.types import FileTree, PulledImage, PushedImage, RemoteImage, TransferListener
+    from engine.types import (
+        FileContent,
+        FileTree,
+        PulledImage,
+        PushedImage,
+        RemoteImage,
+        TransferListener,
+    )
 
 
 class RegistryApi(Protocol):
@@ -54,10 +62,40 @@ class RegistryApi(Protocol):
         """
 
     async def list_remote_layer_files(
-        self, reference: str, position: int, *, platform: str = ""
+        self,
+        reference: str,
+        position: int,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
     ) -> FileTree:
         """The files of one history step of an image in a registry, as the layer has them.
 
         Fetches that layer alone and keeps nothing. The layers below are not looked at: what it has
         is ADDED, what it removes REMOVED.
+        """
+
+    async def read_remote_file(
+        self,
+        reference: str,
+        position: int,
+        path: str,
+        *,
+        platform: str = "",
+        progress: ProgressListener = ignore_progress,
+    ) -> FileContent:
+        """Read the beginning of a file of one history step of an image in a registry.
+
+        Fetches that layer alone, all of it: nothing is shown that its digest does not vouch for.
+
+        Args:
+            reference: A name, with a tag or a digest; `latest` without either.
+            position: Of the step.
+            path: As FileEntry has it. A hard link is the file that it is another name of.
+            platform: `linux/arm64/v8`; empty for this host's.
+            progress: Is told of the layer's bytes.
+
+        Raises:
+            FileNotInLayerError: The layer does not have it.
+            InvalidInputError: It is no file: a directory, a link, a device, or removed.
         """

@@ -36,7 +36,14 @@ if TYPE_CHECKING:
         ResourceLimits,
     )
     from engine.types.copies import CommitRequest, CommittedImage, CopyOptions, CopyResult
-    from engine.types.files import FileEntry, FileTree, LayerChange, WritableLayer
+    from engine.types.files import (
+        MAXIMUM_VIEWED_BYTES,
+        FileContent,
+        FileEntry,
+        FileTree,
+        LayerChange,
+        WritableLayer,
+    )
     from engine.types.host import HostFeature, HostReport
     from engine.types.identity import (
         ChainId,
@@ -110,7 +117,14 @@ else:
                 "ResourceLimits",
             ),
             "engine.types.copies": ("CommitRequest", "CommittedImage", "CopyOptions", "CopyResult"),
-            "engine.types.files": ("FileEntry", "FileTree", "LayerChange", "WritableLayer"),
+            "engine.types.files": (
+                "MAXIMUM_VIEWED_BYTES",
+                "FileContent",
+                "FileEntry",
+                "FileTree",
+                "LayerChange",
+                "WritableLayer",
+            ),
             "engine.types.host": ("HostFeature", "HostReport"),
             "engine.types.identity": (
                 "ChainId",
@@ -168,6 +182,7 @@ else:
     )
 
 __all__ = [
+    "MAXIMUM_VIEWED_BYTES",
     "ArchiveFormat",
     "ChainId",
     "ChangeKind",
@@ -193,6 +208,7 @@ __all__ = [
     "DiskUsageDetails",
     "ExecRequest",
     "ExitStatus",
+    "FileContent",
     "FileEntry",
     "FileKind",
     "FileTree",

@@ -37,6 +37,27 @@ class FileTree:
     notice: str = ""
 
 
+MAXIMUM_VIEWED_BYTES = 1 << 20
+"""What is read of a file that somebody looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileContent:
+    """A file of a layer, to look at."""
+
+    path: str
+    """As in FileEntry."""
+    size_bytes: int
+    """Of the whole file."""
+    content: bytes
+    """Its beginning: no more than MAXIMUM_VIEWED_BYTES. Holes are zeros."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether this is all of it."""
+        return len(self.content) == self.size_bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerChange:
     """One path that differs between the writable layer and the image."""

@@ -268,6 +268,7 @@ async def test_an_image_is_saved_under_the_name_that_is_filled_in(
         await pilot.press("enter")
         await settled(pilot)
         assert typed(app) == f"{place}/web_latest.tar"
+        assert "/web_latest.tar" in screen_text(app)
         await pilot.press("enter")
         await settled(pilot)
         assert (place / "web_latest.tar").read_text() == "web:latest"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import LimitError, NotFoundError
@@ -15,7 +16,7 @@ from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import FileEntry, PulledImage, RemoteImage
+    from engine.types import FileContent, FileEntry, PulledImage, RemoteImage
     from tui.cli.options import Arguments
 
 _DOCKER_HUB = "docker.io"
@@ -140,14 +141,20 @@ async def _push_one(engine: EngineApi, reference: str, *, is_quiet: bool) -> Non
 
 
 async def peek(engine: EngineApi, arguments: Arguments) -> int:
-    """Show the steps of an image in a registry, or the files of one of them."""
+    """Show the steps of an image in a registry, the files of one of them, or one of these."""
     (reference,) = arguments.operands
     platform = arguments.text("platform") or ""
     has_json = wants_json(arguments, "peek")
-    step = arguments.text("files")
+    step, path = arguments.text("files"), arguments.text("show")
+    if path is not None and (step is None or has_json):
+        raise UsageError("--show needs --files STEP, and no --format", command="peek")
     if step is not None:
         if not step.isdecimal():
             raise LimitError("--files", step, "the number of a step")
+        if path is not None:
+            shown = await engine.read_remote_file(reference, int(step), path, platform=platform)
+            _write_content(shown)
+            return 0
         tree = await engine.list_remote_layer_files(reference, int(step), platform=platform)
         if has_json:
             output.write_text(indented([document(entry) for entry in tree.entries]))
@@ -166,6 +173,17 @@ async def peek(engine: EngineApi, arguments: Arguments) -> int:
     else:
         _write_steps(image, is_whole=arguments.is_on("no-trunc"))
     return 0
+
+
+def _write_content(file: FileContent) -> None:
+    """Pass a file on as it is, or as lines that a terminal can be shown."""
+    if sys.stdout.isatty():
+        output.write_text(file.content.decode("utf-8", "replace").removesuffix("\n"))
+    else:
+        output.write_all(1, file.content)
+    if not file.is_complete:
+        shown, whole = docker_texts.size(len(file.content)), docker_texts.size(file.size_bytes)
+        output.write_message(f"WARNING: this is the first {shown} of {whole}")
 
 
 def _write_steps(image: RemoteImage, *, is_whole: bool) -> None:
@@ -201,6 +219,7 @@ COMMANDS = (
         (
             PLATFORM,
             Option("files", "", "STEP", "List the files of one step; fetches its layer alone"),
+            Option("show", "", "PATH", "Show a file of that step instead, up to 1 MiB of it"),
             Option("format", "", "json", "The whole as JSON"),
             NO_TRUNCATION,
         ),

@@ -130,7 +130,7 @@ class FilePicker(Dialog[Path]):
         self._close_filter()
         self._show_path(name)
         self.list.set_empty_text("Reading the directory ...")
-        self.list.set_rows(())
+        self.list.show_listing(HostListing(directory=directory))
         self._show_state()
         self._begin(lambda: self._read(directory, cursor_on), group="picker-read")
 
@@ -160,7 +160,7 @@ class FilePicker(Dialog[Path]):
             ways.append(HERE)
         if listing.directory != "/":
             ways.append(PARENT)
-        self.list.set_rows((*ways, *listing.entries))
+        self.list.show_listing(listing, *ways)
         if not (cursor_on and self.list.move_to_key(cursor_on)):
             self.list.go_to_first_name()
         self.list.set_empty_text("Nothing is here")
@@ -174,14 +174,13 @@ class FilePicker(Dialog[Path]):
         if self._problem:
             state.update(safe_text(self._problem))
             return
-        count = sum(row not in (HERE, PARENT) for row in self.list.rows)
-        total = self.list.total_count - sum(row in (HERE, PARENT) for row in self.list.rows)
-        parts = [f"{count} entries"]
+        count, hidden_count = self.list.entry_count, self.list.hidden_count
+        parts = ["1 entry" if count == 1 else f"{count} entries"]
         if self.list.filter_text:
             parts.append(f"filter: {self.list.filter_text}")
-        if not self.list.filter_text and count < total:
-            hidden = display_keys(self._keys_of(_HIDDEN)).split(" ")[0]
-            parts.append(f"{total - count} hidden, {hidden} shows them")
+        elif hidden_count:
+            key = display_keys(self._keys_of(_HIDDEN)).split(" ")[0]
+            parts.append(f"{hidden_count} hidden, {key} shows them")
         state.update(safe_text("   ".join(parts)))
 
     def _tell_problem(self, problem: str) -> None:

@@ -41,6 +41,26 @@ class RegistryActions(ActionScreen):
         """Show an image in a registry; the dashboard does."""
         raise NotImplementedError
 
+    # --- looking in ---------------------------------------------------------------------------
+
+    def view_remote_file(self, name: str, position: int, path: str) -> None:
+        """Fetch the layer of a step and show a file of it."""
+        from tui.screens.file_view import FileViewScreen
+
+        async def view() -> None:
+            file = await self._let_in(
+                lambda: self.operate(
+                    f"Looking at /{path}",
+                    lambda engine, listen: engine.read_remote_file(
+                        name, position, path, progress=listen
+                    ),
+                )
+            )
+            if file is not None:
+                self.app.push_screen(FileViewScreen(file))
+
+        self.run_task(lambda: view(), group="view", is_exclusive=True)
+
     # --- being let in -------------------------------------------------------------------------
 
     async def ask_registry(self, call: Callable[[EngineApi], Awaitable[Result]]) -> Result:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from textual.content import Content
 
 from engine.errors import EngineError
+from engine.types import FileKind
 from tui import format as formatting
 from tui.file_tree import FileTreeModel
 from tui.image_names import repository_of
@@ -206,10 +207,22 @@ class RemoteFilesScreen(_RemoteScreen):
             )
             self.run_worker(self._load(step), group="files", exclusive=True, exit_on_error=False)
 
+    @property
+    def _exact_name(self) -> str:
+        """By its digest: the tag may lead elsewhere by now."""
+        return f"{repository_of(self._image.name)}@{self._image.digest}"
+
+    def on_file_tree_view_chosen(self, event: FileTreeView.Chosen) -> None:
+        """Fetch the layer once more and show the file."""
+        entry = event.entry
+        if entry.kind in (FileKind.FILE, FileKind.HARD_LINK):
+            self._operations.view_remote_file(self._exact_name, self._step.position, entry.path)
+        else:
+            kind = entry.kind.value.replace("_", " ")
+            self._operations.tell(f"/{entry.path} has nothing to show: {kind}")
+
     async def _load(self, step: RemoteLayer) -> None:
-        # By its digest: the tag may lead elsewhere by now.
-        name = f"{repository_of(self._image.name)}@{self._image.digest}"
-        position = step.position
+        name, position = self._exact_name, step.position
         try:
             tree = await self._operations.ask_registry(
                 lambda engine: engine.list_remote_layer_files(name, position)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textual.message import Message
+
 from engine.types import ChangeKind, FileKind
 from tui import format as formatting
 from tui.file_tree import FileNode, FileTreeModel
@@ -13,6 +15,8 @@ from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from engine.types import FileEntry
 
 _MARKS = {
     ChangeKind.ADDED: ("+", "added", "good"),
@@ -26,6 +30,13 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
     """A collapsible tree."""
 
     BINDINGS = [*bindings_of(Context.LISTS), *bindings_of(Context.FILES)]
+
+    class Chosen(Message):
+        """Enter was pressed on what is no directory."""
+
+        def __init__(self, entry: FileEntry) -> None:
+            super().__init__()
+            self.entry = entry
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -80,11 +91,13 @@ class FileTreeView(RowList[FileNode], inherit_bindings=False):
     # Keys
 
     def action_fold(self) -> None:
-        """Open or close the directory under the cursor."""
+        """Open or close the directory under the cursor, or hand the file on."""
         node = self.current
         if node is not None and node.children:
             node.is_open = not node.is_open
             self._reshow()
+        elif node is not None and node.entry is not None and not node.is_directory:
+            self.post_message(self.Chosen(node.entry))
 
     def action_fold_open(self) -> None:
         """Open the directory, or step into it."""

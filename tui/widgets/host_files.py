@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from tui import format as formatting
-from tui.host_files import HostEntry, PathType
+from tui.host_files import HostEntry, HostListing, PathType
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean
 from tui.widgets.rows import Cell, RowList, fit
@@ -28,11 +28,34 @@ class HostFileList(RowList[HostEntry], inherit_bindings=False):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._shows_hidden = False
+        self._ways: tuple[HostEntry, ...] = ()
+        self._undotted: tuple[HostEntry, ...] = ()
 
     @property
     def shows_hidden(self) -> bool:
         """Whether names with a dot in front are shown."""
         return self._shows_hidden
+
+    @property
+    def entry_count(self) -> int:
+        """How many names pass."""
+        return len(self.rows) - len(self._ways)
+
+    @property
+    def hidden_count(self) -> int:
+        """How many names have a dot in front and are not shown for it."""
+        return 0 if self._shows_hidden else len(self._all) - len(self._undotted)
+
+    def show_listing(self, listing: HostListing, *ways: HostEntry) -> None:
+        """Show a directory.
+
+        Args:
+            listing: What it holds.
+            ways: HERE and PARENT, as far as they lead anywhere.
+        """
+        self._ways = ways
+        self._undotted = (*ways, *listing.visible)
+        self.set_rows((*ways, *listing.entries))
 
     def toggle_hidden(self) -> None:
         """Show names with a dot in front, or not."""
@@ -41,21 +64,16 @@ class HostFileList(RowList[HostEntry], inherit_bindings=False):
 
     def go_to_first_name(self) -> None:
         """Put the cursor on the first row that is no way out."""
-        index = next((n for n, row in enumerate(self.rows) if row not in (HERE, PARENT)), 0)
-        self._set_cursor(index)
+        self._set_cursor(len(self._ways) if self.entry_count else 0)
 
     def _select_rows(self) -> Sequence[HostEntry]:
         wanted = self._filter.casefold()
         shows_hidden = self._shows_hidden or wanted.startswith(".")
-        if not wanted and shows_hidden:
-            return self._all
-        return [
-            row
-            for row in self._all
-            if (wanted in row.folded_name and (shows_hidden or row.folded_name[:1] != "."))
-            or row is PARENT
-            or row is HERE
-        ]
+        rows = self._all if shows_hidden else self._undotted
+        if not wanted:
+            return rows
+        names = rows[len(self._ways) :]
+        return [*self._ways, *(row for row in names if wanted in row.folded_name)]
 
     def row_key(self, row: HostEntry) -> str:
         """Names are unique in a directory."""

@@ -240,7 +240,8 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         current = self.current
         is_other = (None if current is None else self.row_key(current)) != before_key
         self.refresh()
-        if old_keys is None or is_other or old_keys != [self.row_key(row) for row in self._rows]:
+        is_elsewhere = old_keys is None or is_other or len(old_keys) != len(self._rows)
+        if is_elsewhere or old_keys != [self.row_key(row) for row in self._rows]:
             self._scroll_to_cursor()
         if is_other or current != before:
             self.post_message(self.Highlighted(self))

@@ -2,7 +2,12 @@
 
 import pytest
 
-from engine.errors import ImageNotFoundError, InvalidReferenceError, RemoteImageNotFoundError
+from engine.errors import (
+    FileNotInLayerError,
+    ImageNotFoundError,
+    InvalidReferenceError,
+    RemoteImageNotFoundError,
+)
 from engine.types import TransferStatus
 from tests.fakes import FakeEngine
 from tests.registries import push_files, run_registry
@@ -105,3 +110,22 @@ async def test_the_files_of_a_layer_are_listed_without_the_image(any_engine, add
         await any_engine.list_remote_layer_files(f"{address}/tiny:1", 2)
     with pytest.raises(RemoteImageNotFoundError):
         await any_engine.peek_image(f"{address}/tiny:2")
+
+
+async def test_a_file_of_a_layer_is_read_without_the_image(any_engine, address):
+    name = f"{address}/tiny:1"
+    for position, path in enumerate(("one", "/two")):
+        file = await any_engine.read_remote_file(name, position, path)
+        assert (file.path, file.size_bytes, file.content) == (
+            path.strip("/"),
+            1,
+            str(position + 1).encode(),
+        )
+        assert file.is_complete
+    assert await any_engine.list_images() == ()
+    with pytest.raises(FileNotInLayerError, match=r"Could not find the file two in .* \(step 0\)"):
+        await any_engine.read_remote_file(name, 0, "two")
+    with pytest.raises(ImageNotFoundError):
+        await any_engine.read_remote_file(name, 2, "two")
+    with pytest.raises(RemoteImageNotFoundError):
+        await any_engine.read_remote_file(f"{address}/tiny:2", 0, "one")

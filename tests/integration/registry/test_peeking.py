@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import ArchiveError
-from engine.types import ChangeKind, FileKind
+from engine.errors import ArchiveError, FileNotInLayerError, InvalidInputError
+from engine.types import MAXIMUM_VIEWED_BYTES, ChangeKind, FileKind
 from tests.fault_proxy import Fault
 from tests.integration.registry.test_faulty_pulls import is_layer, push_tar
 from tests.registries import push_files
-from tests.unit.snapshots.tars import END, directory, entry, hard_link, symlink
+from tests.unit.snapshots.tars import END, directory, entry, hard_link, pax, symlink
 
 
 async def test_the_files_of_a_layer_are_as_its_tar_has_them(engine, registry, client, store_paths):
@@ -52,3 +52,65 @@ async def test_a_look_fetches_no_layer_and_a_look_at_one_no_other(engine, proxy)
     assert not [request for request in proxy.requests if is_layer(request, image_id)]
     await engine.list_remote_layer_files(f"{proxy.address}/web:1", 1)
     assert len([request for request in proxy.requests if is_layer(request, image_id)]) == 1
+
+
+async def test_a_file_is_read_as_the_layer_leaves_it(engine, registry, client, store_paths):
+    name = f"{registry.address}/odd:1"
+    large = bytes(range(256)) * 8192
+    tar = (
+        entry(b"etc/passwd", b"before")
+        + entry(b"./etc/passwd", b"after")
+        + hard_link(b"etc/twin", b"etc/passwd")
+        + hard_link(b"round", b"about")
+        + hard_link(b"about", b"round")
+        + entry(b"large", large)
+        + pax(**{"GNU.sparse.size": b"3000000", "GNU.sparse.map": b"2,3,2000000,4"})
+        + entry(b"sparse", b"abcdefg")
+        + entry(b"empty")
+        + symlink(b"link", b"etc/passwd")
+        + directory(b"dir/")
+        + entry(b"etc/.wh.gone")
+        + entry(b"odd\xff", b"odd")
+        + END
+    )
+    push_tar(client, name, tar)
+    told = []
+
+    async def read(path):
+        return await engine.read_remote_file(name, 0, path, progress=told.append)
+
+    for path, content in (
+        ("etc/passwd", b"after"),
+        ("/etc/../etc/twin", b"after"),
+        ("empty", b""),
+        ("odd\udcff", b"odd"),
+    ):
+        file = await read(path)
+        assert (file.content, file.size_bytes, file.is_complete) == (content, len(content), True)
+    file = await read("large")
+    assert (file.content, file.size_bytes) == (large[:MAXIMUM_VIEWED_BYTES], len(large))
+    assert not file.is_complete
+    file = await read("sparse")
+    assert file.size_bytes == 3_000_000
+    assert file.content == b"\0\0abc" + bytes(MAXIMUM_VIEWED_BYTES - 5)
+    assert told[0].unit == "bytes"
+    assert 0 < told[0].done <= told[0].total
+    for path, reason in (
+        ("link", "link is a symbolic link to etc/passwd"),
+        ("dir", "dir is no file: directory"),
+        ("etc/gone", "etc/gone is removed by this layer"),
+    ):
+        with pytest.raises(InvalidInputError, match=reason):
+            await read(path)
+    for path in ("none", "round", "", "etc/passwd/below", "nul\0"):
+        with pytest.raises(FileNotInLayerError):
+            await read(path)
+    assert list((store_paths.root / "layers").glob("*")) == []
+
+
+async def test_a_file_of_a_layer_that_is_not_what_was_promised_is_not_shown(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"file": b"true", "more": bytes(300_000)})
+    # The file itself arrives whole: what is wrong comes long after it.
+    proxy.plan = lambda request: Fault(flips_at=400) if is_layer(request, image_id) else None
+    with pytest.raises(ArchiveError):
+        await engine.read_remote_file(f"{proxy.address}/web:1", 0, "file")

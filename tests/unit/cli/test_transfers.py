@@ -226,3 +226,24 @@ def test_more_layers_than_lines_never_leave_the_screen(terminal, monkeypatch):
     assert "Extracting  25% 500kB/2MB" in frame
     assert "more" in frame
     assert all(len(line) <= 60 + 8 for line in frame.split("\n"))
+
+
+def test_peek_shows_a_file_of_a_step(lamella, engine, monkeypatch):
+    engine.remote_content["two"] = b"a\x1b[2J\nb\n\xff"
+    code, out, err = lamella("peek", "--files", "1", "--show", "two", "web")
+    assert (code, err) == (0, "")
+    assert out.encode("utf-8", "surrogateescape") in {
+        b"a\x1b[2J\nb\n\xff",
+        b"a\x1b[2J\nb\n\xef\xbf\xbd",
+    }
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert lamella("peek", "--files", "1", "--show", "two", "web")[1] == "a\ufffd[2J\nb\n\ufffd\n"
+    monkeypatch.undo()
+    engine.remote_content["two"] = bytes(3 << 20)
+    code, out, err = lamella("peek", "--files", "1", "--show", "two", "web")
+    assert (code, len(out)) == (0, 1 << 20)
+    assert err == "WARNING: this is the first 1.05MB of 3.15MB\n"
+    code, _, err = lamella("peek", "--files", "0", "--show", "two", "web")
+    assert code == 1
+    assert "Could not find the file two in web:latest (step 0)" in err
+    assert lamella("peek", "--show", "two", "web")[0] == 125
