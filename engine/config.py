@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InvalidInputError, LimitError
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

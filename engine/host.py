@@ -13,13 +13,13 @@ import pwd
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.errors import FeatureUnavailableError, SyscallError
+from engine.late_dataclasses import dataclass
 from engine.linux import overlay_trial
 from engine.linux.process import is_booted_with_systemd
 from engine.types import HostFeature

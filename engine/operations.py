@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,12 +12,12 @@ import heapq
 import os
 import stat
 import threading
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, TypeVar
 
+from engine.late_dataclasses import dataclass
 from tui.sanitise import clean
 
 if TYPE_CHECKING:

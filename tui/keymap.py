@@ -6,10 +6,11 @@ paging, killing, refreshing and the palette: many terminals and tmux keep the ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from textual.binding import Binding
+
+from engine.late_dataclasses import dataclass
 
 
 class Context(StrEnum):

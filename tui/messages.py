@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from textual.message import Message
+
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from engine.events import Event

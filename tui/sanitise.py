@@ -10,11 +10,13 @@ into styles and are never passed on as they are.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from rich.cells import cell_len
 from rich.style import Style
+
+from engine.late_dataclasses import dataclass
 
 MAXIMUM_CHARACTERS = 4096
 """Longest text that is drawn; a line of 90,000 characters must not cost more than this one."""

@@ -12,10 +12,10 @@ A mistake in the file never keeps the application from starting: it is a problem
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from tui.keymap import COMMAND_IDS, display_keys, find_clashes
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ Pure: who asks says what time it is.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.types import LayerTransfer, TransferStatus
 from tui import format as formatting
 

@@ -8,8 +8,8 @@ v2 one beside them, which then serves to freeze and kill (cgroups(7), kernel cgr
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
+from engine.late_dataclasses import dataclass
 from engine.linux.process import is_booted_with_systemd
 
 _GROUP_NAME = "lamella"

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import math
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.cgroups.control_files import write_text
 from engine.errors import SyscallError
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from engine.cgroups.group import Cgroup

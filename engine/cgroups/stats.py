@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
+
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from engine.cgroups.group import Cgroup

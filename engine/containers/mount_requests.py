@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import InvalidInputError
+from engine.late_dataclasses import dataclass
 from engine.linux.mounts import (
     MOUNT_ATTR_NOATIME,
     MOUNT_ATTR_NODEV,

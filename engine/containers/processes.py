@@ -8,9 +8,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.types import ProcessInfo
 
 if TYPE_CHECKING:

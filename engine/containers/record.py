@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from engine.errors import StoreError
+from engine.late_dataclasses import dataclass
 from engine.types import (
     ContainerId,
     HealthCheck,

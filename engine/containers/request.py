@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.containers.limits import check_limits
@@ -14,6 +13,7 @@ from engine.containers.names import check_container_name
 from engine.containers.policies import check_policies
 from engine.containers.process_options import HOST, check_options
 from engine.errors import InvalidInputError, LimitError
+from engine.late_dataclasses import dataclass
 from engine.runtime.isolation import (
     DEFAULT_STOP_TIMEOUT_SECONDS,
     default_environment,

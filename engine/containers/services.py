@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import functools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from engine.containers.states import read_watched_state
+from engine.late_dataclasses import dataclass
 from engine.runtime.state_file import append_container_event
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ has an entry; a test counts them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from engine.errors import ContainerStateError
+from engine.late_dataclasses import dataclass
 from engine.types import ContainerStatus
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.cgroups.host import detect_cgroups
 from engine.containers.services import CgroupPlan
 from engine.errors import NoSpaceError, StoreError
 from engine.host import architecture, lingering_feature, probe_host, require_proc
+from engine.late_dataclasses import dataclass
 from engine.store.durability import make_directory
 from engine.types import HostFeature, HostReport
 

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from engine.images.archive_source import (
     ArchiveSource,
     open_archive,
 )
+from engine.late_dataclasses import dataclass
 from engine.linux.files import sync_file_system
 from engine.operations import (
     Cancellation,

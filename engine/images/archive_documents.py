@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, DigestMismatchError, PlatformMismatchError
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import digest_of, is_digest
 from engine.oci.documents import (
     CONFIG_MEDIA_TYPES,

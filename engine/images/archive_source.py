@@ -7,10 +7,10 @@ import os
 import posixpath
 import select
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import ArchiveError, NoSpaceError, SyscallError
+from engine.late_dataclasses import dataclass
 from engine.linux.files import open_in_root
 from engine.operations import CancelledRead
 from engine.snapshots.streams import CHUNK_BYTES, FileSource, compression_of, decompress

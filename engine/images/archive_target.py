@@ -6,10 +6,10 @@ Every entry has the same time and owner, so that the same images give the same b
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import StoreError
+from engine.late_dataclasses import dataclass
 from engine.snapshots.file_content import write_all
 from engine.snapshots.layer_tar_jobs import BlobSink
 from engine.snapshots.tar import BLOCK_BYTES, TarKind

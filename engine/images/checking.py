@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from engine.errors import EngineError, StoreError
 from engine.images.catalog import layer_directory
 from engine.images.image_checks import bring_again, check_image, image_label
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import is_digest
 from engine.operations import Progress
 from engine.snapshots.job_parts import JobProgress

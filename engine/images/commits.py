@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +18,7 @@ from engine.errors import EngineError
 from engine.images.archive import StagedLayer
 from engine.images.archive_documents import LayerIdentity, NewImage
 from engine.images.instructions import apply_changes
+from engine.late_dataclasses import dataclass
 from engine.linux.files import sync_file_system
 from engine.oci.documents import (
     MAXIMUM_MANIFEST_BYTES,

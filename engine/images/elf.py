@@ -9,7 +9,8 @@ from __future__ import annotations
 import glob
 import os
 import struct
-from dataclasses import dataclass
+
+from engine.late_dataclasses import dataclass
 
 _LARGEST_TABLE_BYTES = 16 << 20
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.oci.documents import (
     CONTAINERD_NAME_ANNOTATION,
     OCI_CONFIG,

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import (
@@ -19,6 +18,7 @@ from engine.errors import (
 from engine.images.blocking import BlockingCalls
 from engine.images.documents import container_config, indented
 from engine.images.remote import read_image
+from engine.late_dataclasses import dataclass
 from engine.oci.documents import HistoryDocument, parse_time
 from engine.operations import Progress
 from engine.snapshots.streams import CHUNK_BYTES, decompress

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import io
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -19,6 +18,7 @@ from engine.errors import EngineError, ImageNotFoundError, InvalidReferenceError
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import append_image_event, layer_directory
 from engine.images.transfer_board import TransferBoard
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import digest_of
 from engine.oci.documents import (
     MAXIMUM_MANIFEST_BYTES,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, Self
 
 from engine.errors import ArchiveError, PlatformMismatchError
 from engine.images.archive_documents import LayerBlob, LayerIdentity
+from engine.late_dataclasses import dataclass
 from engine.oci.documents import (
     CONFIG_MEDIA_TYPES,
     LAYER_COMPRESSION,

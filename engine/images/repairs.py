@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from engine.errors import EngineError
 from engine.images.catalog import layer_directory
 from engine.images.image_checks import bring_again, image_label
+from engine.late_dataclasses import dataclass
 from engine.linux.files import sync_file_system
 from engine.operations import carry_through
 from engine.snapshots.base import DIFF_NAME

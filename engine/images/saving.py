@@ -7,7 +7,6 @@ import errno
 import os
 import shutil
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +21,7 @@ from engine.images.archive_writing import (
     SaveResult,
 )
 from engine.images.catalog import layer_directory
+from engine.late_dataclasses import dataclass
 from engine.linux.files import descriptor_path, sync_file_system
 from engine.oci.reference import parse_reference
 from engine.operations import Progress, ProgressListener, carry_through

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
 
 from engine.errors import LimitError, SyscallError
+from engine.late_dataclasses import dataclass
 from engine.linux.libc import syscall
 
 CAPABILITY_NAMES: tuple[str, ...] = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass
 
 from engine.errors import SyscallError
+from engine.late_dataclasses import dataclass
 from engine.linux.libc import syscall
 
 IN_MODIFY = 0x002

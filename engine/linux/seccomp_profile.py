@@ -14,8 +14,7 @@ follow; like Docker we allow them, since 32-bit C libraries cannot open a socket
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import capability_number
 from engine.linux.syscall_tables import syscall_numbers
 

@@ -8,8 +8,7 @@ so that libraries fall back (runc, patchbpf); so are x32 calls, which no rule ca
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.late_dataclasses import dataclass
 from engine.linux.seccomp_profile import MISSING, Decision
 from engine.linux.syscall_tables import syscall_numbers
 

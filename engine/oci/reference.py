@@ -7,9 +7,9 @@ see the familiar form, from which both are left out again.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from engine.errors import InvalidReferenceError
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import is_digest
 from engine.types import Digest
 

@@ -11,13 +11,14 @@ import base64
 import re
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
 
 from engine.errors import RegistryRefusedError, RegistryUnreachableError
+from engine.late_dataclasses import dataclass
 from engine.registry.challenges import parse_challenges
 from engine.registry.credentials import find_credential
 from engine.registry.endpoints import is_plain_allowed, parse_http_url

@@ -14,13 +14,14 @@ import json
 import os
 import re
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from engine.errors import InvalidInputError, RegistryError
+from engine.late_dataclasses import dataclass
 from engine.registry.helper_programs import HelperFailedError, run_helper
 from engine.registry.settings import DOCKER_HUB, configuration_directory, home_directory
 

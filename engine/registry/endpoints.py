@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
@@ -11,6 +10,7 @@ from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
 from engine.errors import InvalidInputError
+from engine.late_dataclasses import dataclass
 from engine.registry.settings import DOCKER_HUB
 
 if TYPE_CHECKING:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from engine.errors import ArchiveError, DigestMismatchError, PlatformMismatchError
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import digest_of, is_digest
 from engine.oci.documents import (
     DOCKER_INDEX,

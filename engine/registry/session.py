@@ -11,7 +11,6 @@ import email.utils
 import random
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +21,7 @@ from engine.errors import (
     RegistryRefusedError,
     RegistryUnreachableError,
 )
+from engine.late_dataclasses import dataclass
 from engine.oci.digests import is_digest
 from engine.registry.authentication import TokenServerBusyError
 from engine.registry.endpoints import endpoints_of, is_plain_allowed, parse_http_url

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import InvalidInputError
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

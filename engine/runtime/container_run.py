@@ -10,11 +10,11 @@ import functools
 import os
 import signal
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.cgroups.groups import open_group
 from engine.errors import EngineError
+from engine.late_dataclasses import dataclass
 from engine.logs.writer import LogWriter
 from engine.runtime.exec_session import fork_exec_session
 from engine.runtime.namespaces import PRIVATE

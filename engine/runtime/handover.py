@@ -7,9 +7,9 @@ import marshal
 import select
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.runtime.pipes import ProgramEnds
 from engine.runtime.protocol import describe_error, read_error
 from engine.runtime.records import encode_record

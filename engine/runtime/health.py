@@ -7,7 +7,9 @@ not count as long as none has succeeded. Times are counted from the end of the p
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from engine.late_dataclasses import dataclass
 
 STARTING = "starting"
 HEALTHY = "healthy"

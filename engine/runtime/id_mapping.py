@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-from dataclasses import dataclass
 
 from engine.errors import FeatureUnavailableError
 from engine.host import user_namespace_remedy
+from engine.late_dataclasses import dataclass
 from engine.operations import carry_through
 
 _RANGE_SIZE = 65536

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.cgroups.limits import DeviceRule
 from engine.errors import InvalidInputError, LimitError, StartError
+from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import capability_number
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import socket
 from typing import NoReturn
 
 from engine.errors import EngineError, LauncherError
+from engine.late_dataclasses import compile_all
 from engine.linux.capabilities import set_dumpable
 from engine.linux.process import (
     CLONE_NEWUSER,
@@ -72,6 +73,7 @@ def main() -> NoReturn:
         os._exit(1)
     for kind in (ContainerSpec, StateRecord, MonitorCall, InitFailure):
         learn_record(kind)
+    compile_all()
     # Pages that the collector does not touch stay shared with every monitor.
     gc.collect()
     gc.freeze()

@@ -12,10 +12,10 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import StartError, SyscallError
+from engine.late_dataclasses import dataclass
 from engine.linux.files import make_directories, open_beneath, open_in_root
 from engine.linux.mounts import (
     MOUNT_ATTR_RDONLY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from dataclasses import dataclass
 
+from engine.late_dataclasses import dataclass
 from engine.linux.terminal import receive_terminal
 
 

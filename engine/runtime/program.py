@@ -13,10 +13,10 @@ import os
 import select
 import signal
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import EngineError, StartError
+from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import (
     clear_ambient,
     drop_bounding,

@@ -21,12 +21,12 @@ import os
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from enum import IntEnum
 
 from engine import errors
 from engine.cgroups.limits import CgroupSpec  # noqa: TC001 - read at run time
 from engine.errors import EngineError, ProcessError
+from engine.late_dataclasses import dataclass
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.restart import RestartSpec  # noqa: TC001 - read at run time
 from engine.runtime.spec import ExecSpec  # noqa: TC001 - read at run time

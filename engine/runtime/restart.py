@@ -7,7 +7,7 @@ has stopped stays so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from engine.late_dataclasses import dataclass
 
 FIRST_DELAY_SECONDS = 0.1
 LONGEST_DELAY_SECONDS = 60.0

@@ -11,8 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from dataclasses import dataclass
 
+from engine.late_dataclasses import dataclass
 from engine.linux.process import fork_named
 from engine.runtime.monitor_process import LAUNCHER_NAME, MONITOR_NAME, run_spare_monitor
 from engine.runtime.protocol import FrameKind, send_frame

@@ -7,10 +7,11 @@ monitor, which has only the standard library, with that module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from engine.cgroups.limits import CgroupSpec as CgroupSpec  # noqa: TC001 - read at run time
 from engine.cgroups.limits import DeviceRule as DeviceRule
+from engine.late_dataclasses import dataclass
 from engine.runtime.health import HealthRecord, HealthSpec  # noqa: TC001 - read at run time
 from engine.runtime.restart import RestartSpec
 

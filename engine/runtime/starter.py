@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.cgroups.groups import create_group
@@ -26,6 +25,7 @@ from engine.errors import (
     StartError,
     SyscallError,
 )
+from engine.late_dataclasses import dataclass
 from engine.linux.process import (
     clone_process,
     close_other_descriptors,

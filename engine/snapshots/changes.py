@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.late_dataclasses import dataclass
 from engine.linux.files import open_beneath
 from engine.snapshots.index import LayerEntry, LayerIndex, MergedTree, is_same, make_index, whiteout
 from engine.snapshots.scan import entry_of

@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import CopyRefusedError, FileNotInContainerError
+from engine.late_dataclasses import dataclass
 from engine.linux.files import open_in_root
 
 if TYPE_CHECKING:

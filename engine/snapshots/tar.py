@@ -8,12 +8,13 @@ names and the four kinds of sparse files.
 
 from __future__ import annotations
 
+import dataclasses
 import struct
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, LayerLimitError
+from engine.late_dataclasses import dataclass
 from engine.snapshots.pax import PaxHeaders, parse_pax
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class TarLimits:
     sparse_segments: int = 1 << 16
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclasses.dataclass(slots=True, kw_only=True)
 class TarEntry:
     """One entry. Names are bytes, as in the archive.
 

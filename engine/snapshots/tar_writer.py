@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.snapshots.tar import TarKind
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import contextlib
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ArchiveError, CopyRefusedError, NoSpaceError
+from engine.late_dataclasses import dataclass
 from engine.linux.files import descriptor_path, open_beneath, open_in_root
 from engine.snapshots.file_content import write_all, write_segments
 from engine.snapshots.tar import TarKind

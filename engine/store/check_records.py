@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.store.image_records import LAYERS, find_image, layer_of
 from engine.types import ChainId
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ContainerNotFoundError, NameInUseError
+from engine.late_dataclasses import dataclass
 from engine.store.volume_records import delete_unused, give_volumes, insert_volumes
 from engine.types import ChainId, ContainerId, ImageId
 

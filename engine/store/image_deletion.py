@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.store.claims import drop_claims
 from engine.store.image_records import LAYERS, LayerRecord, layer_of, names_of_image
 

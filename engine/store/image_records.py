@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import ImageNotFoundError, StoreError
+from engine.late_dataclasses import dataclass
 from engine.store.repository_digests import (
     RepositoryDigest,
     insert_repository_digest,

@@ -7,10 +7,10 @@ container cannot get one that is gone, whoever asks at the same time.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine.errors import VolumeInUseError, VolumeNotFoundError
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import sqlite3

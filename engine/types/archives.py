@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from engine.late_dataclasses import dataclass
 from engine.types.identity import ImageId
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.late_dataclasses import dataclass
 from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
 from engine.types.lifecycle import ContainerHealth, HealthCheck, RestartPolicy
 from engine.types.mounts import MountPoint, MountRequest

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.late_dataclasses import dataclass
 from engine.types.identity import ChainId, DiffId, Digest, ImageId
 from engine.types.lifecycle import HealthCheck
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from engine.late_dataclasses import dataclass
 from engine.types.identity import DiffId, Digest, ImageId
 from engine.types.images import ImageConfig
 

@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import os
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.errors import EngineError, VolumeInUseError, VolumeNotFoundError
 from engine.events import Event, EventSubject
+from engine.late_dataclasses import dataclass
 from engine.operations import carry_through
 from engine.snapshots.job_parts import DATA_NAME, FillArguments
 from engine.snapshots.writable import open_directory

@@ -104,6 +104,7 @@ LAUNCHER = {
     "engine.cgroups.limits",
     "engine.deferred",
     "engine.errors",
+    "engine.late_dataclasses",
     "engine.linux",
     "engine.linux.capabilities",
     "engine.linux.device_filter",

@@ -45,6 +45,14 @@ def test_nothing_is_left_to_do():
     assert not lines_with(rf"\b({marks})\b", under=("engine/", "tui/", "tests/", "benchmarks/"))
 
 
+def test_frozen_records_are_compiled_late():
+    # A command loads a hundred of them: engine/late_dataclasses.py says what that costs otherwise.
+    early = lines_with(r"^from dataclasses import .*\bdataclass\b", under=("engine/", "tui/"))
+    files = {line.partition(":")[0] for line in early}
+
+    assert not [line for line in lines_with("frozen=True", under=tuple(files)) if files]
+
+
 def test_no_test_sleeps():
     # The leak check looks again at what other processes are about to give up, with a deadline.
     assert not lines_with(

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from tui.cli import output
 from tui.cli.options import Option
 from tui.cli.template_functions import LabelMap
-from tui.cli.templates import Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tui.cli.documents import Document
+    from tui.cli.templates import Template
 
 FORMAT = Option(
     "format", "", "FORMAT", "table, json, a template such as '{{.ID}}', or 'table {{.ID}}\\t…'"
@@ -71,7 +71,7 @@ class Shape:
         for escape, character in _ESCAPES:
             form = form.replace(escape, character)
         self._has_heads = is_table
-        self._template = Template(form) if form and not self._is_json else None
+        self._template = _read_template(form) if form and not self._is_json else None
 
     @property
     def is_own_table(self) -> bool:
@@ -100,3 +100,10 @@ class Shape:
         """Print rows; not for the command's own table."""
         for line in self.lines(rows):
             output.write_line(line)
+
+
+def _read_template(form: str) -> Template:
+    # Most commands are given none, and its expressions take milliseconds to compile.
+    from tui.cli.templates import Template
+
+    return Template(form)

@@ -7,10 +7,10 @@ documents. A template is read into a small tree and walked: nothing of it is eve
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from engine.errors import InvalidInputError
+from engine.late_dataclasses import dataclass
 from tui.cli.template_functions import FUNCTIONS, LabelMap, is_true, shown
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ Every text given to them may come from outside and is made clean here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +18,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from engine.late_dataclasses import dataclass
 from tui import format as formatting
 from tui.sanitise import clean, clean_lines
 

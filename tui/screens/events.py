@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.content import Content
 
 from engine.errors import EngineError
+from engine.late_dataclasses import dataclass
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean
 from tui.screens.dialogs import Dialog, PromptScreen

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from tui.screens.operations import OperationScreen
 
 if TYPE_CHECKING:

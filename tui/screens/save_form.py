@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
+from engine.late_dataclasses import dataclass
 from engine.types import ArchiveFormat, Compression, SaveOptions
 from tui.sanitise import clean
 from tui.screens.dialogs import Dialog, safe_text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from engine.types import TerminalSize

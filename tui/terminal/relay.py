@@ -13,11 +13,11 @@ import signal
 import termios
 import tty
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.late_dataclasses import dataclass
 from engine.types import OutputStream, TerminalSize
 from tui.cli.output import write_all
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
+from engine.late_dataclasses import dataclass
 from tui.sanitise import StyledRun, clean_glyph
 
 if TYPE_CHECKING:

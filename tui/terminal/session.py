@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError
+from engine.late_dataclasses import dataclass
 from engine.types import SessionOutput, TerminalSize
 from tui.terminal.emulator import BitttyModel
 from tui.terminal.relay import nudge

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from engine.late_dataclasses import dataclass
 from engine.types import LayerSummary, WritableLayer
 from tui import format as formatting
 from tui.keymap import Context, bindings_of

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.types import RemoteLayer
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean

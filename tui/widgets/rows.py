@@ -7,7 +7,6 @@ rows that did not change, so 100,000 rows cost what 40 do.
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from rich.cells import cell_len, set_cell_size
@@ -19,6 +18,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from engine.late_dataclasses import dataclass
 from tui.keymap import Context, bindings_of
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from engine.types import ChangeKind, ContainerStats
 from tui import format as formatting
 from tui.sanitise import clean, clean_lines

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean
