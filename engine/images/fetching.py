@@ -8,7 +8,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from engine.errors import RegistryError
+from engine.errors import DigestMismatchError, RegistryError, StoreError
+from engine.oci.digests import digest_of
 from engine.store.durability import raise_store_error
 from engine.types import Digest, TransferStatus
 
@@ -30,6 +31,29 @@ _PIECE_BYTES = 1 << 20
 def blob_name(digest: str) -> str:
     """What a blob is called in a pull's directory in staging."""
     return f"blob-{digest.removeprefix('sha256:')}"
+
+
+class ConfigFetcher:
+    """Gets configs: from the store, of what a pull left that was cut short, or the registry's."""
+
+    def __init__(self, source: ImageSource, *, blobs: BlobStore, downloads: DownloadArea) -> None:
+        """Get from one registry what is not here."""
+        self._source = source
+        self._blobs = blobs
+        self._downloads = downloads
+
+    def get(self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int) -> bytes:
+        """As ConfigGetter."""
+        digest = descriptor.digest
+        # A collector may take it, and a disk may damage it: the registry has it as well.
+        with contextlib.suppress(StoreError, DigestMismatchError):
+            return self._blobs.read(digest, maximum_bytes=maximum_bytes)
+        arrived = self._downloads.read(digest, maximum_bytes=maximum_bytes)
+        if len(arrived) == descriptor.size and digest_of(arrived) == digest:
+            return arrived
+        content = self._source.get_small_blob(name, descriptor, maximum_bytes=maximum_bytes)
+        self._downloads.keep(digest, content)
+        return content
 
 
 class BlobFetcher:

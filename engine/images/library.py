@@ -442,8 +442,11 @@ class ImageLibrary:
     async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
         """As EngineApi.prune_images."""
         removed = await self._removal.prune(wanted, self.list_images, includes_named=includes_named)
-        # What arrived for pulls that nobody went on with.
-        freed_bytes = await asyncio.to_thread(self._downloads.sweep)
+        # What arrived for pulls that nobody goes on with.
+        holders = await self._claims.holders()
+        alive = await asyncio.to_thread(lambda: [*filter(self._staging.is_alive, holders)])
+        kept = await self._claims.digests_of(alive)
+        freed_bytes = await asyncio.to_thread(self._downloads.sweep, kept=kept)
         return replace(removed, freed_bytes=removed.freed_bytes + freed_bytes)
 
     @functools.cached_property

@@ -22,7 +22,7 @@ from engine.late_dataclasses import dataclass
 from engine.oci.documents import HistoryDocument, parse_time
 from engine.operations import Progress
 from engine.snapshots.streams import CHUNK_BYTES, decompress
-from engine.snapshots.tar import TarEntry, TarKind, TarLimits, TarReader
+from engine.snapshots.tar import TarEntry, TarKind, TarLimits, TarReader, too_large_error
 from engine.types import (
     MAXIMUM_VIEWED_BYTES,
     ChangeKind,
@@ -35,7 +35,7 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from engine.config import LayerLimits
     from engine.images.pull import SourceMaker
@@ -202,7 +202,11 @@ class ImagePeeker:
             first = b""
             while len(first) < _MAGIC_BYTES and (piece := stream.read(CHUNK_BYTES)):
                 first += piece
-            chunks = _Chunks(decompress(pieces(first), first[:_MAGIC_BYTES], label))
+            chunks = _Chunks(
+                decompress(pieces(first), first[:_MAGIC_BYTES], label),
+                label=label,
+                maximum_bytes=self._limits.unpacked_bytes,
+            )
             reader = TarReader(chunks, label=label, limits=limits)
             for entry in reader:
                 yield entry, reader
@@ -350,8 +354,11 @@ def _file_entry(entry: TarEntry) -> FileEntry | None:
 class _Chunks:
     """A ByteSource over chunks that are made while it is read."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._next: Callable[[], bytes] = lambda: next(chunks, b"")
+    def __init__(self, chunks: Iterator[bytes], *, label: str, maximum_bytes: int) -> None:
+        self._chunks = chunks
+        self._label = label
+        self._maximum_bytes = maximum_bytes
+        self._given_bytes = 0
         self._chunk = b""
         self._position = 0
 
@@ -374,3 +381,10 @@ class _Chunks:
         """Read what is left, to its end."""
         while self._next():
             pass
+
+    def _next(self) -> bytes:
+        chunk = next(self._chunks, b"")
+        self._given_bytes += len(chunk)
+        if self._given_bytes > self._maximum_bytes:
+            raise too_large_error(self._label, self._maximum_bytes)
+        return chunk

@@ -19,7 +19,7 @@ from engine.images.archive import StagedLayer
 from engine.images.archive_documents import NewImage
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import layer_directory
-from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, blob_name
+from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, ConfigFetcher, blob_name
 from engine.images.remote import ImageInRegistry, read_image
 from engine.images.transfer_board import TransferBoard
 from engine.linux.files import sync_file_system
@@ -149,9 +149,13 @@ class ImagePuller:
                     end=source.cancel,
                 ) as calls,
             ):
-                image = await calls.run(lambda: read_image(source, name, platform))
+                configs = ConfigFetcher(source, blobs=self._blobs, downloads=self._downloads)
+                image = await calls.run(
+                    lambda: read_image(source, name, platform, get_config=configs.get)
+                )
                 # Before it is looked what is here: so it stays.
-                await catalog.keep([layer.blob.digest for layer in image.layers])
+                digests = [layer.blob.digest for layer in image.layers]
+                await catalog.keep([image.image_id, *digests])
                 before = await self._known(name)
                 attempt = _Attempt(
                     image,
@@ -173,7 +177,7 @@ class ImagePuller:
                     for layer in attempt.made
                 }
                 await catalog.publish((_new_image(image),), staged, blobs)
-                await calls.run(lambda: self._downloads.discard(blobs))
+                await calls.run(lambda: self._downloads.discard((image.image_id, *blobs)))
         return PulledImage(
             image_id=image.image_id,
             name=name.familiar_name,

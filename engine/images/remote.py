@@ -168,8 +168,27 @@ class ImageInRegistry:
     layers: tuple[PullLayer, ...]
 
 
-def read_image(source: ImageSource, name: Reference, platform: Platform) -> ImageInRegistry:
+class ConfigGetter(Protocol):
+    """Gives the config of an image."""
+
+    def __call__(self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int) -> bytes:
+        """The whole blob, verified; blocking."""
+
+
+def read_image(
+    source: ImageSource,
+    name: Reference,
+    platform: Platform,
+    *,
+    get_config: ConfigGetter | None = None,
+) -> ImageInRegistry:
     """Fetch what describes an image; blocking.
+
+    Args:
+        source: The registry.
+        name: Of the image.
+        platform: Whose manifest is taken of an index.
+        get_config: Knows where a config may be besides.
 
     Raises:
         RegistryError: The registry does not have it, or does not give it.
@@ -187,7 +206,8 @@ def read_image(source: ImageSource, name: Reference, platform: Platform) -> Imag
             f"it is no image but {config.media_type[:100] or 'something without a type'}",
             hint="Charts, signatures and other artifacts in registries cannot be run",
         )
-    content = source.get_small_blob(name, config, maximum_bytes=MAXIMUM_CONFIG_BYTES)
+    get = get_config or source.get_small_blob
+    content = get(name, config, maximum_bytes=MAXIMUM_CONFIG_BYTES)
     document = decode_config(content, label)
     if platform_rank(document.platform, platform) is None:
         raise PlatformMismatchError(

@@ -63,6 +63,17 @@ class ClaimRecords:
             )
         )
 
+    async def digests_of(self, holders: Iterable[str]) -> frozenset[str]:
+        """Everything that some holders have claimed."""
+        wanted = frozenset(holders)
+        return await self._database.read(
+            lambda connection: frozenset(
+                digest
+                for holder, digest in connection.execute("SELECT holder, digest FROM claims")
+                if holder in wanted
+            )
+        )
+
 
 def drop_claims(connection: sqlite3.Connection, holders: Iterable[str]) -> None:
     """Forget the claims of dead holders, in the transaction that decides what nobody needs."""

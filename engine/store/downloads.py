@@ -17,7 +17,7 @@ from engine.store.durability import make_directory, raise_store_error, write_all
 from engine.store.locks import LockFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Container, Iterable, Iterator
     from pathlib import Path
 
 _CONTENT_NAME = "content"
@@ -54,6 +54,35 @@ class DownloadArea:
         finally:
             lock.release()
 
+    def keep(self, digest: str, content: bytes) -> None:
+        """Keep a small blob that has arrived whole, unless somebody else fetches it; blocking.
+
+        Raises:
+            NoSpaceError: The disk is full.
+        """
+        make_directory(self._directory)
+        lock = self._lock(digest)
+        if not lock.try_acquire():
+            return
+        try:
+            path = lock.path.with_name(_CONTENT_NAME)
+            with contextlib.closing(Download(path, size_bytes=len(content))) as download:
+                download.clear()
+                download.append(content)
+        finally:
+            lock.release()
+
+    def read(self, digest: str, *, maximum_bytes: int) -> bytes:
+        """What has arrived of a small blob, not verified; empty for nothing. Blocking."""
+        path = self._lock(digest).path.with_name(_CONTENT_NAME)
+        try:
+            with path.open("rb") as file:
+                return file.read(maximum_bytes)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise_store_error(error, path)
+
     def discard(self, digests: Iterable[str]) -> None:
         """Remove what has arrived of blobs that nobody has claimed; blocking."""
         for digest in digests:
@@ -69,8 +98,12 @@ class DownloadArea:
                 found += self._lock(digest).path.with_name(_CONTENT_NAME).stat().st_size
         return found
 
-    def sweep(self, *, unused_seconds: float = 0) -> int:
+    def sweep(self, *, unused_seconds: float = 0, kept: Container[str] = ()) -> int:
         """Remove what nobody has claimed or added to for some time; blocking.
+
+        Args:
+            unused_seconds: For how long.
+            kept: Digests that are passed over.
 
         Returns:
             The bytes freed.
@@ -78,6 +111,8 @@ class DownloadArea:
         freed_bytes = 0
         newest = time.time() - unused_seconds
         for digest in self._digests():
+            if digest in kept:
+                continue
             lock = self._lock(digest)
             content = lock.path.with_name(_CONTENT_NAME)
             try:
