@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import socket
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -73,6 +74,8 @@ class FaultProxy:
         self._taken: dict[str, str] = {}
         self.requests: list[Request] = []
         self.sent_bytes = 0
+        self.sent_of: Counter[str] = Counter()
+        """Bytes of bodies, by path."""
         self.connection_count = 0
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -185,15 +188,16 @@ class FaultProxy:
             handler.close_connection = True
         for end, act in ((fault.cuts_at, _drop), (fault.stalls_at, self._stall)):
             if end is not None and end < length:
-                self._write(handler, content[:end])
+                self._write(handler, content[:end], request.path)
                 act(handler)
                 return
         for _ in range(fault.repeats_body):
-            self._write(handler, content)
+            self._write(handler, content, request.path)
 
-    def _write(self, handler: BaseHTTPRequestHandler, content: bytes) -> None:
+    def _write(self, handler: BaseHTTPRequestHandler, content: bytes, path: str) -> None:
         with self._lock:
             self.sent_bytes += len(content)
+            self.sent_of[path] += len(content)
         rate = self.bytes_per_second
         step = max(1, rate // 50) if rate else max(1, len(content))
         for position in range(0, len(content), step):

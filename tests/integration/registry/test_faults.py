@@ -26,7 +26,7 @@ from tests.integration.registry.conftest import (
     read_all,
 )
 
-SEEDS = 500
+SEEDS = 100
 SEEDS_A_TEST = 50
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
-import random
 import threading
 
 import pytest
@@ -28,8 +27,6 @@ from tests.fault_proxy import Fault
 from tests.integration.registry.conftest import Content
 from tests.registries import push_files
 from tests.unit.snapshots.tars import END, entry, pax
-
-SEEDS = 12
 
 
 def is_layer(request, image_id: str) -> bool:
@@ -58,27 +55,6 @@ def image_id(proxy):
 async def verified(engine) -> None:
     check = await engine.check_store()
     assert check.problems == ()
-
-
-@pytest.mark.parametrize("seed", range(SEEDS))
-async def test_a_connection_that_is_cut_anywhere_costs_no_byte_twice(
-    seed: int, engine, proxy, image_id
-) -> None:
-    moments = random.Random(seed)
-    cuts = {}
-
-    def cut(request):
-        if is_layer(request, image_id) and cuts.setdefault(request.path, 0) < 2:
-            cuts[request.path] += 1
-            return Fault(cuts_at=moments.randrange(20_000, 80_000))
-        return None
-
-    proxy.plan = cut
-    pulled = await engine.pull_image(f"{proxy.address}/web:1")
-    assert pulled.image_id == image_id
-    ranged = [one for one in proxy.requests if "range" in one.headers]
-    assert len(ranged) == 6
-    await verified(engine)
 
 
 async def test_a_layer_that_was_damaged_on_the_way_is_fetched_once_more(
