@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -184,8 +185,9 @@ def test_of_two_pulls_at_once_the_other_goes_on_when_one_is_killed(
     lamella.text("fsck")
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
 def test_a_prune_beside_a_pull_waits_for_nothing_and_takes_nothing(
-    lamella: CommandLine, proxy: FaultProxy, image_id: str
+    lamella: CommandLine, proxy: FaultProxy, image_id: str, is_killed: bool
 ) -> None:
     name = f"{proxy.address}/web:1"
     may_go, is_there = threading.Event(), threading.Event()
@@ -202,14 +204,24 @@ def test_a_prune_beside_a_pull_waits_for_nothing_and_takes_nothing(
     try:
         with lamella.open("pull", name) as process:
             assert is_there.wait(60)
+            assert process.stdout is not None
+            complete = (line for line in process.stdout if b"Download complete" in line)
+            assert len(list(itertools.islice(complete, 2))) == 2
             lamella.text("image", "prune", "-a", "-f")
+            if is_killed:
+                process.kill()
             may_go.set()
             _, errors = process.communicate(timeout=60)
     finally:
         may_go.set()
-    assert process.returncode == 0, errors.decode()
-    lamella.text("fsck")
-    assert len(blobs) == 3
+    if is_killed:
+        # What had come for it is still there for the next one.
+        whole_after(lamella, name)
+        assert sorted(Counter(blobs).values()) == [1, 1, 2]
+    else:
+        assert process.returncode == 0, errors.decode()
+        lamella.text("fsck")
+        assert len(blobs) == 3
 
 
 @pytest.mark.parametrize("seed", range(6))
