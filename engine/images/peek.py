@@ -35,7 +35,7 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from engine.config import LayerLimits
     from engine.images.pull import SourceMaker
