@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +37,15 @@ DIRECTORY = Path(__file__).resolve().parent.parent / "screenshots"
 WIDE, NARROW = (120, 40), (80, 24)
 HISTORY_SAMPLES = 12
 LOG_LINES = 20
+ARCHIVES = {
+    "debian_bookworm.tar": 121_000_000,
+    "web_1.3.tar.zst": 59_900_000,
+    "web_1.4.tar.zst": 61_300_000,
+    "rootfs.tar.gz": 31_400_000,
+    "notes.txt": 1_840,
+    ".cache": 12,
+    "registry-mirror.oci.tar": 402_000_000,
+}
 
 
 def _has_log(app: LamellaApp) -> bool:
@@ -100,6 +111,10 @@ SCENES: dict[str, Scene] = {
     "peek": (WIDE, _LOOKED_INTO, _is_ready),
     "pull": (WIDE, (*_LOOKED_INTO, "P"), _is_moving),
     "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
+    "load": (WIDE, ("1", "L"), _is_ready),
+    "narrow-load": (NARROW, ("1", "L"), _is_ready),
+    "save": (WIDE, ("1", "S", "right"), _is_ready),
+    "import": (WIDE, ("1", "I", "G", "k", "k", "enter"), _is_ready),
     "light": (WIDE, ("3", "G"), _has_log),
 }
 OF_A_REGISTRY = ("registry", "peek", "pull", "narrow-pull")
@@ -134,7 +149,19 @@ async def picture(name: str, top: Path) -> None:
     drawing = re.sub(r"@font-face \{.*?\}\s*", "", drawing, flags=re.DOTALL)
     drawing = drawing.replace("Fira Code, monospace", "'Fira Code', 'DejaVu Sans Mono', monospace")
     drawing = drawing.replace("<svg ", '<svg xml:space="preserve" ', 1)
+    # What mkdtemp drew, in as many letters.
+    drawing = drawing.replace(top.name, "lamella-shots-archives")
     (DIRECTORY / f"{name}.svg").write_text(drawing.rstrip() + "\n")
+
+
+def make_archives(directory: Path) -> None:
+    """Make a directory as people have it where they keep archives; the files are holes."""
+    (directory / "layouts").mkdir(parents=True)
+    for days, (name, size_bytes) in enumerate(ARCHIVES.items(), 1):
+        with (directory / name).open("wb") as file:
+            file.truncate(size_bytes)
+        changed_at = time.time() - days * 86_400 - 3_600
+        os.utime(directory / name, (changed_at, changed_at))
 
 
 async def make_volumes(engine: EngineApi) -> None:
@@ -163,6 +190,8 @@ async def take_all(top: Path, names: list[str]) -> None:
     async with open_engine(root=top / "root", run=top / "run") as engine:
         await engine.make_demo()
         await make_volumes(engine)
+        make_archives(top / "archives")
+        os.chdir(top / "archives")
         try:
             for name in names:
                 if name not in OF_A_REGISTRY:

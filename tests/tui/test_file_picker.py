@@ -345,8 +345,26 @@ async def test_a_target_that_cannot_be_one_is_refused(app: LamellaApp, place: Pa
         await pilot.press("ctrl+u", *"pipe", "enter")
         await settled(pilot)
         assert f"{place}/pipe is a pipe" in screen_text(app)
-        # A directory is opened; the name stays.
-        await pilot.press("ctrl+u", *"images", "enter")
+
+
+async def test_a_directory_that_is_typed_is_opened_and_the_name_stays(
+    app: LamellaApp, place: Path
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot)
-        assert typed(app) == f"{place}/images/images"
+        await pilot.press("G", "S", "enter")
+        await settled(pilot)
+        for directory in ("images", "images/", "layout", ".."):
+            await pilot.press("ctrl+u", *directory, "enter")
+            await settled(pilot)
+            assert typed(app) == f"{picker(app).directory}/web_latest.tar"
+            if directory == "images":
+                await pilot.press("down", "h")
+                await settled(pilot)
+                assert typed(app) == f"{place}/web_latest.tar"
+                await pilot.press("tab")
         assert picker(app).directory == str(place / "images")
+        # So does one that was typed, when the list goes elsewhere.
+        await pilot.press("ctrl+u", *"other.tar", "down", "h")
+        await settled(pilot)
+        assert typed(app) == f"{place}/other.tar"

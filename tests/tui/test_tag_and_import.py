@@ -99,7 +99,9 @@ def test_a_file_gives_its_name_to_the_image() -> None:
     for file, name in (
         ("rootfs.tar.gz", "rootfs"),
         ("Debian 12 (bookworm).tar.zst", "debian-12-bookworm"),
-        ("Straße_1.tgz", "stra-e-1"),
+        ("Straße_1.3.tgz", "stra-e_1.3"),
+        ("..a - b__c..tar", "a-b-c"),
+        ("x" * 200, "x" * 100),
         (".tar", ""),
     ):
         assert name_of_file(Path("/srv") / file) == name

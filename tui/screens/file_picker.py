@@ -53,6 +53,12 @@ class PathField(Input):
         Binding("down,shift+tab", "screen.to_list", show=False, id="picker.to_list"),
     ]
 
+    def on_resize(self) -> None:
+        """Show where the cursor is: it was put there before it was known how much fits."""
+        position = self.cursor_position
+        self.cursor_position = 0
+        self.cursor_position = position
+
 
 _FIELD_KEYS = " enter {verb}   tab complete   down list   esc cancel "
 _FILTER_KEYS = " enter list   esc clear "
@@ -81,6 +87,7 @@ class FilePicker(Dialog[Path]):
         self._directory = directory or starting_directory()
         self._problem = ""
         self._shown_in_field = ""
+        self._file_name = question.file_name
         self.list = HostFileList(id="host-files")
 
     @property
@@ -111,7 +118,6 @@ class FilePicker(Dialog[Path]):
         """Begin in the field when a name is to be given, else in the list."""
         self._go(self._directory)
         if self._is_writing:
-            self._show_path(self._question.file_name)
             self._field.focus()
         else:
             self.list.focus()
@@ -124,11 +130,10 @@ class FilePicker(Dialog[Path]):
 
     def _go(self, directory: str, *, cursor_on: str = "") -> None:
         """Show another directory; what was read of one before is forgotten."""
-        name = self._typed_name()
         self._directory = directory
         self._problem = ""
         self._close_filter()
-        self._show_path(name)
+        self._show_path(self._file_name)
         self.list.set_empty_text("Reading the directory ...")
         self.list.show_listing(HostListing(directory=directory))
         self._show_state()
@@ -175,7 +180,7 @@ class FilePicker(Dialog[Path]):
             state.update(safe_text(self._problem))
             return
         count, hidden_count = self.list.entry_count, self.list.hidden_count
-        parts = ["1 entry" if count == 1 else f"{count} entries"]
+        parts = ["1 entry" if count == 1 else f"{count:,} entries"]
         if self.list.filter_text:
             parts.append(f"filter: {self.list.filter_text}")
         elif hidden_count:
@@ -188,10 +193,6 @@ class FilePicker(Dialog[Path]):
         self._show_state()
 
     # --- the field ----------------------------------------------------------------------------
-
-    def _typed_name(self) -> str:
-        """The name of a new file, as the field has it; empty when a path is only looked for."""
-        return self._field.value.rpartition("/")[2] if self._is_writing else ""
 
     def _show_path(self, name: str) -> None:
         field = self._field
@@ -237,7 +238,9 @@ class FilePicker(Dialog[Path]):
             self.query_one("#picker-state", Static).update(safe_text("   ".join(found.names)))
 
     def action_to_list(self) -> None:
-        """Go from the field to the list."""
+        """Go from the field to the list; a name that was typed stays the new file's."""
+        if self._is_writing:
+            self._file_name = self._field.value.rpartition("/")[2] or self._file_name
         self.list.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -321,7 +324,8 @@ class FilePicker(Dialog[Path]):
         elif row.is_directory:
             self._go(os.path.join(self._directory, row.name))
         elif self._is_writing:
-            self._show_path(row.name)
+            self._file_name = clean(row.name)
+            self._show_path(self._file_name)
             if clean(row.name) == row.name:
                 self._field.focus()
             else:

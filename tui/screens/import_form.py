@@ -24,15 +24,20 @@ _FIELDS = (
     ("platform", "Platform", "this host's when empty; linux/arm64"),
 )
 _ENDINGS = re.compile(r"\.(tar|tgz|tzst|gz|gzip|zst|zstd)$", re.IGNORECASE)
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9._-]+")
+_SEPARATORS = re.compile(r"[._-]{2,}")
 
 
 def name_of_file(path: PurePath) -> str:
-    """Make a repository's name of a file's: `Debian 12.tar.gz` is `debian-12`; may be empty."""
+    """Make a repository's name of a file's: `Debian 12.tar.gz` is `debian-12`; may be empty.
+
+    Letters and digits, with one dot, underscore or hyphen between them, as references have it.
+    """
     stem = path.name
     while _ENDINGS.search(stem):
         stem = _ENDINGS.sub("", stem)
-    return _NOT_IN_NAMES.sub("-", stem.lower()).strip("-")[:100]
+    plain = _NOT_IN_NAMES.sub("-", stem.lower())
+    return _SEPARATORS.sub("-", plain)[:100].strip("._-")
 
 
 class ImportScreen(Dialog[ImportRequest]):
