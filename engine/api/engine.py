@@ -66,13 +66,18 @@ class Engine(
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, config: EngineConfig, launcher: LauncherProcess | None = None
+        cls,
+        config: EngineConfig,
+        launcher: LauncherProcess | None = None,
+        *,
+        only_looks: bool = False,
     ) -> AsyncIterator[Engine]:
         """Hold an engine. Leaving the block, in whatever way, leaves its containers running.
 
         Args:
             config: Where its store is.
             launcher: One that was started already; it becomes the engine's.
+            only_looks: A launcher is started when something needs it, and not ahead.
 
         Raises:
             StoreError: The store cannot be used.
@@ -85,9 +90,10 @@ class Engine(
             supervisor = await stack.enter_async_context(
                 Supervisor.open(surroundings.mapping, launcher)
             )
-            # It loads while the store is opened and looked through.
-            starting = asyncio.create_task(_start_launcher(supervisor))
-            stack.push_async_callback(_cancel, starting)
+            if not only_looks:
+                # It loads while the store is opened and looked through.
+                starting = asyncio.create_task(_start_launcher(supervisor))
+                stack.push_async_callback(_cancel, starting)
             database = await stack.enter_async_context(await Database.open(config.database_path))
             events = EventBus()
             stack.callback(events.close)

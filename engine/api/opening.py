@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def open_engine(
-    *, root: Path | None = None, run: Path | None = None
+    *, root: Path | None = None, run: Path | None = None, only_looks: bool = False
 ) -> AbstractAsyncContextManager[Engine]:
     """Open an engine over the store that arguments, environment or defaults name.
 
     What it needs loads within this call, its launcher beside it; the rest happens on entering.
+
+    Args:
+        root: The store's directory.
+        run: The directory of what does not outlive the host.
+        only_looks: The launcher is started when something needs it, and not ahead.
 
     Raises:
         InvalidInputError: A path is relative, and the working directory was removed.
@@ -30,9 +35,10 @@ def open_engine(
     """
     config = EngineConfig.load(root=root, run=run)
     launcher = None
-    # Whatever keeps it from starting is told to who needs it: it is tried again then.
-    with contextlib.suppress(EngineError):
-        launcher = LauncherProcess.spawn()
+    if not only_looks:
+        # Whatever keeps it from starting is told to who needs it: it is tried again then.
+        with contextlib.suppress(EngineError):
+            launcher = LauncherProcess.spawn()
     from engine.api.engine import Engine
 
-    return Engine.open(config, launcher)
+    return Engine.open(config, launcher, only_looks=only_looks)

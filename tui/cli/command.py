@@ -29,6 +29,7 @@ class Command(NamedTuple):
         operand_counts: Fewest and most operands; None is any number.
         stops_at_operand: Everything behind the first operand belongs to the container.
         details: Further lines of its help.
+        only_looks: It starts nothing, so nothing is made ready for that.
         members: Second words that make it a command (`ls` of `volume`); it is none without one.
     """
 
@@ -40,6 +41,7 @@ class Command(NamedTuple):
     operand_counts: tuple[int, int | None] = (0, 0)
     stops_at_operand: bool = False
     details: tuple[str, ...] = ()
+    only_looks: bool = False
     members: tuple[str, ...] = ()
 
     def check_operands(self, arguments: Arguments) -> None:

@@ -171,6 +171,7 @@ COMMANDS = (
         wait,
         (),
         (1, None),
+        only_looks=True,
     ),
     Command("rename", "CONTAINER NAME", "Give a container another name.", rename, (), (2, 2)),
     Command(

@@ -87,5 +87,6 @@ COMMANDS = (
             Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(EVENT_KEYS)}", True),
             Option("format", "", "FORMAT", "json, or a template such as '{{.Action}} {{.ID}}'"),
         ),
+        only_looks=True,
     ),
 )

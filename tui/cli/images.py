@@ -251,6 +251,7 @@ COMMANDS = (
             FORMAT,
         ),
         operand_counts=(0, 1),
+        only_looks=True,
     ),
     Command(
         "history",
@@ -264,6 +265,7 @@ COMMANDS = (
             FORMAT,
         ),
         (1, 1),
+        only_looks=True,
     ),
     Command("tag", "IMAGE NAME[:TAG]", "Give an image another name.", tag, (), (2, 2)),
     Command(

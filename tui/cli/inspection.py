@@ -109,6 +109,7 @@ COMMANDS = (
             Option("format", "f", "TEMPLATE", "json, or a template such as '{{.State.Status}}'"),
         ),
         (1, None),
+        only_looks=True,
     ),
     Command(
         "info",

@@ -181,6 +181,7 @@ COMMANDS = (
             Option("latest", "l", "", "The newest one, whether it runs or not"),
             Option("size", "s", "", "Measure their writable layers"),
         ),
+        only_looks=True,
     ),
     Command(
         "diff",

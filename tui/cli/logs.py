@@ -41,5 +41,6 @@ COMMANDS = (
             Option("timestamps", "t", "", "Put the time before each line"),
         ),
         (1, 1),
+        only_looks=True,
     ),
 )

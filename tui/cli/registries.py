@@ -217,6 +217,7 @@ COMMANDS = (
             NO_TRUNCATION,
         ),
         (1, 1),
+        only_looks=True,
     ),
     Command(
         "login",
@@ -229,6 +230,7 @@ COMMANDS = (
             Option("password-stdin", "", "", "Read the password from standard input"),
         ),
         (0, 1),
+        only_looks=True,
     ),
     Command(
         "logout",
@@ -237,5 +239,6 @@ COMMANDS = (
         logout,
         (),
         (0, 1),
+        only_looks=True,
     ),
 )

@@ -23,7 +23,7 @@ class Opener(Protocol):
     """Opens an engine: `engine.api.open_engine`, or a test's."""
 
     def __call__(
-        self, *, root: Path | None = None, run: Path | None = None
+        self, *, root: Path | None = None, run: Path | None = None, only_looks: bool = False
     ) -> AbstractAsyncContextManager[EngineApi]:
         """Return a context manager that opens the engine over these directories."""
 
@@ -40,7 +40,9 @@ def run_command(
     for name, directory in (("--root", root), ("--run", run)):
         if directory is not None:
             _check_directory(name, directory)
-    opened = (opener or _open_engine)(root=_path(root), run=_path(run))
+    opened = (opener or _open_engine)(
+        root=_path(root), run=_path(run), only_looks=command.only_looks
+    )
     import asyncio
 
     async def session() -> int:
@@ -54,13 +56,15 @@ def run_command(
         raise _first_cause(group) from group
 
 
-def _open_engine(*, root: Path | None, run: Path | None) -> AbstractAsyncContextManager[EngineApi]:
+def _open_engine(
+    *, root: Path | None = None, run: Path | None = None, only_looks: bool = False
+) -> AbstractAsyncContextManager[EngineApi]:
     # What is imported stays: the collector would only look through it, again and again.
     gc.disable()
     try:
         from engine.api import open_engine
 
-        return open_engine(root=root, run=run)
+        return open_engine(root=root, run=run, only_looks=only_looks)
     finally:
         gc.freeze()
         gc.enable()

@@ -192,5 +192,6 @@ COMMANDS = (
             FORMAT,
         ),
         (0, None),
+        only_looks=True,
     ),
 )

@@ -188,5 +188,6 @@ COMMANDS = (
             "The options are those of ps: -ef, aux, -o pid,user,pcpu,rss,etime,args",
             f"Columns: {', '.join(_COLUMNS)}",
         ),
+        only_looks=True,
     ),
 )

@@ -224,6 +224,7 @@ COMMANDS = (
             NO_TRUNCATION,
         ),
         (1, 1),
+        only_looks=True,
     ),
     Command(
         "push",

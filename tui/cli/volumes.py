@@ -175,6 +175,7 @@ COMMANDS = command_group(
             inspect,
             (),
             (1, None),
+            only_looks=True,
         ),
         Command(
             "volume ls",
@@ -192,6 +193,7 @@ COMMANDS = command_group(
                 Option("format", "", "json", "Print JSON, one object a line"),
                 Option("quiet", "q", "", "Print names only"),
             ),
+            only_looks=True,
         ),
         Command(
             "volume prune",

@@ -16,6 +16,16 @@ from tui.__main__ import main
 code = main(sys.argv[1:])
 print(json.dumps([code, sorted(sys.modules)]))
 """
+STARTED = """
+import json, sys
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event in EVENTS else None)
+EVENTS = {"os.posix_spawn", "os.fork", "os.forkpty", "subprocess.Popen", "os.exec"}
+from tui.__main__ import main
+
+main(sys.argv[1:])
+print(json.dumps(started))
+"""
 # What is there for other commands, or once a boot. One of them costs milliseconds at each start.
 NOT_FOR_A_RUN = {
     "engine.api.image_operations",
@@ -90,9 +100,24 @@ def test_a_store_that_cannot_be_opened_leaves_no_launcher(run, tmp_path):
     place.write_text("")
 
     # The check for what tests leave behind looks for processes.
-    told = run("-m", "tui", "--root", str(place), "ps", expected=1).stderr
+    told = run("-m", "tui", "--root", str(place), "rmi", "web", expected=1).stderr
 
     assert "it is not a directory" in told
+
+
+def test_who_only_looks_starts_no_other_process(run, store_paths):
+    def started_by(*words):
+        return json.loads(run("-c", STARTED, *store_paths.options, *words).stdout.splitlines()[-1])
+
+    for words in (
+        ["ps", "-a"],
+        ["images"],
+        ["inspect", "starter"],
+        ["volume", "ls"],
+        ["image", "ls"],
+    ):
+        assert started_by(*words) == []
+    assert started_by("rmi", "starter") == ["os.posix_spawn"]
 
 
 def test_the_exit_code_and_the_output_of_a_run_arrive_whole(run, store_paths):
