@@ -206,14 +206,15 @@ class LamellaApp(App[None], inherit_bindings=False):
             self.exit()
 
     async def action_quit(self) -> None:
-        """Quit; asks first when programs that run in terminals would end with it."""
+        """Quit; asks first when programs in terminals, or operations, would end with it."""
         from tui.screens.dialogs import QuitScreen
 
         programs = tuple(
             f"{terminal.label} in {terminal.container_name}"
             for terminal in self.dashboard.open_terminals
         )
-        if not programs:
+        operations = self.dashboard.background_titles
+        if not programs and not operations:
             self.exit()
             return
 
@@ -221,7 +222,7 @@ class LamellaApp(App[None], inherit_bindings=False):
             if answer:
                 self.exit()
 
-        self.push_screen(QuitScreen(programs), answered)
+        self.push_screen(QuitScreen(programs, operations), answered)
 
     async def on_unmount(self) -> None:
         """Close the engine; containers run on."""

@@ -97,6 +97,8 @@ class TransferProgress:
     """How far one layer of a pull or push has come."""
 
     operation_id: int
+    position: int
+    """Of the layer, in the order in which they were first told of."""
     transfer: LayerTransfer
 
 

@@ -6,14 +6,10 @@ Pure: who asks says what time it is.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from engine.late_dataclasses import dataclass
 from engine.types import LayerTransfer, TransferStatus
 from tui import format as formatting
-
-if TYPE_CHECKING:
-    from engine.types import Digest
 
 RATE_SECONDS = 5.0
 """A speed is that of the last seconds."""
@@ -107,10 +103,10 @@ class _Layer:
 
 
 class TransferMeter:
-    """Takes note of layers; rows are in the order in which they were first heard of."""
+    """Takes note of layers, each at its position."""
 
     def __init__(self) -> None:
-        self._layers: dict[Digest, _Layer] = {}
+        self._layers: dict[int, _Layer] = {}
         self._rate = _Rate()
 
     @property
@@ -118,11 +114,16 @@ class TransferMeter:
         """Whether anything went over the connection."""
         return any(layer.moved_bytes for layer in self._layers.values())
 
-    def take(self, transfer: LayerTransfer, *, now: float) -> None:
-        """Take note of the newest state of a layer."""
-        layer = self._layers.get(transfer.digest)
+    def take(self, transfer: LayerTransfer, *, position: int, now: float) -> None:
+        """Take note of the newest state of a layer.
+
+        News of layers overtake each other on their way here: what says where it belongs is its
+        position.
+        """
+        layer = self._layers.get(position)
         if layer is None:
-            layer = self._layers[transfer.digest] = _Layer(transfer)
+            layer = self._layers[position] = _Layer(transfer)
+            self._layers = dict(sorted(self._layers.items()))
         layer.transfer = transfer
         status = transfer.status
         if status in _NOTHING_TO_MOVE:

@@ -304,7 +304,7 @@ class RegistrySession:
 
     def unreachable(self, error: ConnectionFailedError) -> RegistryUnreachableError:
         """The error for no answer."""
-        hint = ""
+        hint = "Is the name of the registry right, and its network there? HTTPS_PROXY names a proxy"
         if error.is_encryption:
             hint = (
                 f"Put its authority's certificate into certs.d/{self.domain}/ca.crt, or allow "

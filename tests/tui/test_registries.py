@@ -1,59 +1,24 @@
-"""Registries, by keyboard: found, looked into, pulled, pushed to."""
+"""Registries, by keyboard: found, looked into, logged in to."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.errors import RegistryRefusedError, RegistryUnreachableError
-from engine.types import Digest, FoundImage, LayerTransfer, TransferStatus
+from engine.types import FoundImage
 from tests.fake_registry import LAYER_DIGESTS
 from tests.tui.conftest import paste, screen_text, settled, wait_until
+from tests.tui.registries import NAME, SIZES, search, told
 from tui.screens.dialogs import ChoiceScreen, PromptScreen, ReadingScreen
 from tui.screens.login_form import LoginScreen
 from tui.screens.registry import RegistryScreen, TagsScreen
 from tui.screens.remote_image import RemoteFilesScreen, RemoteImageScreen
-from tui.screens.transfer_dialog import TransferScreen
 
 if TYPE_CHECKING:
-    from textual.pilot import Pilot
-
     from tests.fakes import FakeEngine
     from tui.app import LamellaApp
-
-NAME = "localhost:5000/web:1"
-SIZES = [(120, 40), (80, 24), (60, 16)]
-MANY = 119
-
-
-def told(app: LamellaApp) -> str:
-    return "\n".join(notice.message for notice in app._notifications)
-
-
-def moving(*, done_bytes: int, count: int = 1) -> tuple[LayerTransfer, ...]:
-    """The state of so many layers, the first of which is here and the second on its way."""
-    return tuple(
-        LayerTransfer(
-            digest=Digest(f"sha256:{number:012x}{'0' * 52}"),
-            status=(TransferStatus.EXISTS, TransferStatus.DOWNLOADING, TransferStatus.WAITING)[
-                min(number, 2)
-            ],
-            done_bytes=done_bytes if number == 1 else 0,
-            total_bytes=40_000_000,
-        )
-        for number in range(count)
-    )
-
-
-async def search(pilot: Pilot[None], term: str) -> None:
-    await settled(pilot)
-    await pilot.press("P")
-    await wait_until(pilot, lambda: isinstance(pilot.app.screen, RegistryScreen))
-    await paste(pilot, term)
-    await pilot.press("enter")
-    await settled(pilot)
 
 
 @pytest.fixture
@@ -219,157 +184,6 @@ async def test_an_image_that_is_not_there_says_so(app: LamellaApp) -> None:
         assert "What has arrived is kept" not in told(app)
 
 
-@pytest.mark.parametrize("size", SIZES)
-async def test_a_pull_shows_each_layer_and_all_of_them(
-    app: LamellaApp, engine: FakeEngine, size: tuple[int, int]
-) -> None:
-    engine.moving_layers = moving(done_bytes=10_000_000, count=3)
-    engine.gates["layers"] = asyncio.Event()
-    async with app.run_test(size=size) as pilot:
-        await search(pilot, NAME)
-        await pilot.press("P")
-        await wait_until(pilot, lambda: "1 of 3 layers" in screen_text(app))
-        assert isinstance(app.screen, TransferScreen)
-        text = screen_text(app)
-        assert "10.0 MB of 80.0 MB" in text
-        rows = [line for line in text.splitlines() if "000000" in line]
-        assert "Already exists" in rows[0]
-        assert "Downloading" in rows[1]
-        assert "10.0 MB/40.0 MB" in rows[1]
-        assert size[0] < 80 or "█" in rows[1]
-        assert "Pulling fs layer" in rows[2]
-        loop = app.bridge._loop
-        assert loop is not None
-        loop.call_soon_threadsafe(engine.gates["layers"].set)
-        await settled(pilot)
-        assert f"Pulled {NAME}" in told(app)
-        assert isinstance(app.screen, RegistryScreen)
-
-
-async def test_many_layers_scroll_and_follow_what_goes_on_until_somebody_moves(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    engine.moving_layers = moving(done_bytes=1, count=MANY)
-    engine.gates["layers"] = asyncio.Event()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await search(pilot, NAME)
-        await pilot.press("P")
-        await wait_until(pilot, lambda: f"of {MANY} layers" in screen_text(app))
-        view = app.screen.list
-        assert "000000000001" in view.current.transfer.digest
-        await pilot.press("G")
-        await settled_screen(pilot)
-        assert f"{MANY - 1:012x}" in screen_text(app)
-        await pilot.press("escape")
-        await settled(pilot)
-
-
-async def settled_screen(pilot: Pilot[None]) -> None:
-    """The operation goes on: only what was pressed is waited for."""
-    for _ in range(3):
-        await pilot.pause()
-
-
-async def test_nothing_is_drawn_while_nothing_changes(
-    app: LamellaApp, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine.moving_layers = moving(done_bytes=0, count=3)
-    engine.gates["layers"] = asyncio.Event()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await search(pilot, NAME)
-        await pilot.press("P")
-        await wait_until(pilot, lambda: "of 3 layers" in screen_text(app))
-        screen = app.screen
-        assert isinstance(screen, TransferScreen)
-        await settled_screen(pilot)
-        drawn: list[int] = []
-        monkeypatch.setattr(type(screen.list), "_draw", lambda *_words: drawn.append(1))
-        refreshed: list[object] = []
-        monkeypatch.setattr(screen.list, "refresh", lambda *words, **_: refreshed.append(words))
-        for _ in range(20):
-            screen._draw()
-        assert not drawn
-        assert not refreshed
-        monkeypatch.undo()
-        await pilot.press("escape")
-        await settled(pilot)
-
-
-async def test_a_cancelled_pull_says_that_it_goes_on_where_it_was(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    engine.moving_layers = moving(done_bytes=10_000_000, count=2)
-    engine.gates["layers"] = asyncio.Event()
-    async with app.run_test(size=(80, 24)) as pilot:
-        await search(pilot, NAME)
-        await pilot.press("P")
-        await wait_until(pilot, lambda: isinstance(app.screen, TransferScreen))
-        await wait_until(pilot, lambda: "Downloading" in screen_text(app))
-        await pilot.press("escape")
-        await settled(pilot)
-        assert f"Cancelled: Pulling {NAME}" in told(app)
-        assert "pull it again, and it goes on where it was" in told(app)
-
-
-async def test_a_pull_that_fails_in_the_middle_says_so_too(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    engine.moving_layers = moving(done_bytes=10_000_000, count=2)
-    engine.gates["layers"] = asyncio.Event()
-    engine.failures["layers"] = RegistryUnreachableError("localhost:5000", "connection lost")
-    async with app.run_test(size=(80, 24)) as pilot:
-        await search(pilot, NAME)
-        await pilot.press("P")
-        await wait_until(pilot, lambda: "Downloading" in screen_text(app))
-        loop = app.bridge._loop
-        assert loop is not None
-        loop.call_soon_threadsafe(engine.gates["layers"].set)
-        await settled(pilot)
-        assert "connection lost" in told(app)
-        assert "pull it again, and it goes on where it was" in told(app)
-
-
-async def test_several_go_on_in_the_background_and_one_is_chosen_to_look_at(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    engine.moving_layers = moving(done_bytes=10_000_000, count=2)
-    engine.gates["layers"] = asyncio.Event()
-    engine.remote_names.add("other:1")
-    async with app.run_test(size=(120, 40)) as pilot:
-        await search(pilot, NAME)
-        for name in (NAME, "other:1"):
-            if name != NAME:
-                await pilot.press("slash", "ctrl+u", *"other", "colon", "1", "enter")
-                await settled_screen(pilot)
-            await pilot.press("P")
-            await wait_until(pilot, lambda: isinstance(app.screen, TransferScreen))
-            await pilot.press("b")
-            await wait_until(pilot, lambda: isinstance(app.screen, RegistryScreen))
-        await pilot.press("escape")
-        await wait_until(pilot, lambda: app.screen is app.dashboard)
-        assert "2 in background" in screen_text(app)
-        await pilot.press("B")
-        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceScreen))
-        assert "Pulling other:1" in screen_text(app)
-        assert f"Pulling {NAME}" in screen_text(app)
-        assert "1 of 2 layers" in screen_text(app)
-        await pilot.press("down", "enter")
-        await wait_until(pilot, lambda: isinstance(app.screen, TransferScreen))
-        await wait_until(pilot, lambda: "Downloading" in screen_text(app))
-        assert "Pulling other:1" in screen_text(app)
-        await pilot.press("escape")
-        await wait_until(pilot, lambda: "1 in background" in screen_text(app))
-        before = app.dashboard.images.current
-        loop = app.bridge._loop
-        assert loop is not None
-        loop.call_soon_threadsafe(engine.gates["layers"].set)
-        await settled(pilot)
-        assert f"Pulled {NAME}" in told(app)
-        assert "in background" not in screen_text(app)
-        # The cursor is where somebody who moves about in the list has put it.
-        assert app.dashboard.images.current == before
-
-
 async def test_a_refusal_asks_who_one_is_and_then_goes_on(
     app: LamellaApp, engine: FakeEngine
 ) -> None:
@@ -404,28 +218,6 @@ async def test_who_does_not_log_in_is_told_the_refusal(app: LamellaApp, engine: 
         assert isinstance(app.screen, RemoteImageScreen)
         assert "pull access denied" in screen_text(app)
         assert "`lamella login localhost:5000` says who you are" in screen_text(app)
-
-
-async def test_an_image_is_pushed_under_another_name(app: LamellaApp, engine: FakeEngine) -> None:
-    async with app.run_test(size=(80, 24)) as pilot:
-        await settled(pilot)
-        await pilot.press("p")
-        await wait_until(pilot, lambda: isinstance(app.screen, PromptScreen))
-        current = app.dashboard.images.current
-        assert current is not None
-        assert app.screen.query_one("#prompt").value == current.name
-        await pilot.press("ctrl+u")
-        await paste(pilot, "localhost:5000/mine:2")
-        await pilot.press("enter")
-        await settled(pilot)
-        assert engine.calls == [
-            ("tag", f"{current.name} localhost:5000/mine:2"),
-            ("push", "localhost:5000/mine:2"),
-        ]
-        assert "Pushed localhost:5000/mine:2: digest sha256:" in told(app)
-        await pilot.press("p", "enter")
-        await settled(pilot)
-        assert engine.calls[2:] == [("push", app.dashboard.images.current.name)]
 
 
 async def test_run_of_a_name_that_is_not_here_offers_to_pull_it(

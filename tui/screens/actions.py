@@ -134,12 +134,12 @@ class ActionScreen(StoreScreen, PathScreen):
         async def tag(name: str) -> str:
             nonlocal asked_about
             try:
-                holder = await self.bridge.call(lambda engine: _holder_of(engine, name))
+                holder = await self.bridge.call(lambda engine: holder_of(engine, name))
                 if holder is not None and holder.image_id == image_id:
                     return f"{name} is a name of this image already"
                 if holder is not None and asked_about != name:
                     asked_about = name
-                    return _about_moving(name, holder)
+                    return about_moving(name, holder)
                 known = await self.operate(
                     f"Tagging {reference} as {name}",
                     lambda engine, _listen: _tagged(engine, image_id, name),
@@ -405,7 +405,7 @@ async def _finished(call: Awaitable[object]) -> bool:
     return True
 
 
-async def _holder_of(engine: EngineApi, name: str) -> ImageSummary | None:
+async def holder_of(engine: EngineApi, name: str) -> ImageSummary | None:
     """The image that has this name now, if any has."""
     try:
         summary = (await engine.inspect_image(name)).summary
@@ -415,7 +415,8 @@ async def _holder_of(engine: EngineApi, name: str) -> ImageSummary | None:
     return summary if {name, f"{name}:latest"} & set(summary.names) else None
 
 
-def _about_moving(name: str, holder: ImageSummary) -> str:
+def about_moving(name: str, holder: ImageSummary) -> str:
+    """Say whose name it is, and how to have it all the same."""
     others = len(holder.names) - 1
     left = f"keeps {others} other names" if others else "has no other name"
     return f"{name} is a name of {holder.image_id[7:19]}, which {left}. Enter again moves it."

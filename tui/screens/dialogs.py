@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from engine.operations import Progress
 
 Answer = TypeVar("Answer")
-_MOST_PROGRAMS_SHOWN = 8
+_MOST_NAMES_SHOWN = 8
 
 
 def safe_text(text: str) -> Content:
@@ -93,21 +93,32 @@ class ConfirmScreen(Dialog[bool]):
 
 
 class QuitScreen(ConfirmScreen):
-    """Says which programs end with the application, and asks; ctrl+c again is an answer too."""
+    """Says what ends with the application, and asks; ctrl+c again is an answer too."""
 
     BINDINGS = [Binding("ctrl+c,ctrl+q", "confirm", show=False, id="dialog.quit")]
 
-    def __init__(self, programs: tuple[str, ...]) -> None:
-        shown = programs[:_MOST_PROGRAMS_SHOWN]
-        more = len(programs) - len(shown)
-        lines = [*shown, f"and {more} more"] if more else [*shown]
-        super().__init__(
-            "Quit?",
-            "Left open, and hung up with the application:\n\n"
-            + "\n".join(f"  {line}" for line in lines)
-            + "\n\nContainers run on. T goes back to a terminal.",
-            verb="quit",
-        )
+    def __init__(self, programs: tuple[str, ...], operations: tuple[str, ...] = ()) -> None:
+        """Ask whether to end these.
+
+        Args:
+            programs: What runs in terminals that were left open.
+            operations: What goes on in the background.
+        """
+        text, keys = "", "Containers run on."
+        if programs:
+            text += f"Left open, and hung up with the application:\n\n{_listed(programs)}\n\n"
+            keys += " T goes back to a terminal."
+        if operations:
+            text += f"Cancelled with the application:\n\n{_listed(operations)}\n\n"
+            keys += " B shows what goes on."
+        super().__init__("Quit?", text + keys, verb="quit")
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    lines = [f"  {name}" for name in names[:_MOST_NAMES_SHOWN]]
+    if len(names) > _MOST_NAMES_SHOWN:
+        lines.append(f"  and {len(names) - _MOST_NAMES_SHOWN} more")
+    return "\n".join(lines)
 
 
 class PromptScreen(Dialog[str]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.api import EngineApi
     from engine.operations import Progress, ProgressListener
-    from engine.types import LayerTransfer, TransferListener
+    from engine.types import Digest, LayerTransfer, TransferListener
     from tui.bridge import Bridge
     from tui.screens.dialogs import OperationDialog
     from tui.transfers import TransferMeter
@@ -172,11 +172,13 @@ class OperationScreen(Screen[None]):
             EngineError: The call failed.
         """
         operation_id = next(self._operation_ids)
+        positions: dict[Digest, int] = {}
 
         def listen(transfer: LayerTransfer) -> None:
+            position = positions.setdefault(transfer.digest, len(positions))
             self.bridge.publish(
-                f"transfer:{operation_id}:{transfer.digest}",
-                TransferProgress(operation_id=operation_id, transfer=transfer),
+                f"transfer:{operation_id}:{position}",
+                TransferProgress(operation_id=operation_id, position=position, transfer=transfer),
             )
 
         operation = _Operation(title=title, when_cancelled=when_cancelled, meter=meter)
@@ -237,6 +239,12 @@ class OperationScreen(Screen[None]):
         """How many operations go on behind no dialog."""
         return sum(one.show_again is not None for one in self._operations.values())
 
+    @property
+    def background_titles(self) -> tuple[str, ...]:
+        """What goes on behind no dialog."""
+        running = self._operations.values()
+        return tuple(one.title for one in running if one.show_again is not None)
+
     def background_changed(self) -> None:
         """Say how many operations go on in the background."""
         raise NotImplementedError
@@ -279,6 +287,6 @@ class OperationScreen(Screen[None]):
         if isinstance(state, OperationProgress):
             operation.progress = state.progress
         elif operation.meter is not None:
-            operation.meter.take(state.transfer, now=time.monotonic())
+            operation.meter.take(state.transfer, position=state.position, now=time.monotonic())
         if operation.dialog is not None:
             operation.dialog.show_newest(operation.progress)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine.errors import EngineError, ImageNotFoundError, RegistryRefusedError
 from tui.sanitise import clean
-from tui.screens.actions import ActionScreen
+from tui.screens.actions import ActionScreen, about_moving, holder_of
 from tui.transfers import TransferMeter
 
 if TYPE_CHECKING:
@@ -226,26 +226,38 @@ class RegistryActions(ActionScreen):
         if row is None:
             self.app.bell()
             return
-        reference, name = row.reference, row.name
+        reference, name, image_id = row.reference, row.name, row.image.image_id
+        asked_about = ""
 
-        def check(text: str) -> str:
-            return "" if text else "Under which name? HOST/REPOSITORY:TAG"
-
-        def answered(wanted: str | None) -> None:
-            if wanted:
-                self.run_task(lambda: self._push(reference, name, wanted), group="operation")
+        async def push(wanted: str) -> str:
+            nonlocal asked_about
+            if wanted != name:
+                try:
+                    holder = await self.bridge.call(lambda engine: holder_of(engine, wanted))
+                    is_others = holder is not None and holder.image_id != image_id
+                    if holder is not None and is_others and asked_about != wanted:
+                        asked_about = wanted
+                        return about_moving(wanted, holder)
+                    await self.bridge.call(lambda engine: engine.tag_image(reference, wanted))
+                except EngineError as error:
+                    return f"{error.message}\n{error.hint}".strip()
+            self.run_task(lambda: self._push(wanted), group="operation")
+            return ""
 
         explanation = (
-            f"Give {clean(name, limit=200) or reference[7:19]} to the registry that this name is "
+            f"Give {clean(name, limit=200) or image_id[7:19]} to the registry that this name is "
             "of. Another name is given to the image here first."
         )
-        prompt = PromptScreen("Push", explanation, value=name, validate=check)
-        self.app.push_screen(prompt, answered)
+        prompt = PromptScreen(
+            "Push",
+            explanation,
+            value=name,
+            validate=lambda text: "" if text else "Under which name? HOST/REPOSITORY:TAG",
+            act=push,
+        )
+        self.app.push_screen(prompt)
 
-    async def _push(self, reference: str, name: str, wanted: str) -> None:
-        if wanted != name:
-            await self.bridge.call(lambda engine: engine.tag_image(reference, wanted))
-
+    async def _push(self, wanted: str) -> None:
         def call(engine: EngineApi, listen: TransferListener) -> Awaitable[PushedImage]:
             return engine.push_image(wanted, progress=listen)
 

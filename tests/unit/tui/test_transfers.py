@@ -27,9 +27,11 @@ def layer(
 
 def test_speed_and_time_left_are_those_of_the_last_seconds() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.WAITING), now=0)
+    meter.take(layer("a", TransferStatus.WAITING), position=0, now=0)
     for second in range(1, 6):
-        meter.take(layer("a", TransferStatus.DOWNLOADING, second * MIB), now=float(second))
+        meter.take(
+            layer("a", TransferStatus.DOWNLOADING, second * MIB), position=0, now=float(second)
+        )
     total = meter.total(now=5)
     assert total.moved_bytes == 5 * MIB
     assert total.total_bytes == 100 * MIB
@@ -43,7 +45,7 @@ def test_speed_and_time_left_are_those_of_the_last_seconds() -> None:
 
 def test_nothing_is_said_of_a_speed_when_nothing_comes_any_more() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB), now=0)
+    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB), position=0, now=0)
     assert meter.layers(now=1)[0].bytes_per_second
     assert not meter.layers(now=6)[0].bytes_per_second
     total = meter.total(now=6)
@@ -52,18 +54,18 @@ def test_nothing_is_said_of_a_speed_when_nothing_comes_any_more() -> None:
 
 def test_what_an_earlier_try_left_has_come_but_is_no_speed() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.WAITING), now=0)
-    meter.take(layer("a", TransferStatus.DOWNLOADING, 90 * MIB), now=1)
+    meter.take(layer("a", TransferStatus.WAITING), position=0, now=0)
+    meter.take(layer("a", TransferStatus.DOWNLOADING, 90 * MIB), position=0, now=1)
     assert meter.total(now=1).moved_bytes == 90 * MIB
     assert meter.total(now=1).bytes_per_second == 0
-    meter.take(layer("a", TransferStatus.DOWNLOADING, 91 * MIB), now=2)
+    meter.take(layer("a", TransferStatus.DOWNLOADING, 91 * MIB), position=0, now=2)
     assert 0 < meter.total(now=2).bytes_per_second <= 2 * MIB
 
 
 def test_layers_that_are_here_count_as_finished_and_not_as_bytes() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.EXISTS), now=0)
-    meter.take(layer("b", TransferStatus.DOWNLOADING, MIB, 2 * MIB), now=0)
+    meter.take(layer("a", TransferStatus.EXISTS), position=0, now=0)
+    meter.take(layer("b", TransferStatus.DOWNLOADING, MIB, 2 * MIB), position=1, now=0)
     total = meter.total(now=0)
     assert (total.finished_count, total.layer_count) == (1, 2)
     assert (total.moved_bytes, total.total_bytes) == (MIB, 2 * MIB)
@@ -71,16 +73,16 @@ def test_layers_that_are_here_count_as_finished_and_not_as_bytes() -> None:
 
 def test_a_layer_that_waits_to_be_tried_again_keeps_what_has_come() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB, 2 * MIB), now=0)
-    meter.take(layer("a", TransferStatus.RETRYING, 0, None, "in 3 seconds"), now=1)
+    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB, 2 * MIB), position=0, now=0)
+    meter.take(layer("a", TransferStatus.RETRYING, 0, None, "in 3 seconds"), position=0, now=1)
     assert meter.total(now=1).moved_bytes == MIB
     assert meter.total(now=1).total_bytes == 2 * MIB
 
 
 def test_a_layer_that_is_unpacked_has_come_whole() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB, 2 * MIB), now=0)
-    meter.take(layer("a", TransferStatus.EXTRACTING, MIB // 2, 2 * MIB), now=1)
+    meter.take(layer("a", TransferStatus.DOWNLOADING, MIB, 2 * MIB), position=0, now=0)
+    meter.take(layer("a", TransferStatus.EXTRACTING, MIB // 2, 2 * MIB), position=0, now=1)
     total = meter.total(now=1)
     assert total.moved_bytes == 2 * MIB
     assert (total.bytes_per_second, total.seconds_left) == (0, None)
@@ -89,19 +91,19 @@ def test_a_layer_that_is_unpacked_has_come_whole() -> None:
 
 def test_how_much_a_push_sends_is_not_known_before_its_layers_are_made() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.PREPARING, MIB, 9 * MIB), now=0)
-    meter.take(layer("b", TransferStatus.PUSHING, MIB, 2 * MIB), now=0)
+    meter.take(layer("a", TransferStatus.PREPARING, MIB, 9 * MIB), position=0, now=0)
+    meter.take(layer("b", TransferStatus.PUSHING, MIB, 2 * MIB), position=1, now=0)
     assert meter.total(now=0).total_bytes is None
-    meter.take(layer("a", TransferStatus.PRESENT, 0, None), now=1)
+    meter.take(layer("a", TransferStatus.PRESENT, 0, None), position=0, now=1)
     assert meter.total(now=1).total_bytes == 2 * MIB
 
 
 def test_whether_anything_moved() -> None:
     meter = TransferMeter()
-    meter.take(layer("a", TransferStatus.EXISTS), now=0)
-    meter.take(layer("b", TransferStatus.WAITING), now=0)
+    meter.take(layer("a", TransferStatus.EXISTS), position=0, now=0)
+    meter.take(layer("b", TransferStatus.WAITING), position=1, now=0)
     assert not meter.has_moved
-    meter.take(layer("b", TransferStatus.DOWNLOADING, 1), now=0)
+    meter.take(layer("b", TransferStatus.DOWNLOADING, 1), position=1, now=0)
     assert meter.has_moved
 
 
@@ -118,3 +120,12 @@ def test_a_repository_is_a_name_without_tag_and_digest() -> None:
     ):
         assert repository_of(name) == repository
     assert with_tag("localhost:5000/web:1", "2") == "localhost:5000/web:2"
+
+
+def test_rows_are_in_the_engines_order_whatever_is_heard_of_first() -> None:
+    meter = TransferMeter()
+    for position in (2, 0, 1):
+        letter = "abc"[position]
+        meter.take(layer(letter, TransferStatus.WAITING), position=position, now=0)
+    digests = [state.transfer.digest[-1] for state in meter.layers(now=0)]
+    assert digests == ["a", "b", "c"]
