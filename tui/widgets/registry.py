@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from engine.late_dataclasses import dataclass
 from engine.types import RemoteLayer
 from tui.keymap import Context, bindings_of
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _STARS_WIDTH = 7
 _OFFICIAL_WIDTH = 9
+_TYPED = "   as typed"
 
 
 def found_columns(width: int) -> tuple[int, int]:
@@ -59,10 +62,12 @@ class FoundList(RowList[FoundRow], inherit_bindings=False):
     def row_cells(self, row: FoundRow, width: int) -> list[Cell]:
         """Draw name, stars, whether it is official, description."""
         name_width, description_width = found_columns(width)
-        cells = [Cell(fit(clean(row.name, limit=300), name_width) + " ", "strong")]
         found = row.found
+        name = clean(row.name, limit=300)
         if found is None:
-            return [*cells, Cell("  as typed", "dim")]
+            wide = max(name_width, min(cell_len(name), width - len(_TYPED)))
+            return [Cell(fit(name, wide), "strong"), Cell(_TYPED, "dim")]
+        cells = [Cell(fit(name, name_width) + " ", "strong")]
         official = "official" if found.is_official else ""
         description = " ".join(clean(found.description, limit=1000).split())
         return [
