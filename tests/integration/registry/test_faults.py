@@ -1,6 +1,8 @@
 """Networks that break and registries that misbehave: never a wrong byte, never a hang."""
 
+import email.utils
 import random
+import time
 
 import pytest
 
@@ -240,6 +242,65 @@ def test_a_registry_that_wants_a_day_is_not_waited_for(proxy, pushed, client, wa
     with pytest.raises(RegistryUnreachableError, match="status 503"):
         client.choose(pushed.name, HOST)
     assert len([one for one in proxy.requests if "/manifests/" in one.path]) == 1
+
+
+def http_date(seconds: int) -> str:
+    return email.utils.formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [
+        ("3", 3, 3),
+        (90, 30, 90),
+        (-1000, 0, 1),
+        ("-1", 0, 1),
+        ("0x3", 0, 1),
+        ("soon", 0, 1),
+        ("", 0, 1),
+        ("Fri, 99 Foo 2100", 0, 1),
+    ],
+    ids=["seconds", "date", "past", "negative", "hexadecimal", "word", "empty", "no date"],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_registry_is_given_as_long_as_it_asks_for(proxy, pushed, status, asked, least, most):
+    waits = []
+    moment = http_date(asked) if isinstance(asked, int) else asked
+    refusals = iter((Fault(status=status, headers={"Retry-After": moment}),))
+    proxy.plan = lambda request: next(refusals, None) if is_blob(request) else None
+    patient = RetryPolicy(first_delay_seconds=0.001, longest_wait_seconds=100)
+    with RegistryClient(quick_settings(retry=patient)) as client:
+        client._transport.breaker.wait = waits.append
+        assert pull(client, pushed) == pushed.layer
+    (wait,) = waits
+    assert least <= wait <= most
+
+
+@pytest.mark.parametrize("asked", ["121", "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_registry_that_asks_for_an_absurd_time_has_refused(proxy, pushed, client, asked):
+    proxy.plan = lambda request: (
+        Fault(status=503, headers={"Retry-After": asked}) if is_blob(request) else None
+    )
+
+    with pytest.raises(RegistryUnreachableError, match="status 503"):
+        pull(client, pushed)
+    assert len([one for one in proxy.requests if is_blob(one)]) == 1
+
+
+def test_a_registry_that_drips_what_is_here_already_is_given_up(proxy, pushed):
+    def plan(request):
+        if "range" not in request.headers:
+            return Fault(cuts_at=200_000) if is_blob(request) else None
+        # It knows no ranges: what has come is read over, a byte at a time.
+        return Fault(drips=True, body=b"x")
+
+    proxy.plan = plan
+    few = RetryPolicy(attempts=2, first_delay_seconds=0.001)
+    with (
+        RegistryClient(quick_settings(slow_seconds=0.2, retry=few)) as client,
+        pytest.raises(RegistryUnreachableError, match="next to nothing"),
+    ):
+        read_all(client.open_blob(pushed.name, pushed.layer_descriptor))
 
 
 def test_redirections_that_lead_nowhere_end(proxy, pushed, client):
