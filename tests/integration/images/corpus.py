@@ -82,7 +82,7 @@ def archive_forms(directory: Path, image: str) -> None:
     run("umoci", "unpack", "--image", f"{directory}/oci:{image}", directory / "bundle")
 
 
-def _layer(directory: Path, name: str, fill: Callable[[Path], None], *options: str) -> Path:
+def make_layer(directory: Path, name: str, fill: Callable[[Path], None], *options: str) -> Path:
     tree = directory / name
     tree.mkdir()
     os.chmod(tree, 0o755)
@@ -93,7 +93,7 @@ def _layer(directory: Path, name: str, fill: Callable[[Path], None], *options: s
     return tar
 
 
-def _base(tree: Path) -> None:
+def fill_base(tree: Path) -> None:
     for name in ("bin", "a", "op/x", "dangling", "turns", "gone/deep/er"):
         (tree / name).mkdir(parents=True)
     busybox = shutil.which("busybox")
@@ -147,7 +147,7 @@ def _base(tree: Path) -> None:
             os.setxattr(tree / name, attribute, value)
 
 
-def _change(tree: Path) -> None:
+def fill_change(tree: Path) -> None:
     for name in ("a", "op/x", "turns"):
         (tree / name).mkdir(parents=True)
     (tree / "dangling").mkdir()
@@ -167,8 +167,8 @@ def _change(tree: Path) -> None:
 def _make_nasty(directory: Path) -> None:
     xattrs = ("--xattrs", "--xattrs-include=*")
     layers = [
-        _layer(directory, "layer-1", _base, "--format=pax", "--sparse", *xattrs),
-        _layer(directory, "layer-2", _change, "--format=gnu"),
+        make_layer(directory, "layer-1", fill_base, "--format=pax", "--sparse", *xattrs),
+        make_layer(directory, "layer-2", fill_change, "--format=gnu"),
     ]
     # A layer that leaves its parents out, below a link of the base's.
     loose = directory / "loose"

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.images.corpus import cached, need, run
+from tests.integration.images.corpus import (
+    archive_forms,
+    cached,
+    fill_base,
+    fill_change,
+    make_layer,
+    need,
+    run,
+)
 from tests.workers import STORE_PREFIX
 
 if TYPE_CHECKING:
@@ -94,6 +102,31 @@ def _make_multi(directory: Path) -> None:
         "skopeo", "copy", "--insecure-policy", "-q", "--dest-compress-format", "zstd:chunked",
         f"oci:{layout}:two", f"oci:{directory}/chunked:two",
     )  # fmt: skip
+
+
+def _make_odd(directory: Path) -> None:
+    """The odd image without sparse tars: Docker, Podman and Buildah cannot push or save those."""
+    layers = [
+        make_layer(
+            directory, "layer-1", fill_base, "--format=pax", "--xattrs", "--xattrs-include=*"
+        ),
+        make_layer(directory, "layer-2", fill_change, "--format=gnu"),
+    ]
+    layout = f"{directory}/oci"
+    run("umoci", "init", "--layout", layout)
+    run("umoci", "new", "--image", f"{layout}:odd")
+    for layer in layers:
+        run("umoci", "raw", "add-layer", "--image", f"{layout}:odd", layer)
+        layer.unlink()
+    run("umoci", "config", "--image", f"{layout}:odd", "--config.cmd", "/none")
+    archive_forms(directory, "odd")
+
+
+@pytest.fixture(scope="session")
+def odd_corpus() -> Path:
+    """`example/odd:1`, with everything odd that every other tool can handle."""
+    need("umoci", "skopeo", "tar")
+    return cached("odd", _make_odd, recipe_file=__file__)
 
 
 @pytest.fixture(scope="session")
