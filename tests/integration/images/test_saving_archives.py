@@ -13,10 +13,10 @@ import pytest
 
 from engine.errors import DigestMismatchError, StoreError
 from engine.types import ArchiveFormat, Compression, SaveOptions
-from tests.integration.images.corpus import need, run
+from tests.integration.images.corpus import run
 from tests.integration.images.daemons import docker_daemon
 from tests.integration.images.loading import describe
-from tests.integration.images.stacks import LAYER_COUNT, own_podman
+from tests.integration.images.stacks import LAYER_COUNT
 
 pytestmark = pytest.mark.root
 
@@ -189,33 +189,6 @@ async def test_several_images_are_loaded_and_saved_in_one_archive(
         )
         actual = unpacked(f"docker-archive:{tmp_path}/saved.tar:{name}", place)
         assert differences(describe(bundle / "rootfs"), actual) == {}
-
-
-async def test_podman_loads_what_we_save(engine, tmp_path, nasty_corpus):
-    need("podman")
-    await engine.load_images(nasty_corpus / "docker.tar")
-    with own_podman() as podman:
-        for options in (
-            SaveOptions(),
-            SaveOptions(archive_compression=Compression.GZIP),
-            SaveOptions(format=OCI, layer_compression=Compression.GZIP),
-        ):
-            target = tmp_path / label(options)
-            await engine.save_images(["example/nasty:1"], target, options=options)
-            run(*podman, "load", "-i", target)
-        details = await engine.inspect_image("example/nasty:1")
-        ids = run(*podman, "images", "--no-trunc", "-q").split()
-        assert set(ids) == {details.summary.image_id}
-        root = run(*podman, "image", "mount", details.summary.image_id).strip()
-        try:
-            # Attributes in the name space `user` are lost in its vfs store.
-            expected, actual = (
-                {path: (*what[:4], *what[5:]) for path, what in describe(tree).items()}
-                for tree in (nasty_corpus / "bundle/rootfs", root)
-            )
-            assert differences(expected, actual) == {}
-        finally:
-            run(*podman, "image", "umount", details.summary.image_id)
 
 
 @pytest.mark.timeout(300)
