@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidInputError
+from engine.errors import InvalidInputError, NotFoundError
 from tui import format as formats
 from tui.cli import docker_texts, output
 from tui.cli.command import Command
@@ -34,6 +34,9 @@ _HEADS = {
     "CreatedAt": "CREATED AT",
     "Size": "SIZE",
     "Containers": "CONTAINERS",
+    "VirtualSize": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
 }
 _HISTORY_HEADS = {
     "ID": "LAYER",
@@ -76,9 +79,10 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
     for warning in dict.fromkeys(warning for image in loaded for warning in image.warnings):
         output.write_message(f"WARNING: {warning}")
     for image in loaded:
-        note = " (already here)" if image.was_present else ""
-        for name in image.names or (image.image_id,):
-            output.write_line(f"Loaded image: {name}{note}")
+        for name in image.names:
+            output.write_line(f"Loaded image: {name}")
+        if not image.names:
+            output.write_line(f"Loaded image ID: {image.image_id}")
     return 0
 
 
@@ -145,6 +149,10 @@ def _row(image: ImageSummary, name: str, *, now: float, is_whole: bool) -> Row:
             "CreatedAt": docker_texts.moment(image.created_at),
             "Size": docker_texts.size(image.size_bytes),
             "Containers": str(image.container_count),
+            "VirtualSize": docker_texts.size(image.size_bytes),
+            # As Docker has it; `system df -v` measures them.
+            "SharedSize": "N/A",
+            "UniqueSize": "N/A",
         },
         document(image),
         image.labels,
@@ -214,9 +222,17 @@ async def tag(engine: EngineApi, arguments: Arguments) -> int:
 
 async def remove(engine: EngineApi, arguments: Arguments) -> int:
     """Remove images."""
+    is_forced = arguments.is_on("force")
 
     async def remove_one(reference: str) -> None:
-        removed = await engine.remove_image(reference, is_forced=arguments.is_on("force"))
+        try:
+            removed = await engine.remove_image(reference, is_forced=is_forced)
+        except NotFoundError as error:
+            if not is_forced:
+                raise
+            # It was to be gone, and is.
+            output.write_message(f"Error: {error.message}")
+            return
         for name in removed.untagged:
             output.write_line(f"Untagged: {name}")
         for identifier in removed.deleted:
@@ -273,7 +289,7 @@ COMMANDS = (
         "IMAGE [IMAGE...]",
         "Take names from images; an image goes with its last name.",
         remove,
-        (Option("force", "f", "", "Remove an image that has several names"),),
+        (Option("force", "f", "", "Also with several names; what is not here is no error"),),
         (1, None),
     ),
 )

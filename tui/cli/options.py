@@ -122,7 +122,9 @@ def parse(
                     continue
                 raise UsageError(f"unknown option: -{letter} in {word}", command=command)
             if not option.value:
-                arguments.add(option.name, "true")
+                value = rest[1:] if rest.startswith("=") else "true"
+                rest = "" if rest.startswith("=") else rest
+                arguments.add(option.name, _switch(option, value, command))
                 continue
             if rest:
                 value, rest = rest.removeprefix("="), ""

@@ -154,7 +154,9 @@ def _given(arguments: Arguments) -> tuple[str, str]:
                 "--password and --password-stdin are mutually exclusive", command="login"
             )
         if not username:
-            raise UsageError("Must provide --username with --password-stdin", command="login")
+            raise UsageError(
+                "the --password-stdin option requires --username to be set", command="login"
+            )
         password = sys.stdin.read().rstrip("\r\n")
         if not password:
             raise InvalidInputError("standard input has no password")

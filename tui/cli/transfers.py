@@ -16,7 +16,7 @@ from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import FileContent, FileEntry, PulledImage, RemoteImage
+    from engine.types import FileContent, FileEntry, LayerTransfer, PulledImage, RemoteImage
     from tui.cli.options import Arguments
 
 _DOCKER_HUB = "docker.io"
@@ -59,13 +59,26 @@ async def pull_with_lines(
 ) -> PulledImage:
     """Pull an image and show it; what it says goes to a descriptor."""
     name = read_name(reference)
+    has_begun = False
 
     def say(text: str) -> None:
         output.write_all(descriptor, f"{output.printable(text)}\n".encode())
 
-    say(f"{name.ending or 'latest'}: Pulling from {name.path}")
+    def begin() -> None:
+        # Not before it is there.
+        nonlocal has_begun
+        if not has_begun:
+            has_begun = True
+            say(f"{name.ending or 'latest'}: Pulling from {name.path}")
+
     with transfer_lines(descriptor) as listener:
-        pulled = await engine.pull_image(reference, platform=platform, progress=listener)
+
+        def on_transfer(transfer: LayerTransfer, /) -> None:
+            begin()
+            listener(transfer)
+
+        pulled = await engine.pull_image(reference, platform=platform, progress=on_transfer)
+        begin()
     say(f"Digest: {pulled.digest}")
     state = "Downloaded newer image" if pulled.is_new else "Image is up to date"
     say(f"Status: {state} for {pulled.name}")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from engine.types import LoadedImage
 from tests.fakes import FakeEngine
 from tui.__main__ import main
 
@@ -95,3 +96,47 @@ def test_image_prune_of_what_does_not_dangle_is_all_of_it(lamella, engine):
     lamella("image", "prune", "-af", "--filter", "dangling=true")
     assert engine.calls[-1] == ("prune", "images")
     assert lamella("image", "prune", "-f", "--filter", "dangling=perhaps")[0] == 125
+
+
+def test_rmi_by_force_of_what_is_not_here_is_no_error(lamella):
+    assert lamella("rmi", "nothing")[0] == 1
+    code, out, err = lamella("rmi", "-f", "nothing", "web:latest")
+    assert code == 0
+    assert "No such image: nothing" in err
+    assert "Untagged: web:latest\n" in out
+
+
+def test_a_load_says_what_docker_says(lamella, engine, tmp_path, monkeypatch):
+    for _time in range(2):
+        assert lamella("image", "load", "-i", str(tmp_path))[1] == "Loaded image: loaded:latest\n"
+    image_id = engine.add_image("")
+    nameless = LoadedImage(image_id=image_id, names=(), was_present=False)
+
+    async def load(_archive, **_options):
+        return (nameless,)
+
+    monkeypatch.setattr(engine, "load_images", load)
+    assert lamella("load", str(tmp_path))[1] == f"Loaded image ID: {image_id}\n"
+
+
+def test_images_have_every_field_that_docker_has(lamella):
+    fields = ("Containers", "CreatedAt", "CreatedSince", "Digest", "ID", "Repository", "Size",
+              "SharedSize", "Tag", "UniqueSize", "VirtualSize")  # fmt: skip
+    form = "|".join(f"{{{{.{field}}}}}" for field in fields)
+    (line,) = lamella("images", "--format", form)[1].splitlines()
+    assert line.split("|")[-4:] == ["N/A", "latest", "N/A", "117MB"]
+    assert lamella("images", "--format", f"table {form}")[0] == 0
+
+
+def test_a_switch_of_one_letter_is_turned_off_as_a_long_one(lamella):
+    for off in ("-H=false", "--human=false"):
+        assert "117000000" in lamella("history", off, "web:latest")[1]
+    assert lamella("history", "-H=perhaps", "web:latest")[0] == 125
+
+
+def test_every_command_for_images_has_two_words_as_dockers(lamella):
+    help_text = lamella("image", "--help")[1]
+    for name in ("history", "import", "inspect", "load", "ls", "prune", "pull", "push", "rm",
+                 "save", "tag"):  # fmt: skip
+        assert f"\n  {name} " in help_text
+        assert lamella("image", name, "--help")[1].startswith(f"Usage: lamella image {name} ")

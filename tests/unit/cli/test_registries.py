@@ -131,7 +131,7 @@ def test_login_with_a_wrong_password_says_so(lamella, engine):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--password-stdin",), "Must provide --username with --password-stdin"),
+        (("--password-stdin",), "the --password-stdin option requires --username to be set"),
         (("-p", "x"), "Must provide --username with --password"),
         (("-u", "me", "-p", "x", "--password-stdin"), "mutually exclusive"),
         ((), "Cannot perform an interactive login from a non TTY device"),

@@ -247,3 +247,10 @@ def test_peek_shows_a_file_of_a_step(lamella, engine, monkeypatch):
     assert code == 1
     assert "Could not find the file two in web:latest (step 0)" in err
     assert lamella("peek", "--show", "two", "web")[0] == 125
+
+
+def test_nothing_is_pulled_from_where_nothing_is(lamella):
+    code, out, err = lamella("pull", "nothing:1")
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: ")
+    assert lamella("image", "pull", "-q", "web")[1] == "docker.io/library/web:latest\n"
