@@ -25,6 +25,7 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "stats": containers.stats,
     "log-pump": containers.log_pump,
     "load": images.load,
+    "memory": images.memory,
     "pull": registries.pull,
     "save": archives.save,
     "first-paint": screen.first_paint,

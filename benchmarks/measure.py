@@ -53,10 +53,12 @@ class Result:
     skipped: list[str] = field(default_factory=list)
 
 
-async def interleave(sides: dict[str, Timed], *, rounds: int) -> dict[str, list[float]]:
+async def interleave(
+    sides: dict[str, Timed], *, rounds: int, has_warmed_up: bool = False
+) -> dict[str, list[float]]:
     """Measure every side once a round, in turns, after one round that does not count."""
     samples: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(rounds + 1):
+    for number in range(has_warmed_up, rounds + 1):
         for name, side in sides.items():
             value = await side()
             if number:

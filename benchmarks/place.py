@@ -102,10 +102,62 @@ class Place:
         return _write_archive(self.top / "large.tar", [layer], "localhost/large:latest")
 
     @cached_property
-    def huge_archive(self) -> Path:
-        """A docker-archive with about 390 MB of this host's files, 11,000 of them, in one layer."""
-        layer = _host_layer(390_000_000, entry_count=11_000)
-        return _write_archive(self.top / "huge.tar", [layer], "localhost/huge:latest")
+    def debian_archive(self) -> Path:
+        """A docker-archive of a Debian with Python and gcc: 396 MB in one layer, 11,000 entries.
+
+        Raises:
+            PeerMissingError: mmdebstrap is not installed, or finds no packages.
+        """
+        return _write_archive(
+            self.top / "debian.tar", [_debian_root().read_bytes()], "localhost/debian:latest"
+        )
+
+    def compressed(self, archive: Path) -> tuple[Path, Path]:
+        """The same image with gzip layers, as a docker-archive and as an OCI layout's directory.
+
+        Raises:
+            PeerMissingError: skopeo is not installed.
+        """
+        if shutil.which("skopeo") is None:
+            raise PeerMissingError("skopeo is not installed")
+        layout = self.top / f"{archive.stem}-layout"
+        if not layout.exists():
+            subprocess.run(
+                ["skopeo", "copy", "-q", "--insecure-policy", f"docker-archive:{archive}",
+                 f"oci:{layout}:it"],
+                check=True,
+            )  # fmt: skip
+            index = json.loads((layout / "index.json").read_bytes())
+            blobs = layout / "blobs"
+            manifest = json.loads(_blob(blobs, index["manifests"][0]).read_bytes())
+            _write_members(
+                archive.with_suffix(".gz.tar"),
+                _blob(blobs, manifest["config"]).read_bytes(),
+                [_blob(blobs, layer).read_bytes() for layer in manifest["layers"]],
+                f"localhost/{archive.stem}:latest",
+            )
+        return archive.with_suffix(".gz.tar"), layout
+
+    @cached_property
+    def heavy_archive(self) -> Path:
+        """A docker-archive with one layer of 2 GB, of one file."""
+        piece = os.urandom(1 << 20)
+        layer = self.top / "heavy-layer.tar"
+        with tarfile.open(layer, "w") as tar, (self.top / "heavy").open("w+b") as file:
+            for _number in range(2048):
+                file.write(piece)
+            file.seek(0)
+            tar.addfile(tar.gettarinfo(arcname="heavy", fileobj=file), file)
+        with layer.open("rb") as file:
+            diff_id = hashlib.file_digest(file, "sha256").hexdigest()
+        path = self.top / "heavy.tar"
+        with tarfile.open(path, "w") as tar:
+            tar.add(layer, "layer.tar")
+            config = _config([f"sha256:{diff_id}"])
+            _add_documents(tar, config, ["layer.tar"], "localhost/heavy:latest")
+        layer.unlink()
+        (self.top / "heavy").unlink()
+        return path
 
     @cached_property
     def many_archive(self) -> Path:
@@ -114,6 +166,10 @@ class Place:
         for number in range(1, 119):
             layer = io.BytesIO()
             with tarfile.open(fileobj=layer, mode="w") as tar:
+                for name in ("srv", f"srv/{number}"):
+                    directory = tarfile.TarInfo(name)
+                    directory.type, directory.mode = tarfile.DIRTYPE, 0o755
+                    tar.addfile(directory)
                 for name in ("srv/shared", *(f"srv/{number}/{part}" for part in range(20))):
                     entry = tarfile.TarInfo(name)
                     content = os.urandom(10_000)
@@ -256,14 +312,14 @@ def _seccomp_of_podman() -> dict[str, object]:
     }
 
 
-def _host_layer(size_bytes: int, *, entry_count: int = 1 << 30) -> bytes:
-    """A tar of files of this host: as many as asked for at most, and about so large."""
+def _host_layer(size_bytes: int) -> bytes:
+    """A tar of files of this host, about so large."""
     layer = io.BytesIO()
     room = size_bytes
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for directory in ("/usr/lib", "/usr/share", "/usr/bin"):
             for path in sorted(Path(directory).rglob("*")):
-                if room <= 0 or not entry_count:
+                if room <= 0:
                     break
                 if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
                     continue
@@ -271,7 +327,6 @@ def _host_layer(size_bytes: int, *, entry_count: int = 1 << 30) -> bytes:
                 if size < 8_000_000:
                     tar.add(path, str(path).lstrip("/"))
                     room -= size
-                    entry_count -= 1
     return layer.getvalue()
 
 
@@ -300,29 +355,66 @@ def _busybox_layer(lines: bytes) -> bytes:
     return layer.getvalue()
 
 
+def _debian_root() -> Path:
+    """The tar of a Debian, made once and kept: `LAMELLA_BENCH_CACHE` says where."""
+    default = Path(tempfile.gettempdir()) / f"lamella-bench-cache-{os.geteuid()}"
+    cache = Path(os.environ.get("LAMELLA_BENCH_CACHE") or default)
+    ready = cache / "debian.tar"
+    if not ready.exists():
+        if shutil.which("mmdebstrap") is None:
+            raise PeerMissingError("mmdebstrap is not installed (make test-tools)")
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = cache / f"debian-{os.getpid()}.tar"
+        words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,gcc", "bookworm"]
+        try:
+            if subprocess.run([*words, fresh], check=False).returncode:
+                raise PeerMissingError("mmdebstrap failed")
+            fresh.rename(ready)
+        finally:
+            fresh.unlink(missing_ok=True)
+    return ready
+
+
+def _blob(blobs: Path, descriptor: dict[str, str]) -> Path:
+    return blobs / descriptor["digest"].replace(":", "/")
+
+
 def _write_archive(path: Path, layers: list[bytes], name: str) -> Path:
     diff_ids = ["sha256:" + hashlib.sha256(layer).hexdigest() for layer in layers]
+    _write_members(path, _config(diff_ids), layers, name)
+    return path
+
+
+def _config(diff_ids: list[str]) -> bytes:
     config = {
         "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()],
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": [{"created_by": "bench"} for _ in layers],
+        "history": [{"created_by": "bench"} for _ in diff_ids],
     }
-    config_bytes = json.dumps(config).encode()
-    config_name = hashlib.sha256(config_bytes).hexdigest() + ".json"
+    return json.dumps(config).encode()
+
+
+def _write_members(path: Path, config: bytes, layers: list[bytes], name: str) -> None:
     members = [f"layer-{number}/layer.tar" for number in range(len(layers))]
-    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": members}]
     with tarfile.open(path, "w") as tar:
-        for member, content in (
-            (config_name, config_bytes),
-            *zip(members, layers, strict=True),
-            ("manifest.json", json.dumps(manifest).encode()),
-        ):
-            entry = tarfile.TarInfo(member)
-            entry.size = len(content)
-            tar.addfile(entry, io.BytesIO(content))
-    return path
+        for member, content in zip(members, layers, strict=True):
+            _add_member(tar, member, content)
+        _add_documents(tar, config, members, name)
+
+
+def _add_documents(tar: tarfile.TarFile, config: bytes, members: list[str], name: str) -> None:
+    config_name = hashlib.sha256(config).hexdigest() + ".json"
+    manifest = [{"Config": config_name, "RepoTags": [name], "Layers": members}]
+    _add_member(tar, config_name, config)
+    _add_member(tar, "manifest.json", json.dumps(manifest).encode())
+
+
+def _add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ LARGE_FILE_BYTES = 128 << 10
 """From here on it pays to hand a file to a ContentWriter."""
 _ZEROES = bytes(1 << 18)
 _SHORTEST_HOLE_BYTES = 1 << 16
-_TASKS_IN_FLIGHT = 32
+_TASKS_IN_FLIGHT = 16
 
 
 def write_all(descriptor: int, piece: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.linux.files import descriptor_path, open_beneath, read_attributes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _PLAIN_OPAQUE_NAME = "user.lamella.overlay.opaque"
 OPAQUE_NAMES = ("trusted.overlay.opaque", "user.overlay.opaque", _PLAIN_OPAQUE_NAME)
@@ -61,21 +61,24 @@ def make_opaque(descriptor: int, attribute: str) -> bool:
 def is_opaque(descriptor: int) -> bool:
     """Whether a directory (any descriptor of it) hides what lower layers have there."""
     path = descriptor_path(descriptor)
+    try:
+        names = os.listxattr(path)
+    except OSError:
+        return False
     for name in OPAQUE_NAMES:
-        try:
-            if os.getxattr(path, name) == b"y":
-                return True
-        except OSError:
-            continue
+        if name in names:
+            with contextlib.suppress(OSError):
+                if os.getxattr(path, name) == b"y":
+                    return True
     return False
 
 
 class LowerLayers:
-    """Layer directories, topmost first, opened when they are first needed."""
+    """Layer directories, topmost first, each opened when it is first needed."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = tuple(paths)
-        self._descriptors: list[int] | None = None
+        self._descriptors: list[int] = []
         self._directories: dict[bytes, bool] = {}
 
     @property
@@ -83,18 +86,16 @@ class LowerLayers:
         """There are none: the layer is an image's first."""
         return not self._paths
 
-    def _roots(self) -> list[int]:
-        if self._descriptors is None:
-            self._descriptors = []
-            for path in self._paths:
+    def _roots(self) -> Iterator[int]:
+        for position, path in enumerate(self._paths):
+            if position == len(self._descriptors):
                 self._descriptors.append(os.open(path, os.O_PATH | os.O_DIRECTORY))
-        return self._descriptors
+            yield self._descriptors[position]
 
     def close(self) -> None:
         """Close what was opened."""
-        for descriptor in self._descriptors or ():
-            os.close(descriptor)
-        self._descriptors = None
+        while self._descriptors:
+            os.close(self._descriptors.pop())
 
     def open(self, path: bytes) -> int | None:
         """What a canonical path is in the merged view below: an O_PATH descriptor, or None."""
