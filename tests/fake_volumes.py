@@ -41,7 +41,7 @@ class FakeVolumes(FakePrograms):
             container_names=(),
         )  # fmt: skip
 
-    def _users_of(self, name: str) -> dict[str, str]:
+    def _volume_users(self, name: str) -> dict[str, str]:
         return {
             str(container.summary.container_id): container.summary.name
             for container in self.containers.values()
@@ -58,7 +58,7 @@ class FakeVolumes(FakePrograms):
         return VolumeSummary(
             name=name, created_at=found.created_at, labels=found.labels,
             mount_point=found.mount_point, is_anonymous=found.is_anonymous,
-            container_names=tuple(sorted(self._users_of(name).values())),
+            container_names=tuple(sorted(self._volume_users(name).values())),
         )  # fmt: skip
 
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:
@@ -82,7 +82,7 @@ class FakeVolumes(FakePrograms):
         await super().remove_container(reference, is_forced=is_forced)
         if removes_volumes or request.is_removed_on_exit:
             for mount in request.mounts:
-                if mount.is_anonymous and not self._users_of(mount.source):
+                if mount.is_anonymous and not self._volume_users(mount.source):
                     self.volumes.pop(mount.source, None)
 
     async def list_volumes(self) -> tuple[VolumeSummary, ...]:
@@ -112,7 +112,7 @@ class FakeVolumes(FakePrograms):
         if is_forced and name not in self.volumes:
             return
         self._volume(name)
-        if users := self._users_of(name):
+        if users := self._volume_users(name):
             raise VolumeInUseError(name, container_ids=tuple(users))
         del self.volumes[name]
         self._emit(EventSubject.VOLUME, "destroy", name, name, driver="local")

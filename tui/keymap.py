@@ -85,9 +85,7 @@ def _command(
 
 _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
-_F, _G = Context.FILES, Context.LOGS
-_V = Context.VOLUMES
-_P = Context.PICKER
+_F, _G, _V, _P = Context.FILES, Context.LOGS, Context.VOLUMES, Context.PICKER
 _R, _M = Context.REGISTRY, Context.REMOTE_IMAGE
 _T, _H = Context.TERMINAL, Context.HISTORY
 
@@ -180,6 +178,8 @@ COMMANDS: tuple[Command, ...] = (
              "lamella tag IMAGE NAME"),
     _command("images.remove", _I, "screen.remove_image", "d", "remove",
              "Remove the image, or one of its names", "lamella rmi IMAGE", is_in_footer=True),
+    _command("images.mark", _I, "toggle_mark", "space", "mark",
+             "Mark the image, or not: what is marked is saved or removed together"),
     _command("images.inspect", _I, "screen.tab('inspect')", "i", "inspect",
              "Show the image's config", "lamella inspect IMAGE"),
     # Layers

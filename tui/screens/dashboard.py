@@ -253,7 +253,7 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             widget.border_title, widget.border_subtitle = title, below
 
     def _show_titles(self) -> None:
-        self._title(self.images, "1 Images", _count_text(self.images))
+        self._title(self.images, "1 Images", self._marks_text + _count_text(self.images))
         shown = "" if self.containers.shows_all else " running only "
         self._title(self.containers, "3 Containers", shown + _count_text(self.containers))
         about = ""
@@ -411,6 +411,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             self.action_pane("layers" if goes_to_layers else "containers")
         elif self._active == "layers":
             self.action_pane(self._subject)
+        elif self._active == "images":
+            self.images.clear_marks()
 
     # --- filter -------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from textual.message import Message
+
 from engine.late_dataclasses import dataclass
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
@@ -41,6 +43,41 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
 
     BINDINGS = [*bindings_of(Context.LISTS), *bindings_of(Context.IMAGES)]
 
+    class Marked(Message):
+        """Other rows are marked than before."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._marks: set[str] = set()
+
+    @property
+    def marked(self) -> tuple[ImageRow, ...]:
+        """The rows that are marked, also those that the filter hides, from the top."""
+        return tuple(row for row in self._all if self.row_key(row) in self._marks)
+
+    def set_rows(self, rows: tuple[ImageRow, ...]) -> None:
+        """Show other rows; what is gone is not marked any more."""
+        super().set_rows(rows)
+        self._marks &= {self.row_key(row) for row in rows}
+
+    def action_toggle_mark(self) -> None:
+        """Mark the row under the cursor, or not, and go to the next."""
+        row = self.current
+        if row is not None:
+            self._marks ^= {self.row_key(row)}
+            self.redraw_rows()
+            self.action_move(1)
+            self.post_message(self.Marked())
+
+    def clear_marks(self) -> bool:
+        """Take every mark away; false if there was none."""
+        if not self._marks:
+            return False
+        self._marks.clear()
+        self.redraw_rows()
+        self.post_message(self.Marked())
+        return True
+
     def row_key(self, row: ImageRow) -> str:
         """An image can have several names: both together."""
         return f"{row.image.image_id} {row.name}"
@@ -58,8 +95,10 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
         age_text = formatting.age(row.image.created_at, now=time.time())
         tag_width = 9 if width < 46 else 14
         name_width = max(6, width - tag_width - 8 - 6 - 3)
+        mark = "* " if self.row_key(row) in self._marks else ""
         return [
-            Cell(fit(repository, name_width) + " ", "" if row.name else "dim"),
+            Cell(mark, "accent"),
+            Cell(fit(repository, name_width - len(mark)) + " ", "" if row.name else "dim"),
             Cell(fit(tag, tag_width) + " ", "" if row.name else "dim"),
             Cell(fit(size_text, 8, is_right_aligned=True) + " "),
             Cell(fit(age_text, 6, is_right_aligned=True), "dim"),

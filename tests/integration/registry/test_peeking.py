@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
+
 import pytest
 
 from engine.errors import ArchiveError, FileNotInLayerError, InvalidInputError
@@ -114,3 +118,21 @@ async def test_a_file_of_a_layer_that_is_not_what_was_promised_is_not_shown(engi
     proxy.plan = lambda request: Fault(flips_at=400) if is_layer(request, image_id) else None
     with pytest.raises(ArchiveError):
         await engine.read_remote_file(f"{proxy.address}/web:1", 0, "file")
+
+
+async def test_a_look_at_a_file_can_be_given_up(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"file": os.urandom(300_000)})
+    is_asked = threading.Event()
+
+    def plan(request):
+        if is_layer(request, image_id):
+            is_asked.set()
+            return Fault(stalls_at=1000)
+        return None
+
+    proxy.plan = plan
+    looking = asyncio.ensure_future(engine.read_remote_file(f"{proxy.address}/web:1", 0, "file"))
+    assert await asyncio.to_thread(is_asked.wait, 20)
+    looking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await looking
