@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,10 +24,17 @@ from engine.oci.documents import (
 )
 from engine.oci.platforms import host_platform
 from engine.oci.reference import parse_reference
-from tests.fault_proxy import Fault
-from tests.integration.registry.conftest import Content
-from tests.registries import push_files
+from engine.registry.client import RegistryClient
+from engine.registry.credentials import Credential
+from tests.fault_proxy import Fault, FaultProxy
+from tests.integration.registry.conftest import Content, quick_settings
+from tests.registries import PASSWORD, SERVICE, USER, push_files, run_registry
 from tests.unit.snapshots.tars import END, entry, pax
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LOGIN = Credential(username=USER, password=PASSWORD)
 
 
 def is_layer(request, image_id: str) -> bool:
@@ -165,3 +173,46 @@ async def test_a_manifest_of_very_many_layers_is_refused(engine, registry, clien
     push_tar(client, name, entry(b"file", b"x") + END, layer_count=5_000)
     with pytest.raises(ArchiveError, match="5000 layers are more than 500"):
         await engine.pull_image(name)
+
+
+async def test_a_pull_whose_token_ends_in_the_middle_of_a_layer_goes_on(
+    engine, tokens, tmp_path: Path, monkeypatch
+) -> None:
+    with (
+        run_registry(tmp_path / "guarded", tokens=tokens) as guarded,
+        FaultProxy(guarded.address).running() as proxy,
+    ):
+        tokens.lets_anybody_read = True
+        monkeypatch.setattr(
+            "engine.api.registry._connect", lambda: RegistryClient(quick_settings(), login=LOGIN)
+        )
+        with RegistryClient(quick_settings(), login=LOGIN) as owner:
+            tar = entry(b"file", os.urandom(300_000)) + END
+            push_tar(owner, f"{proxy.address}/web:1", tar)
+        ended: set[str] = set()
+        cuts = iter((100_000, 50_000, 50_000))
+
+        def plan(request):
+            """Each token is good for one answer about a layer, and each answer is cut."""
+            shown = request.headers.get("authorization", "")
+            if request.method != "GET" or "/blobs/" not in request.path or not shown:
+                return None
+            if shown in ended:
+                challenge = (
+                    f'Bearer realm="{tokens.realm}",service="{SERVICE}",'
+                    'scope="repository:web:pull",error="invalid_token"'
+                )
+                return Fault(status=401, headers={"WWW-Authenticate": challenge})
+            ended.add(shown)
+            cut = next(cuts, None)
+            return Fault(cuts_at=cut) if cut else None
+
+        proxy.plan = plan
+        proxy.sent_of.clear()
+        before = len(tokens.requests)
+        pulled = await engine.pull_image(f"{proxy.address}/web:1")
+        assert pulled.is_new
+        assert len(tokens.requests) - before >= 3
+        asked = [one.headers["range"] for one in proxy.requests if "range" in one.headers]
+        assert asked
+    await verified(engine)
