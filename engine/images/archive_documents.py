@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _DOCUMENT_BYTES = 8 << 20
 _DOCUMENTS_BYTES = 64 << 20
+_MOST_DOCUMENTS = 20_000
 _NESTING_LIMIT = 4
 _HEX_NAME = re.compile(r"(?:^|/)([0-9a-f]{64})(?:\.json|\.tar)?$")
 
@@ -131,6 +132,7 @@ class _Reader:
         self._source = source
         self._host = Platform(os="linux", architecture=host_architecture)
         self._left_bytes = _DOCUMENTS_BYTES
+        self._left_count = _MOST_DOCUMENTS
 
     def _error(self, reason: str, *, hint: str = "") -> ArchiveError:
         return ArchiveError(self._source.label, reason, hint=hint)
@@ -166,6 +168,9 @@ class _Reader:
         if self._left_bytes < 0:
             # An archive may name one config as often as it likes.
             raise self._error(f"its documents are larger than {_DOCUMENTS_BYTES:,} bytes together")
+        self._left_count -= 1
+        if self._left_count < 0:
+            raise self._error(f"it names more than {_MOST_DOCUMENTS:,} documents")
         parts = []
         done = 0
         while done < member.size:

@@ -35,6 +35,7 @@ ACCEPTED_MANIFESTS = ", ".join((OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MA
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 _DEEPEST = 3
 _MOST_UNSAID = 8
+_MOST_FOLLOWED = 100
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +178,7 @@ def choose_manifest(source: ManifestSource, name: Reference, platform: Platform)
     """Follow a name to the manifest for a platform; as RegistryClient.choose."""
     wanted = name.digest or name.tag or "latest"
     named = source.get_manifest(name, tag_or_digest=wanted)
-    found = _descend(source, name, named, platform, depth=0)
+    found = _descend(_Followed(source), name, named, platform, depth=0)
     if found is None:
         raise PlatformMismatchError(
             name.familiar_name,
@@ -187,6 +188,24 @@ def choose_manifest(source: ManifestSource, name: Reference, platform: Platform)
     return ChosenManifest(
         named=named, document=found, manifest=decode_manifest(found.content, name.familiar_name)
     )
+
+
+class _Followed:
+    """A source that is asked only so often: indexes may lead to indexes by the thousand."""
+
+    def __init__(self, source: ManifestSource) -> None:
+        self._source = source
+        self._left = _MOST_FOLLOWED
+        self.get_small_blob = source.get_small_blob
+
+    def get_manifest(self, name: Reference, *, tag_or_digest: str) -> RemoteDocument:
+        """As ManifestSource."""
+        self._left -= 1
+        if self._left < 0:
+            raise ArchiveError(
+                name.familiar_name, f"its indexes lead to more than {_MOST_FOLLOWED} manifests"
+            )
+        return self._source.get_manifest(name, tag_or_digest=tag_or_digest)
 
 
 def _descend(

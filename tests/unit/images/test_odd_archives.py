@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import EngineError
+from engine.errors import ArchiveError, EngineError
 from engine.images.archive_documents import ArchiveImage, read_images
 from engine.images.archive_source import open_archive
 from engine.operations import Cancellation
@@ -205,6 +205,25 @@ def test_the_archive_that_is_damaged_is_whole_to_begin_with(tmp_path: Path) -> N
         path = tmp_path / str(number)
         path.write_bytes(pack(WHOLE))
         assert [image.image_id for image in images_of(path)] == [CONFIG_DIGEST]
+
+
+def test_an_archive_that_names_an_index_without_end_is_refused(tmp_path: Path) -> None:
+    empty = b'{"manifests":[]}'
+    digest = hashlib.sha256(empty).hexdigest()
+    part = {
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "digest": f"sha256:{digest}",
+        "size": len(empty),
+    }
+    content = (
+        entry(b"index.json", json.dumps({"manifests": [part] * 25_000}).encode())
+        + entry(f"blobs/sha256/{digest}".encode(), empty)
+        + END
+    )
+    path = tmp_path / "archive.tar"
+    path.write_bytes(content)
+    with pytest.raises(ArchiveError, match="names more than 20,000 documents"):
+        images_of(path)
 
 
 @pytest.mark.parametrize("kind", ["link outside", "link above", "pipe", "directory", "loop"])

@@ -138,6 +138,18 @@ def test_indexes_that_lead_on_and_on_end():
     assert len(documents.asked) < 10
 
 
+def test_indexes_that_lead_to_thousands_of_others_end():
+    documents = Documents()
+    host = {"os": "linux", "architecture": "amd64"}
+    below = documents.add({**INDEX, "manifests": []})
+    for _ in range(2):
+        below = documents.add({**INDEX, "manifests": [{**below, "platform": host}] * 500}, tag="1")
+
+    with pytest.raises(ArchiveError, match="lead to more than 100 manifests"):
+        choose_manifest(documents, NAME, HOST)
+    assert len(documents.asked) < 110
+
+
 def test_attestations_and_other_artefacts_are_passed_over():
     documents = Documents()
     image = documents.add(manifest(1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import shutil
+import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,6 +26,14 @@ from tests.unit.snapshots.tars import (
     symlink,
 )
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WHOLE = (
     directory(b"d")
     + entry(b"d/file", b"content" * 30)
@@ -38,6 +49,14 @@ WHOLE = (
     + header(b"null", flag=b"3", device=(1, 3))
     + entry(b".wh.gone", b"")
     + END
+)
+PACKS = (
+    functools.partial(gzip.compress, mtime=0),
+    zstd.compress,
+    lambda data: (
+        zstd.compress(data[:3000]) + b"\x50\x2a\x4d\x18\3\0\0\0abc" + zstd.compress(data[3000:])
+    ),
+    lambda data: gzip.compress(data[:3000], mtime=0) + gzip.compress(data[3000:], mtime=0),
 )
 _FIELDS = (0, 100, 108, 116, 124, 136, 148, 156, 157, 257, 329, 345)
 
@@ -89,12 +108,17 @@ def test_anything_is_unpacked_or_refused(content: bytes) -> None:
     unpack_or_refuse(content)
 
 
-@settings(max_examples=60, deadline=None)
-@given(position=st.integers(0, 10**6), value=st.integers(1, 255), cut=st.integers(0, 40))
+@settings(max_examples=150, deadline=None)
+@given(
+    position=st.integers(0, 10**6),
+    value=st.integers(1, 255),
+    cut=st.integers(0, 40),
+    pack=st.sampled_from(PACKS),
+)
 def test_damaged_compressed_data_is_unpacked_or_refused(
-    position: int, value: int, cut: int
+    position: int, value: int, cut: int, pack: Callable[[bytes], bytes]
 ) -> None:
-    content = bytearray(gzip.compress(WHOLE, mtime=0))
+    content = bytearray(pack(WHOLE))
     content[position % len(content)] ^= value
     unpack_or_refuse(bytes(content[: len(content) - cut]))
 

@@ -181,6 +181,42 @@ def test_members_without_number_cost_no_more_than_they_have_bytes(
     assert copied < 1000 * MIB
 
 
+_FRAME = b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b\x08"
+FRAMES = {
+    "window of terabytes": _FRAME + b"\x00\xff" + b"\x01\0\0",
+    "window of 256 MiB": _FRAME + b"\x00\x90" + b"\x01\0\0",
+    "content of exabytes": _FRAME + b"\xe0" + b"\xff" * 8 + b"\x01\0\0",
+    "dictionary": _FRAME + b"\x03\x58\x01\0\0\0" + b"\x01\0\0",
+    "reserved bit": _FRAME + b"\x08\x58" + b"\x01\0\0",
+    "reserved block": _FRAME + b"\x00\x58" + b"\x07\0\0",
+    "block larger than may be": _FRAME + b"\x00\x58" + b"\xff\xff\xff",
+    "end at its head": _FRAME,
+    "skipped gigabytes": b"\x50\x2a\x4d\x18\xff\xff\xff\xff" + b"x" * 100,
+    "wrong checksum": _FRAME + b"\x04\x58" + b"\x01\0\0" + b"\1\2\3\4",
+    "gzip of another method": b"\x1f\x8b\x07" + bytes(7) + b"\3\0",
+    "gzip name without end": _GZIP + b"\x08" + bytes(6) + b"n" * 2_000_000,
+    "gzip extra that is missing": _GZIP + b"\x04" + bytes(6) + b"\xff\xff" + b"x" * 10,
+    "gzip of a reserved block": _GZIP + bytes(7) + b"\7",
+    "gzip with a wrong sum": gzip.compress(b"x" * 100)[:-8] + b"\1" * 8,
+    "gzip with a wrong size": gzip.compress(b"x" * 100)[:-4] + b"\1" * 4,
+    "gzip without its sum": gzip.compress(b"x" * 100)[:-8],
+    "gzip with something behind": gzip.compress(b"x") + b"something",
+    "gzip with zstd behind": gzip.compress(b"x") + zstd.compress(b"x"),
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("piece_bytes", [1, 7, MIB])
+def test_frames_that_nobody_writes_are_refused(kind: str, piece_bytes: int) -> None:
+    blob = FRAMES[kind]
+    step = piece_bytes if len(blob) < 1000 else MIB
+    pieces = (blob[start : start + step] for start in range(0, len(blob), step))
+    with pytest.raises(ArchiveError):
+        for _chunk in decompress(pieces, blob[:6], "frame"):
+            pass
+
+
 def test_more_members_than_any_layer_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.snapshots.streams._MOST_MEMBERS", 100)
     member = gzip.compress(b"", mtime=0)
