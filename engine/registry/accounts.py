@@ -51,14 +51,14 @@ def log_in(client: RegistryClient, registry: str, login: Credential | None) -> L
     """
     environment = client.settings.environment
     if login is None:
-        kept = find_credential(registry, "", environment)
+        kept = find_credential(registry, "", environment, breaker=client.breaker)
         if kept is None:
             raise RegistryRefusedError(registry, f"not logged in to {registry}")
         client.check_login(registry)
         return LoginResult(registry=registry, username=kept.username, stored_in="", is_plain=False)
     token = client.check_login(registry)
     stored = Credential(username=login.username, identity_token=token) if token else login
-    stored_in, is_plain = store_credential(registry, stored, environment)
+    stored_in, is_plain = store_credential(registry, stored, environment, breaker=client.breaker)
     return LoginResult(
         registry=registry, username=login.username, stored_in=stored_in, is_plain=is_plain
     )
@@ -70,4 +70,4 @@ def log_out(client: RegistryClient, registry: str) -> bool:
     Raises:
         EngineError: A file or a helper cannot be changed.
     """
-    return forget_credential(registry, client.settings.environment)
+    return forget_credential(registry, client.settings.environment, breaker=client.breaker)

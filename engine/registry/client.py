@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from engine.oci.documents import Descriptor, Platform
     from engine.oci.reference import Reference
+    from engine.registry.connections import Breaker
     from engine.registry.credentials import Credential
     from engine.registry.uploads import BlobSource
     from engine.types import Digest, FoundImage
@@ -64,9 +65,14 @@ class RegistryClient:
         self._sessions: dict[str, RegistrySession] = {}
         self._lock = threading.Lock()
 
+    @property
+    def breaker(self) -> Breaker:
+        """Ends what this client does, and what is done for it."""
+        return self._transport.breaker
+
     def cancel(self) -> None:
         """End everything that is under way, from any thread; nothing works afterwards."""
-        self._transport.breaker.cut()
+        self.breaker.cut()
 
     def close(self) -> None:
         """Close the connections that nobody uses."""

@@ -125,9 +125,13 @@ def find_credential(
 
 
 def store_credential(
-    registry: str, credential: Credential, environment: Mapping[str, str]
+    registry: str,
+    credential: Credential,
+    environment: Mapping[str, str],
+    *,
+    breaker: Breaker | None = None,
 ) -> tuple[str, bool]:
-    """Keep a login where Docker keeps it.
+    """Keep a login where Docker keeps it; `breaker` ends a helper that does not end.
 
     Returns:
         The file or the helper that has it, and whether that is a plain file.
@@ -144,7 +148,7 @@ def store_credential(
     if helper:
         name = _TOKEN_USER if credential.identity_token else credential.username
         entry = {"ServerURL": key, "Username": name, "Secret": secret}
-        _run_helper(helper, "store", json.dumps(entry), registry, environment)
+        _run_helper(helper, "store", json.dumps(entry), registry, environment, breaker)
         return f"docker-credential-{helper}", False
     pair = f"{credential.username}:{'' if credential.identity_token else credential.password}"
     new_entry = {"auth": base64.b64encode(pair.encode()).decode()}
@@ -158,8 +162,12 @@ def store_credential(
     return str(path), True
 
 
-def forget_credential(registry: str, environment: Mapping[str, str]) -> bool:
+def forget_credential(
+    registry: str, environment: Mapping[str, str], *, breaker: Breaker | None = None
+) -> bool:
     """Take a login away from every file and helper that has it; False if none had.
+
+    `breaker` ends a helper that does not end.
 
     Raises:
         InvalidInputError: A file is damaged or cannot be written.
@@ -173,8 +181,8 @@ def forget_credential(registry: str, environment: Mapping[str, str]) -> bool:
         )
         for helper in helpers:
             with contextlib.suppress(_HelperMissesError):
-                _ask_helper(helper, registry, environment)
-                _run_helper(helper, "erase", _server_key(registry), registry, environment)
+                _ask_helper(helper, registry, environment, breaker)
+                _run_helper(helper, "erase", _server_key(registry), registry, environment, breaker)
                 was_known = True
         doomed = [key for key in document.auths or {} if _registry_of(key) == registry]
         if doomed:
@@ -232,7 +240,7 @@ def _credential_of(entry: _Entry, path: Path, registry: str) -> Credential | Non
 
 
 def _ask_helper(
-    name: str, registry: str, environment: Mapping[str, str], breaker: Breaker | None = None
+    name: str, registry: str, environment: Mapping[str, str], breaker: Breaker | None
 ) -> Credential:
     content = _run_helper(name, "get", _server_key(registry), registry, environment, breaker)
     try:
@@ -254,7 +262,7 @@ def _run_helper(
     sent: str,
     registry: str,
     environment: Mapping[str, str],
-    breaker: Breaker | None = None,
+    breaker: Breaker | None,
 ) -> bytes:
     program = f"docker-credential-{name}"
     if not _HELPER_NAME.fullmatch(name):

@@ -172,7 +172,16 @@ def test_a_helper_that_does_not_end_is_ended(home, tmp_path) -> None:
         run_helper([program, "get"], b"r.io", home, longest_seconds=0.1)
 
 
-def test_a_helper_that_does_not_end_can_be_given_up(home, tmp_path) -> None:
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda home, breaker: find_credential("r.io", "web", home, breaker=breaker),
+        lambda home, breaker: store_credential("r.io", LOGIN, home, breaker=breaker),
+        lambda home, breaker: forget_credential("r.io", home, breaker=breaker),
+    ],
+    ids=["find", "store", "forget"],
+)
+def test_a_helper_that_does_not_end_can_be_given_up(home, tmp_path, act) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     helper(home, f"echo begun >{gate}; exec cat {gate}")
@@ -181,7 +190,7 @@ def test_a_helper_that_does_not_end_can_be_given_up(home, tmp_path) -> None:
 
     def work() -> None:
         try:
-            find_credential("r.io", "web", home, breaker=breaker)
+            act(home, breaker)
         except CancelledRead as error:
             ends.append(error)
 
@@ -194,7 +203,7 @@ def test_a_helper_that_does_not_end_can_be_given_up(home, tmp_path) -> None:
     assert ends
     assert time.monotonic() - before < 50
     with pytest.raises(CancelledRead):
-        find_credential("r.io", "web", home, breaker=breaker)
+        act(home, breaker)
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
