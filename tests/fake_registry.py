@@ -133,6 +133,9 @@ class FakeRegistries(FakeImages):
         image = await self.peek_image(reference, platform=platform)
         if not 0 <= position < len(image.layers):
             raise ImageNotFoundError(f"{image.name} (step {position})")
+        progress(Progress(step="Fetching the layer", done=500, total=1000, unit="bytes"))
+        if "remote-files" in self.gates:
+            await self.gates["remote-files"].wait()
         name = ("one", "two")[position]
         entry = FileEntry(
             path=name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -148,6 +149,29 @@ async def test_enter_looks_into_an_image_and_into_a_layer_and_esc_comes_back(
         await pilot.press("escape")
         await settled(pilot)
         assert isinstance(app.screen, RegistryScreen)
+
+
+async def test_fetching_a_layer_to_look_into_shows_how_far_it_is_and_can_be_cancelled(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    engine.gates["remote-files"] = asyncio.Event()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await search(pilot, NAME)
+        await pilot.press("enter")
+        await settled(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: "500 B of 1.0 kB" in screen_text(app))
+        assert "Fetching layer 1 of localhost:5000/web:1" in screen_text(app)
+        await pilot.press("escape")
+        await settled(pilot)
+        assert isinstance(app.screen, RemoteFilesScreen)
+        assert "enter on its step fetches it again" in screen_text(app)
+        await pilot.press("escape")
+        await settled(pilot)
+        engine.gates["remote-files"].set()
+        await pilot.press("enter")
+        await settled(pilot)
+        assert "two" in screen_text(app)
 
 
 async def test_what_is_here_is_marked_once_it_was_pulled(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from engine.api import EngineApi
+    from engine.operations import ProgressListener
     from engine.types import (
         ContainerRequest,
         LoginResult,
@@ -48,13 +49,11 @@ class RegistryActions(ActionScreen):
         from tui.screens.file_view import FileViewScreen
 
         async def view() -> None:
-            file = await self._let_in(
-                lambda: self.operate(
-                    f"Looking at /{path}",
-                    lambda engine, listen: engine.read_remote_file(
-                        name, position, path, progress=listen
-                    ),
-                )
+            file = await self.fetch_from_registry(
+                f"Looking at /{path}",
+                lambda engine, listen: engine.read_remote_file(
+                    name, position, path, progress=listen
+                ),
             )
             if file is not None:
                 self.app.push_screen(FileViewScreen(file))
@@ -70,6 +69,12 @@ class RegistryActions(ActionScreen):
             EngineError: It failed, or nobody logged in.
         """
         return await self._let_in(lambda: self.bridge.call(call))
+
+    async def fetch_from_registry(
+        self, title: str, call: Callable[[EngineApi, ProgressListener], Awaitable[Result]]
+    ) -> Result | None:
+        """As `ask_registry`, with progress and a cancel; None if it was cancelled."""
+        return await self._let_in(lambda: self.operate(title, call))
 
     async def _let_in(self, ask: Callable[[], Awaitable[Result]]) -> Result:
         while True:

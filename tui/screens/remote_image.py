@@ -203,7 +203,7 @@ class RemoteFilesScreen(_RemoteScreen):
         self.files.show_tree(model)
         if model is None:
             self.files.set_empty_text(
-                f"Fetching this layer alone, {formatting.size(step.size_bytes)} ...\n\nesc  ends it"
+                f"Fetching this layer alone, {formatting.size(step.size_bytes)} ..."
             )
             self.run_worker(self._load(step), group="files", exclusive=True, exit_on_error=False)
 
@@ -224,11 +224,19 @@ class RemoteFilesScreen(_RemoteScreen):
     async def _load(self, step: RemoteLayer) -> None:
         name, position = self._exact_name, step.position
         try:
-            tree = await self._operations.ask_registry(
-                lambda engine: engine.list_remote_layer_files(name, position)
+            tree = await self._operations.fetch_from_registry(
+                f"Fetching layer {step.position} of {self._image.name}",
+                lambda engine, listen: engine.list_remote_layer_files(
+                    name, position, progress=listen
+                ),
             )
         except EngineError as error:
             self.files.set_empty_text(failure_text(error))
+            return
+        if tree is None:
+            self.files.set_empty_text(
+                "Nothing of it was kept\n\nenter on its step fetches it again"
+            )
             return
         model = await asyncio.to_thread(FileTreeModel, tree)
         self._models[step.position] = model
