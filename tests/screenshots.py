@@ -110,6 +110,8 @@ SCENES: dict[str, Scene] = {
     "registry": (WIDE, _SEARCHED, _is_ready),
     "peek": (WIDE, _LOOKED_INTO, _is_ready),
     "pull": (WIDE, (*_LOOKED_INTO, "P"), _is_moving),
+    "push": (WIDE, ("1", "p"), _is_ready),
+    "narrow-peek": (NARROW, _LOOKED_INTO, _is_ready),
     "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
     "load": (WIDE, ("1", "L"), _is_ready),
     "narrow-load": (NARROW, ("1", "L"), _is_ready),
@@ -117,7 +119,7 @@ SCENES: dict[str, Scene] = {
     "import": (WIDE, ("1", "I", "G", "k", "k", "enter"), _is_ready),
     "light": (WIDE, ("3", "G"), _has_log),
 }
-OF_A_REGISTRY = ("registry", "peek", "pull", "narrow-pull")
+OF_A_REGISTRY = ("registry", "peek", "pull", "push", "narrow-peek", "narrow-pull")
 UNSETTLED = ("pull", "narrow-pull")
 """What the last key began goes on while the picture is taken."""
 

@@ -71,6 +71,16 @@ async def test_a_name_that_was_found_and_typed_stands_there_once(app: LamellaApp
         assert rows[0].found is not None
 
 
+async def test_a_registry_alone_is_no_name_and_lists_what_it_has(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await search(pilot, "localhost:5000/")
+        assert engine.calls == [("search", "localhost:5000/")]
+        assert isinstance(app.screen, RegistryScreen)
+        assert [row.name for row in app.screen.list.rows] == ["nginx", "somebody/nginx-more"]
+
+
 async def test_without_a_network_the_reason_stands_there_and_the_name_can_be_used(
     app: LamellaApp, engine: FakeEngine
 ) -> None:

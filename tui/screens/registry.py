@@ -29,7 +29,7 @@ _SHARE_OF_WIDTH = 0.96
 _FRAME_CELLS = 6
 _BEGIN = (
     "A name to look into or to pull, or a word to look for on Docker Hub; "
-    "HOST/WORD looks in another registry"
+    "HOST/WORD looks in another registry, HOST/ lists all that it has"
 )
 _ANYHOW = "The name itself can be looked into and pulled all the same"
 
@@ -155,7 +155,8 @@ class RegistryScreen(NamesScreen):
     def _show(self) -> None:
         typed = self._typed
         of_typed = next((one for one in self._found if one.name == typed), None)
-        rows = [FoundRow(name=typed, found=of_typed, is_typed=True)] if typed else []
+        is_name = bool(typed) and not typed.endswith("/")
+        rows = [FoundRow(name=typed, found=of_typed, is_typed=True)] if is_name else []
         rows += [FoundRow(name=one.name, found=one) for one in self._found if one.name != typed]
         self.list.set_rows(tuple(rows))
         self._show_header()
@@ -186,12 +187,20 @@ class RegistryScreen(NamesScreen):
                 lambda engine: engine.search_images(term, limit=_MOST_FOUND)
             )
         except EngineError as error:
-            self._note(f"{failure_text(error)}\n{_ANYHOW}")
+            self._note(f"{failure_text(error)}\n{self._remark}".strip())
             return
         self._found = found
-        count = f"{len(found)} found" if found else "Nothing found"
-        self._note(f"{count} for {term}" + ("" if found else f"\n{_ANYHOW}"))
+        if not found:
+            self._note(f"Nothing found for {term}\n{self._remark}".strip())
+        else:
+            count = f"{len(found)} found" if len(found) < _MOST_FOUND else f"The first {len(found)}"
+            self._note(f"{count} for {term}")
         self._show()
+
+    @property
+    def _remark(self) -> str:
+        """What can be done although nothing was found."""
+        return _ANYHOW if self.current_name else ""
 
     def action_to_list(self) -> None:
         """From the input to the rows."""
