@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tui.conftest import paste, screen_text, settled, wait_until
-from tui.screens.dialogs import ConfirmScreen, ReadingScreen
+from tui.screens.dialogs import ConfirmScreen, ProgressScreen, ReadingScreen
 from tui.screens.file_picker import FilePicker
 from tui.screens.save_form import SaveScreen
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tests.fakes import FakeEngine
     from tui.app import LamellaApp
 
-SIZES = [(120, 40), (80, 24)]
+SIZES = [(120, 40), (80, 24), (60, 16)]
 
 
 def told(app: LamellaApp) -> str:
@@ -368,3 +369,43 @@ async def test_a_directory_that_is_typed_is_opened_and_the_name_stays(
         await pilot.press("ctrl+u", *"other.tar", "down", "h")
         await settled(pilot)
         assert typed(app) == f"{place}/other.tar"
+
+
+async def test_a_save_goes_on_behind_other_work_and_says_when_it_is_done(
+    app: LamellaApp, engine: FakeEngine, place: Path
+) -> None:
+    engine.gates["save"] = asyncio.Event()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("G", "S", "enter")
+        await settled(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+        assert "Saving web:latest to" in screen_text(app)
+        await pilot.press("b")
+        await wait_until(pilot, lambda: app.screen is app.dashboard)
+        assert "1 in background (B)" in screen_text(app)
+        await pilot.press("3")
+        await wait_until(pilot, lambda: app.focused is app.dashboard.containers)
+        loop = app.bridge._loop
+        assert loop is not None
+        loop.call_soon_threadsafe(engine.gates["save"].set)
+        await settled(pilot)
+        assert f"Saved web:latest to {place}/web_latest.tar" in told(app)
+        assert "in background" not in screen_text(app)
+
+
+async def test_a_cancelled_save_leaves_no_file(
+    app: LamellaApp, engine: FakeEngine, place: Path
+) -> None:
+    engine.gates["save"] = asyncio.Event()
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await settled(pilot)
+        await pilot.press("G", "S", "enter")
+        await settled(pilot)
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ProgressScreen))
+        await pilot.press("escape")
+        await settled(pilot)
+        assert "Cancelled: Saving web:latest" in told(app)
+        assert not (place / "web_latest.tar").exists()

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.binding import Binding
 from textual.containers import Horizontal
 from textual.content import Content
@@ -60,7 +61,9 @@ class PathField(Input):
         self.cursor_position = position
 
 
-_FIELD_KEYS = " enter {verb}   tab complete   down list   esc cancel "
+_FIELD_KEYS = " enter {verb}  tab complete  down list  esc cancel "
+_END_OF_KEYS = "esc close "
+_LOW_ROWS = 20
 _FILTER_KEYS = " enter list   esc clear "
 
 
@@ -387,20 +390,39 @@ class FilePicker(Dialog[Path]):
         contexts = (Context.PICKER, Context.LISTS)
         self.app.push_screen(ReadingScreen("Keys", help_content(contexts, self._keys_of)))
 
-    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+    def _list_keys(self) -> str:
+        """The keys of the list, as many as there is room for."""
+        room = self.query_one(".dialog-box").size.width - len(_END_OF_KEYS)
+        keys = " "
+        for command in commands_of(Context.PICKER):
+            if not command.is_in_footer:
+                continue
+            key = clean(display_keys(self._keys_of(command)).split(" ")[0], limit=16)
+            piece = f"{key} {command.label}  "
+            if cell_len(keys + piece) > room:
+                break
+            keys += piece
+        return keys + _END_OF_KEYS
+
+    def _show_keys(self) -> None:
         """Name the keys of what has the focus."""
-        if event.widget.id == "picker-path":
+        focused = self.focused
+        if focused is None or focused.id == "host-files":
+            keys = self._list_keys()
+        elif focused.id == "picker-path":
             keys = _FIELD_KEYS.format(verb=self._question.verb)
-        elif event.widget.id == "picker-filter":
-            keys = _FILTER_KEYS
         else:
-            named = (
-                f"{display_keys(self._keys_of(command)).split(' ')[0]} {command.label}"
-                for command in commands_of(Context.PICKER)
-                if command.is_in_footer
-            )
-            keys = f" {'  '.join(named)}  esc close "
+            keys = _FILTER_KEYS
         self.query_one(".dialog-box").border_subtitle = Content(keys).markup
+
+    def on_resize(self, event: events.Resize) -> None:
+        """Leave out what is only nice to have where there is little room."""
+        self.set_class(event.size.height < _LOW_ROWS, "-low")
+        self.call_after_refresh(self._show_keys)
+
+    def on_descendant_focus(self) -> None:
+        """Name the keys of what has the focus."""
+        self._show_keys()
 
 
 _HIDDEN = next(c for c in commands_of(Context.PICKER) if c.command_id == "picker.hidden")

@@ -66,7 +66,7 @@ class SaveScreen(Dialog[SaveRequest]):
 
     def compose(self) -> ComposeResult:
         """Lay the form out."""
-        with self.frame(keys=" enter where to   tab next field   ←→ choose   esc cancel "):
+        with self.frame(keys=" enter where to   tab next field   space choose   esc cancel "):
             with Horizontal(classes="form-row"):
                 yield Static("Images", classes="form-label")
                 field = Input(
