@@ -65,6 +65,12 @@ class CancelledRead(Exception):  # noqa: N818 - not an error: the caller asked f
     """A read ended because it was cancelled."""
 
 
+def take_outcome(future: asyncio.Future[_Result]) -> None:
+    """Hear how a thread's work ended though nobody waits for it any more: a done callback."""
+    if not future.cancelled():
+        future.exception()
+
+
 async def carry_through(work: Coroutine[object, object, _Result]) -> _Result:
     """Run work that must not be cut short: cancelling, however often, waits for its end first.
 

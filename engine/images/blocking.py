@@ -6,6 +6,8 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from engine.operations import take_outcome
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -29,6 +31,8 @@ class BlockingCalls:
     async def run(self, call: Callable[[], _Result]) -> _Result:
         """Wait for a call; a cancelled one is told to end, and has ended when this returns."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # Whoever waits may be gone by then: a second Ctrl-C ends everything at once.
+        future.add_done_callback(take_outcome)
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
             try:
@@ -38,8 +42,6 @@ class BlockingCalls:
                 cancelled = error
                 self._end()
         if cancelled is not None:
-            if not future.cancelled():
-                future.exception()
             raise cancelled
         return future.result()
 

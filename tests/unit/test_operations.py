@@ -1,8 +1,11 @@
 import asyncio
+import gc
+import threading
 
 import pytest
 
-from engine.operations import carry_through
+from engine.images.blocking import BlockingCalls
+from engine.operations import CancelledRead, carry_through
 
 
 async def test_work_is_carried_through_however_often_its_caller_is_cancelled():
@@ -47,3 +50,29 @@ async def test_the_result_comes_back():
         return 7
 
     assert await carry_through(work()) == 7
+
+
+async def test_work_that_nobody_waits_for_any_more_ends_without_a_word():
+    loop = asyncio.get_running_loop()
+    said = []
+    loop.set_exception_handler(lambda _loop, context: said.append(context))
+    may_end = threading.Event()
+
+    def work():
+        may_end.wait()
+        raise CancelledRead
+
+    with BlockingCalls("test", thread_count=1, end=may_end.set) as calls:
+        waiting = calls.run(work)
+        # The first Ctrl-C cancels; the second is thrown at whatever runs.
+        step = waiting.__await__()
+        next(step)
+        with pytest.raises(KeyboardInterrupt):
+            step.throw(KeyboardInterrupt())
+        may_end.set()
+    await asyncio.to_thread(calls._threads.shutdown)
+    # The thread's word reaches the loop, and the future goes.
+    await asyncio.sleep(0)
+    del step, waiting
+    gc.collect()
+    assert said == []
