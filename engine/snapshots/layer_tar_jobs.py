@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-from isal import isal_zlib
 
 from engine.errors import DigestMismatchError, ReaderGoneError
 from engine.linux.files import open_beneath
@@ -17,6 +16,7 @@ from engine.snapshots.file_content import write_all
 from engine.snapshots.index import decode_index
 from engine.snapshots.job_parts import JobProgress, Reporter
 from engine.snapshots.layer_tar import write_layer_tar
+from engine.snapshots.parallel_gzip import ParallelGzip
 from engine.snapshots.removal import engine_error
 from engine.snapshots.streams import CHUNK_BYTES, PackedSource
 from engine.snapshots.tar_writer import TarStream
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PROGRESS_BYTES = 4 << 20
-_GZIP_LEVEL = 2
-_GZIP_WINDOW_BITS = 31
-"""With a gzip head; isal leaves the time in it at 0, so the same tar gives the same bytes."""
 _ZSTD_LEVEL = 3
 
 
@@ -104,8 +101,7 @@ class BlobSink:
 
 def _compressor(compression: Compression) -> _Compressor | None:
     if compression is Compression.GZIP:
-        gzip: _Compressor = isal_zlib.compressobj(level=_GZIP_LEVEL, wbits=_GZIP_WINDOW_BITS)
-        return gzip
+        return ParallelGzip()
     if compression is Compression.ZSTD:
         zstandard: _Compressor = zstd.ZstdCompressor(level=_ZSTD_LEVEL)
         return zstandard
