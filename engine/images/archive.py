@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from engine.snapshots.base import JobRunner
     from engine.types import ChainId, DiffId, LoadedImage
 
-_MOST_FILES = 12
+_MOST_FILES = 120
 _MOST_LAYERS = 128
 """One worker unpacks: a message to it has room for so much."""
 

@@ -39,7 +39,8 @@ LARGEST_PACKET_BYTES = 160 << 10
 """Of a call or its answer; a socket takes little more in one piece (net.core.wmem_default)."""
 LARGEST_INPUT_BYTES = 32 << 10
 """What a session sends in one packet."""
-_MOST_DESCRIPTORS = 16
+_MOST_DESCRIPTORS = 128
+"""Of one frame: a worker is given every file of an archive at once. The kernel takes 253."""
 
 
 class FrameKind(IntEnum):
