@@ -53,6 +53,13 @@ def test_frozen_records_are_compiled_late():
     assert not [line for line in lines_with("frozen=True", under=tuple(files)) if files]
 
 
+def test_every_directory_of_tests_is_a_package():
+    # Two modules of one name cannot be collected together otherwise.
+    directories = {path.parent for path in (CHECKOUT / "tests").rglob("*.py")}
+
+    assert not [each for each in directories if not (each / "__init__.py").exists()]
+
+
 def test_no_test_sleeps():
     # The leak check looks again at what other processes are about to give up, with a deadline.
     assert not lines_with(

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.conftest import StorePaths
     from tests.fault_proxy import FaultProxy
 
-SEEDS = 24
+SEEDS = 12
 
 # Says that it is ready, waits for a line, does one thing, and says so.
 _APPLICATION = """
