@@ -117,7 +117,7 @@ def test_who_only_looks_starts_no_other_process(run, store_paths):
         ["image", "ls"],
     ):
         assert started_by(*words) == []
-    assert started_by("rmi", "starter") == ["os.posix_spawn"]
+    assert "os.posix_spawn" in started_by("rmi", "starter")
 
 
 def test_the_exit_code_and_the_output_of_a_run_arrive_whole(run, store_paths):
