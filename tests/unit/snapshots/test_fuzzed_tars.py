@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,6 +97,8 @@ def unpack_or_refuse(content: bytes) -> None:
         shutil.rmtree(root)
 
 
+# A directory that nobody may enter is entered by root alone; a worker is root in its namespace.
+@pytest.mark.root
 @settings(max_examples=250, deadline=None)
 @given(content=damaged_tars())
 def test_a_damaged_tar_is_unpacked_or_refused(content: bytes) -> None:
