@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 _Result = TypeVar("_Result")
 
@@ -65,8 +65,29 @@ class CancelledRead(Exception):  # noqa: N818 - not an error: the caller asked f
     """A read ended because it was cancelled."""
 
 
-def take_outcome(future: asyncio.Future[_Result]) -> None:
-    """Hear how a thread's work ended though nobody waits for it any more: a done callback."""
+async def wait_for_thread(future: asyncio.Future[_Result], *, end: Callable[[], None]) -> _Result:
+    """Wait for a thread's work; a cancelled wait has it end, and returns when it has.
+
+    Args:
+        future: The work, which uses what the caller holds.
+        end: Makes it end soon; called at each cancellation.
+    """
+    # Whoever waits may be gone by then: a second Ctrl-C ends everything at once.
+    future.add_done_callback(_take_outcome)
+    cancelled: asyncio.CancelledError | None = None
+    while not future.done():
+        try:
+            # Waiting is all that a cancellation ends here.
+            await asyncio.wait((future,))
+        except asyncio.CancelledError as error:
+            cancelled = error
+            end()
+    if cancelled is not None:
+        raise cancelled
+    return future.result()
+
+
+def _take_outcome(future: asyncio.Future[_Result]) -> None:
     if not future.cancelled():
         future.exception()
 

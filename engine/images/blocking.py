@@ -6,7 +6,7 @@ import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from engine.operations import take_outcome
+from engine.operations import wait_for_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,19 +31,7 @@ class BlockingCalls:
     async def run(self, call: Callable[[], _Result]) -> _Result:
         """Wait for a call; a cancelled one is told to end, and has ended when this returns."""
         future = asyncio.get_running_loop().run_in_executor(self._threads, call)
-        # Whoever waits may be gone by then: a second Ctrl-C ends everything at once.
-        future.add_done_callback(take_outcome)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                # Waiting is all that a cancellation ends here: the thread uses what we hold.
-                await asyncio.wait((future,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-                self._end()
-        if cancelled is not None:
-            raise cancelled
-        return future.result()
+        return await wait_for_thread(future, end=self._end)
 
     def __enter__(self) -> Self:
         return self

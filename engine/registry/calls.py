@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.operations import CancelledRead, take_outcome
+from engine.operations import CancelledRead, wait_for_thread
 from engine.registry.client import RegistryClient
 
 if TYPE_CHECKING:
@@ -56,18 +56,6 @@ async def call_registry(
     threads = ThreadPoolExecutor(1, thread_name_prefix="registry")
     try:
         future = asyncio.get_running_loop().run_in_executor(threads, call.run, work, login)
-        # Whoever waits may be gone by then: a second Ctrl-C ends everything at once.
-        future.add_done_callback(take_outcome)
-        cancelled: asyncio.CancelledError | None = None
-        while not future.done():
-            try:
-                # Waiting is all that a cancellation ends here: the thread is told by its client.
-                await asyncio.wait((future,))
-            except asyncio.CancelledError as error:
-                cancelled = error
-                call.cancel()
-        if cancelled is not None:
-            raise cancelled
-        return future.result()
+        return await wait_for_thread(future, end=call.cancel)
     finally:
         threads.shutdown(wait=False)
