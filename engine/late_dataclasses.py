@@ -119,13 +119,13 @@ def _with_slots(cls: _Class) -> _Class:
 def _compile(cls: type) -> Callable[..., None]:
     """Put the real `__init__` in the place of the one that comes here."""
     _uncompiled.pop(cls, None)
-    scope: dict[str, object] = {"_missing": dataclasses.MISSING}
+    # One function for all fields: what a process touches after a fork, it has to copy.
+    scope: dict[str, object] = {"_missing": dataclasses.MISSING, "_set": object.__setattr__}
     positional: list[str] = []
     named: list[str] = []
     lines: list[str] = []
     for field in dataclasses.fields(cls):
         name = field.name
-        scope[f"_set_{name}"] = getattr(cls, name).__set__
         parameter = value = name
         if field.default is not dataclasses.MISSING:
             scope[f"_default_{name}"] = field.default
@@ -135,7 +135,7 @@ def _compile(cls: type) -> Callable[..., None]:
             parameter = f"{name}=_missing"
             value = f"_make_{name}() if {name} is _missing else {name}"
         (named if field.kw_only else positional).append(parameter)
-        lines.append(f" _set_{name}(self, {value})\n")
+        lines.append(f" _set(self, {name!r}, {value})\n")
     if hasattr(cls, "__post_init__"):
         lines.append(" self.__post_init__()\n")
     star = ["*"] if named else []
