@@ -143,6 +143,10 @@ class EngineConfig:
         """Of one volume: its lock."""
         return self.run / "volumes" / name
 
+    def network_run_directory(self, network_id: str) -> Path:
+        """Of one network: its lock, and who is in it."""
+        return self.run / "networks" / network_id
+
     def container_directory(self, container_id: str) -> Path:
         """Of one container: config.json, state.json, upper/, work/, log."""
         return self.root / "containers" / container_id

@@ -25,6 +25,7 @@ class EventSubject(StrEnum):
     CONTAINER = "container"
     IMAGE = "image"
     VOLUME = "volume"
+    NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +34,11 @@ class Event:
 
     Attributes:
         time_ns: Nanoseconds since the epoch.
-        subject: Container, image or volume.
+        subject: Container, image, volume or network.
         action: Docker's word: create, start, die, stop, kill, oom, pause, unpause, restart,
-            rename, destroy; load, tag, untag, delete; mount, unmount, prune.
+            rename, destroy; load, tag, untag, delete; mount, unmount, prune; connect, disconnect.
         subject_id: Container id or image id, whole; a volume's name.
-        name: Container name, image name or volume name at that time.
+        name: Container name, image name, volume name or network name at that time.
         attributes: Further facts, such as `exitCode` or `signal`, as text.
     """
 

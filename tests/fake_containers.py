@@ -234,6 +234,7 @@ class FakeContainers(FakeArchives):
             health_check=container.health_check,
             health=container.health,
             options=container.request.options,
+            network=container.request.network,
         )
 
     async def create_container(self, request: ContainerRequest) -> CreatedContainer:

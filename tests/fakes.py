@@ -37,8 +37,8 @@ from tests.fake_containers import RUNNING
 from tests.fake_copies import FakeCopies
 from tests.fake_images import STARTER
 from tests.fake_lifecycle import FakeLifecycle
+from tests.fake_networks import FakeNetworks
 from tests.fake_registry import FakeRegistries
-from tests.fake_volumes import FakeVolumes
 from tests.fake_world import NOW, file_entry
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeEngine", "file_entry"]
 
 
-class FakeEngine(FakeCatalogs, FakeCopies, FakeLifecycle, FakeVolumes, FakeRegistries):
+class FakeEngine(FakeCatalogs, FakeCopies, FakeLifecycle, FakeNetworks, FakeRegistries):
     """The images, the containers, and what is read of the host and of running containers."""
 
     def __init__(self) -> None:

@@ -19,11 +19,13 @@ from engine.containers.table import DatabaseContainerTable
 from engine.errors import EngineError
 from engine.events import EventBus
 from engine.images.library import ImageLibrary
+from engine.network.library import NetworkLibrary
 from engine.runtime.supervisor import Supervisor
 from engine.snapshots.writable import remove_tree
 from engine.store.container_records import ContainerRecords
 from engine.store.database import Database
 from engine.store.event_log import EventTail, trim_event_log
+from engine.store.network_records import NetworkRecords
 from engine.store.staging import StagingArea
 from engine.store.volume_records import VolumeRecords
 from engine.volumes.library import VolumeLibrary
@@ -43,6 +45,7 @@ from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
 from engine.api.images import ImageCalls
 from engine.api.lifecycle import LifecycleCalls
+from engine.api.networks import NetworkCalls
 from engine.api.registry import RegistryCalls
 from engine.api.sessions import SessionCalls
 from engine.api.system import SystemCalls
@@ -59,6 +62,7 @@ class Engine(
     CopyCalls,
     LifecycleCalls,
     VolumeCalls,
+    NetworkCalls,
     SystemCalls,
 ):
     """The real `EngineApi`."""
@@ -146,6 +150,7 @@ class Engine(
             runtime=supervisor,
             rootfs=rootfs,
             volumes=volumes,
+            networks=NetworkLibrary(config, NetworkRecords(database)),
             hold_image=functools.partial(hold_container_image, images),
             staging=staging,
             remove_tree=remove,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import replace
@@ -13,12 +14,14 @@ from engine.containers.mounts import plan_mounts, prepare_volumes
 from engine.containers.names import draw_container_id, draw_container_name
 from engine.containers.namespaces import resolve_joined
 from engine.containers.network_files import write_network_files
+from engine.containers.networking import resolve_attachments
 from engine.containers.policies import health_warnings, merge_health
 from engine.containers.process_options import check_host
 from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
-from engine.errors import NameInUseError
+from engine.errors import InvalidInputError, NameInUseError
+from engine.network.attachments import expand_exposed
 from engine.operations import carry_through
 from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import write_state
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 
     from engine.containers.services import ContainerImage, ContainerServices
     from engine.store.volume_records import VolumeRecord
-    from engine.types import ContainerRequest, MountRequest, ResourceLimits
+    from engine.types import ContainerRequest, ImageConfig, MountRequest, ResourceLimits
 
 _MOST_DRAWS = 12
 
@@ -54,6 +57,9 @@ async def create_container(
         options = await resolve_joined(services, request.options)
         request = replace(request, options=options)
         warnings = await services.in_thread(_check_options, services, options)
+    if request.network.attachments:
+        network = await resolve_attachments(services, request.network)
+        request = replace(request, network=network)
     async with services.hold_image(request.image) as image:
         mounts = await plan_mounts(services, request, image)
         record = _new_record(services, request, image, mounts)
@@ -167,7 +173,21 @@ def _new_record(
         restart_policy=request.restart_policy,
         health=merge_health(image.config, request),
         mounts=mounts,
+        network=request.network,
+        exposed_ports=_exposed_ports(image.config, request),
     )
+
+
+def _exposed_ports(config: ImageConfig, request: ContainerRequest) -> tuple[str, ...]:
+    """What a container listens on, as image and request say it; each port once."""
+    found: dict[str, None] = {}
+    for text in config.exposed_ports:
+        # An image made by a careless tool may have entries that are no ports.
+        with contextlib.suppress(InvalidInputError):
+            found |= dict.fromkeys(f"{port}/{kind}" for port, kind in expand_exposed(text))
+    for text in request.network.exposed_ports:
+        found |= dict.fromkeys(f"{port}/{kind}" for port, kind in expand_exposed(text))
+    return tuple(found)
 
 
 def _limits(services: ContainerServices, asked: ResourceLimits) -> ResourceLimits:

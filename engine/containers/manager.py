@@ -12,6 +12,7 @@ from engine.containers.creation import create_container
 from engine.containers.lifecycle import current_state, exclusively, exit_status
 from engine.containers.mounts import mount_points
 from engine.containers.names import check_container_name
+from engine.containers.networking import names_of, network_names
 from engine.containers.processes import list_container_processes
 from engine.containers.removal import remove_after_exit, remove_container
 from engine.containers.spec import LOG_FILE
@@ -35,6 +36,8 @@ from engine.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
     from engine.events import EventBus
@@ -67,17 +70,19 @@ class ContainerManager:
         """Every container, newest first."""
         records = await self._services.table.list()
         states = await self._services.read_states(tuple(record.container_id for record in records))
+        names = await network_names(self._services, records)
         found = []
         for record, (state, is_lost) in zip(records, states, strict=True):
             if is_lost:
                 state = await current_state(self._services, record)
-            found.append(_summary(record, state))
+            found.append(_summary(record, state, names))
         return tuple(found)
 
     async def inspect(self, reference: str) -> ContainerDetails:
         """Everything about one container."""
         record = await self.find(reference)
-        return self._details(record, await current_state(self._services, record))
+        names = await network_names(self._services, (record,))
+        return self._details(record, await current_state(self._services, record), names)
 
     async def create(self, request: ContainerRequest) -> CreatedContainer:
         """Make a container without starting it."""
@@ -212,10 +217,12 @@ class ContainerManager:
         self._services.tell("top", record)
         return await self._services.in_thread(list_container_processes, state)
 
-    def _details(self, record: ContainerRecord, state: StateRecord) -> ContainerDetails:
+    def _details(
+        self, record: ContainerRecord, state: StateRecord, names: Mapping[str, str]
+    ) -> ContainerDetails:
         directory = self._services.config.container_directory(record.container_id)
         return ContainerDetails(
-            summary=_summary(record, state),
+            summary=_summary(record, state, names),
             process_id=state.process_id or None,
             arguments=record.arguments,
             environment=record.environment,
@@ -236,6 +243,7 @@ class ContainerManager:
             writable_layer_path=str(directory / "upper"),
             warnings=tuple(dict.fromkeys((*record.warnings, *state.warnings))),
             options=record.options,
+            network=record.network,
             has_init=record.has_init,
             restart_policy=record.restart_policy,
             next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,
@@ -249,7 +257,9 @@ class ContainerManager:
         return f"{parent}/{record.container_id}" if parent and state.cgroup_paths else ""
 
 
-def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
+def _summary(
+    record: ContainerRecord, state: StateRecord, names: Mapping[str, str]
+) -> ContainerSummary:
     return ContainerSummary(
         container_id=record.container_id,
         name=record.name,
@@ -267,6 +277,8 @@ def _summary(record: ContainerRecord, state: StateRecord) -> ContainerSummary:
         labels=record.labels,
         mounts=record.mounts,
         has_terminal=record.has_terminal,
+        network_names=names_of(record.network, names),
+        exposed_ports=record.exposed_ports,
         health=state.health.status if state.health else "",
         restart_count=state.restart_count,
     )

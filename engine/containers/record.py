@@ -11,6 +11,7 @@ from engine.types import (
     HealthCheck,
     ImageId,
     MountRequest,
+    NetworkOptions,
     ProcessOptions,
     ResourceLimits,
     RestartPolicy,
@@ -27,6 +28,8 @@ class ContainerRecord:
         stop_signal: As it was written, such as `SIGTERM` or `15`.
         warnings: What the host could not give when it was made.
         entrypoint_count: How many of the arguments, from the first on, are the entrypoint.
+        network: As it was asked for, with ids in the place of names.
+        exposed_ports: The image's and its own: `80/tcp`.
     """
 
     container_id: ContainerId
@@ -56,6 +59,8 @@ class ContainerRecord:
     health: HealthCheck | None = None
     mounts: tuple[MountRequest, ...] = ()
     options: ProcessOptions = ProcessOptions()
+    network: NetworkOptions = NetworkOptions()
+    exposed_ports: tuple[str, ...] = ()
     entrypoint_count: int = 0
 
 

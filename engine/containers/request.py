@@ -14,6 +14,7 @@ from engine.containers.policies import check_policies
 from engine.containers.process_options import HOST, check_options
 from engine.errors import InvalidInputError, LimitError
 from engine.late_dataclasses import dataclass
+from engine.network.attachments import check_network_options
 from engine.runtime.isolation import (
     DEFAULT_STOP_TIMEOUT_SECONDS,
     default_environment,
@@ -77,6 +78,7 @@ def check_request(request: ContainerRequest) -> None:
     if request.hostname is not None:
         _check_hostname(request.hostname)
     check_options(request.options, hostname=request.hostname)
+    check_network_options(request.network, hostname=request.hostname)
     if request.stop_signal is not None:
         parse_signal(request.stop_signal, option="--stop-signal")
     timeout = request.stop_timeout_seconds

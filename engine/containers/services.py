@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from engine.cgroups.host import MissingFeature
     from engine.config import EngineConfig
+    from engine.containers.network_port import ContainerNetworks
     from engine.containers.record import ContainerRecord
     from engine.containers.runtime_port import ContainerRuntime
     from engine.containers.volume_port import ContainerVolumes
@@ -159,6 +160,7 @@ class ContainerServices:
         runtime: ContainerRuntime,
         rootfs: RootfsBuilder,
         volumes: ContainerVolumes,
+        networks: ContainerNetworks,
         hold_image: ImageHolder,
         staging: StagingArea,
         remove_tree: TreeRemoval,
@@ -172,6 +174,7 @@ class ContainerServices:
         self.runtime = runtime
         self.rootfs = rootfs
         self.volumes = volumes
+        self.networks = networks
         self.hold_image = hold_image
         self.staging = staging
         self.remove_tree = remove_tree

@@ -18,6 +18,7 @@ from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
 from engine.interface.images import ImageApi
 from engine.interface.lifecycle import LifecycleApi
+from engine.interface.networks import NetworkApi
 from engine.interface.registry import RegistryApi
 from engine.interface.sessions import Session, SessionApi
 from engine.interface.system import SystemApi
@@ -31,6 +32,7 @@ __all__ = [
     "EngineApi",
     "ImageApi",
     "LifecycleApi",
+    "NetworkApi",
     "RegistryApi",
     "Session",
     "SessionApi",
@@ -49,6 +51,7 @@ class EngineApi(
     CopyApi,
     LifecycleApi,
     VolumeApi,
+    NetworkApi,
     SystemApi,
     Protocol,
 ):

@@ -106,6 +106,23 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX repository_digests_by_image ON repository_digests (image_id);
     """,
+    # 6: networks, and the addresses that containers have in them.
+    """
+    CREATE TABLE networks (
+        network_id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created_at REAL NOT NULL,
+        subnets TEXT NOT NULL,
+        config TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE network_leases (
+        network_id TEXT NOT NULL REFERENCES networks (network_id) ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        container_id TEXT NOT NULL REFERENCES containers (container_id) ON DELETE CASCADE,
+        PRIMARY KEY (network_id, address)
+    ) STRICT;
+    CREATE INDEX network_leases_by_container ON network_leases (container_id);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

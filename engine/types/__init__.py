@@ -67,6 +67,19 @@ if TYPE_CHECKING:
     from engine.types.labels import matches_labels
     from engine.types.lifecycle import ContainerHealth, HealthCheck, HealthProbe, RestartPolicy
     from engine.types.mounts import MountPoint, MountRequest
+    from engine.types.networks import (
+        AttachmentRequest,
+        Network,
+        NetworkAttachment,
+        NetworkDetails,
+        NetworkDriver,
+        NetworkMember,
+        NetworkOptions,
+        NetworkRequest,
+        NetworkSubnet,
+        PrunedNetworks,
+        PublishedPort,
+    )
     from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
     from engine.types.registry import (
         FoundImage,
@@ -153,6 +166,19 @@ else:
                 "RestartPolicy",
             ),
             "engine.types.mounts": ("MountPoint", "MountRequest"),
+            "engine.types.networks": (
+                "AttachmentRequest",
+                "Network",
+                "NetworkAttachment",
+                "NetworkDetails",
+                "NetworkDriver",
+                "NetworkMember",
+                "NetworkOptions",
+                "NetworkRequest",
+                "NetworkSubnet",
+                "PrunedNetworks",
+                "PublishedPort",
+            ),
             "engine.types.options": ("DeviceRequest", "ProcessOptions", "Ulimit"),
             "engine.types.registry": (
                 "FoundImage",
@@ -184,6 +210,7 @@ else:
 __all__ = [
     "MAXIMUM_VIEWED_BYTES",
     "ArchiveFormat",
+    "AttachmentRequest",
     "ChainId",
     "ChangeKind",
     "CommitRequest",
@@ -232,13 +259,23 @@ __all__ = [
     "LoginResult",
     "MountPoint",
     "MountRequest",
+    "Network",
+    "NetworkAttachment",
+    "NetworkDetails",
+    "NetworkDriver",
+    "NetworkMember",
+    "NetworkOptions",
+    "NetworkRequest",
+    "NetworkSubnet",
     "OutputStream",
     "ProblemKind",
     "ProcessInfo",
     "ProcessOptions",
     "PruneFilter",
     "PrunedContainers",
+    "PrunedNetworks",
     "PrunedVolumes",
+    "PublishedPort",
     "PulledImage",
     "PushedImage",
     "RemoteImage",

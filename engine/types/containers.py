@@ -6,6 +6,7 @@ from engine.late_dataclasses import dataclass
 from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
 from engine.types.lifecycle import ContainerHealth, HealthCheck, RestartPolicy
 from engine.types.mounts import MountPoint, MountRequest
+from engine.types.networks import NetworkAttachment, NetworkOptions, PublishedPort
 from engine.types.options import ProcessOptions
 
 
@@ -74,6 +75,7 @@ class ContainerRequest:
     volumes_from: tuple[str, ...] = ()
     """Containers whose mounts this one gets too: a reference, and `:ro` or `:rw` behind it."""
     options: ProcessOptions = ProcessOptions()
+    network: NetworkOptions = NetworkOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,12 @@ class ContainerSummary:
     mounts: tuple[MountRequest, ...] = ()
     has_terminal: bool = False
     """Its program has one; who attaches can type into it, if its stdin is open, too."""
+    network_names: tuple[str, ...] = ()
+    """The networks that it is in or is to be in; `host`, `none`, or `container:` and an id."""
+    ports: tuple[PublishedPort, ...] = ()
+    """Published now, with the host's ports that were drawn; empty while it does not run."""
+    exposed_ports: tuple[str, ...] = ()
+    """`80/tcp`: what image and request say it listens on, published or not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +153,9 @@ class ContainerDetails:
     has_terminal: bool = False
     is_stdin_open: bool = False
     options: ProcessOptions = ProcessOptions()
+    network: NetworkOptions = NetworkOptions()
+    """As it was asked for."""
+    attachments: tuple[NetworkAttachment, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

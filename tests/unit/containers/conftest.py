@@ -226,6 +226,13 @@ class MemoryVolumes:
         self.discarded.append(name)
 
 
+class MemoryNetworks:
+    """There are none."""
+
+    async def known(self):
+        return ()
+
+
 class World:
     """One store with the services of one engine."""
 
@@ -243,6 +250,7 @@ class World:
             runtime=self.monitors,
             rootfs=PlainRootfs(),
             volumes=self.volumes,
+            networks=MemoryNetworks(),
             hold_image=self.hold_image,
             staging=StagingArea(self.config.staging_directory, remove_tree=self.remove_claim),
             remove_tree=self.remove_tree,

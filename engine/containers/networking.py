@@ -1,0 +1,279 @@
+"""Which containers are in which networks, and what can be done with networks because of that."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engine.containers.lifecycle import exclusively
+from engine.containers.states import LIVE_STATUSES, status_of
+from engine.errors import (
+    AttachmentError,
+    InvalidInputError,
+    NetworkInUseError,
+    NetworkNotFoundError,
+)
+from engine.events import Event, EventSubject
+from engine.network.attachments import (
+    DISCONNECTED,
+    HOST,
+    JOIN,
+    check_attachment,
+    is_shared_mode,
+)
+from engine.network.planning import DEFAULT_NETWORK
+from engine.network.subnets import parse_subnet
+from engine.store.event_log import append_event
+from engine.types import (
+    AttachmentRequest,
+    ContainerId,
+    NetworkDetails,
+    NetworkDriver,
+    NetworkMember,
+    PrunedNetworks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from engine.containers.record import ContainerRecord
+    from engine.containers.services import ContainerServices
+    from engine.types import (
+        Network,
+        NetworkOptions,
+        NetworkRequest,
+        PruneFilter,
+    )
+
+
+async def resolve_attachments(
+    services: ContainerServices, options: NetworkOptions
+) -> NetworkOptions:
+    """Put ids in the place of names, which may be given to others later.
+
+    Raises:
+        NetworkNotFoundError: There is no such network.
+        ContainerNotFoundError: There is no such container to share the network of.
+        InvalidInputError: A network cannot give what is asked of it.
+    """
+    resolved: dict[str, AttachmentRequest] = {}
+    for request in options.attachments:
+        network = await services.networks.find(request.network)
+        if network.driver is not NetworkDriver.BRIDGE:
+            raise InvalidInputError(
+                "conflicting options: cannot attach both user-defined and non-user-defined "
+                "network-modes"
+            )
+        check_attachment(request, network)
+        if network.network_id in resolved:
+            raise InvalidInputError(f"network {network.name} is given twice")
+        resolved[network.network_id] = replace(request, network=network.network_id)
+    return replace(options, attachments=tuple(resolved.values()))
+
+
+async def network_names(
+    services: ContainerServices, records: Iterable[ContainerRecord]
+) -> dict[str, str]:
+    """The names of networks that containers are to be in, by id; none are looked up for none."""
+    if not any(record.network.attachments for record in records):
+        return {}
+    return {one.network_id: one.name for one in await services.networks.known()}
+
+
+def names_of(options: NetworkOptions, names: Mapping[str, str]) -> tuple[str, ...]:
+    """How people call the networks of a container."""
+    if options.mode:
+        return () if options.mode == DISCONNECTED else (options.mode,)
+    if not options.attachments:
+        return (DEFAULT_NETWORK,)
+    return tuple(names.get(one.network, one.network[:12]) for one in options.attachments)
+
+
+async def inspect_network(services: ContainerServices, reference: str) -> NetworkDetails:
+    """One network with those who are in it now."""
+    network = await services.networks.find(reference)
+    return NetworkDetails(network=network, members=await _members(services, network))
+
+
+async def create_network(services: ContainerServices, request: NetworkRequest) -> Network:
+    """Make a network; its device comes with the first container."""
+    network = await services.networks.create(request)
+    await _tell(services, "create", network)
+    return network
+
+
+async def remove_network(services: ContainerServices, reference: str) -> None:
+    """Remove a network that nobody is in."""
+    network = await services.networks.find(reference)
+    if network.is_predefined:
+        raise InvalidInputError(
+            f"{network.name} is a pre-defined network and cannot be removed",
+            hint="It costs nothing while no container is in it",
+        )
+    async with services.networks.exclusively(network):
+        members = await _members(services, network)
+        if members:
+            raise NetworkInUseError(
+                network.name,
+                network.network_id,
+                members=tuple((one.container_name, one.container_id) for one in members),
+            )
+        await services.networks.delete(network)
+    await _tell(services, "destroy", network)
+
+
+async def prune_networks(services: ContainerServices, wanted: PruneFilter) -> PrunedNetworks:
+    """Remove every network that no container is to be in, running or not."""
+    used = {
+        attachment.network
+        for record in await services.table.list()
+        for attachment in record.network.attachments
+    }
+    removed = []
+    for network in await services.networks.list():
+        is_meant = wanted.means(created_at=network.created_at, labels=network.labels)
+        if network.is_predefined or network.network_id in used or not is_meant:
+            continue
+        # Somebody may use or remove it meanwhile: then it is not ours.
+        with contextlib.suppress(NetworkInUseError, NetworkNotFoundError):
+            await remove_network(services, network.network_id)
+            removed.append(network.name)
+    return PrunedNetworks(names=tuple(removed))
+
+
+async def connect_network(
+    services: ContainerServices, reference: str, request: AttachmentRequest
+) -> None:
+    """Put a container into a network."""
+    network = await services.networks.find(request.network)
+    record = await services.table.find(reference)
+    async with exclusively(services, record) as fresh:
+        options = fresh.network
+        refuse_shared(options.mode, network)
+        if any(one.network == network.network_id for one in await _attachments(services, fresh)):
+            raise AttachmentError(
+                f"endpoint with name {fresh.name} already exists in network {network.name}",
+                hint=f"`lamella network disconnect {network.name} {fresh.name}` takes it out",
+            )
+        check_attachment(request, network)
+        added = replace(request, network=network.network_id)
+        attachments = (*await _attachments(services, fresh), added)
+        changed = replace(options, mode="", attachments=attachments)
+        await services.table.replace(replace(fresh, network=changed))
+    await _tell(services, "connect", network, container=fresh.container_id)
+
+
+async def disconnect_network(
+    services: ContainerServices, reference: str, network_reference: str, *, is_forced: bool
+) -> None:
+    """Take a container out of a network."""
+    network = await services.networks.find(network_reference)
+    record = await services.table.find(reference)
+    async with exclusively(services, record) as fresh:
+        options = fresh.network
+        refuse_shared(options.mode, network)
+        attachments = await _attachments(services, fresh)
+        left = tuple(one for one in attachments if one.network != network.network_id)
+        if len(left) == len(attachments):
+            if is_forced:
+                return
+            raise AttachmentError(
+                f"container {fresh.container_id} is not connected to network {network.name}",
+                hint=f"`lamella inspect {fresh.name}` shows what it is connected to",
+            )
+        changed = replace(options, mode="" if left else DISCONNECTED, attachments=left)
+        await services.table.replace(replace(fresh, network=changed))
+        await services.networks.release(fresh.container_id, network)
+    await _tell(services, "disconnect", network, container=fresh.container_id)
+
+
+def refuse_shared(mode: str, network: Network) -> None:
+    """Refuse to change the networks of a container that has none of its own; Docker's texts.
+
+    Raises:
+        AttachmentError: It has not, or the network is none to be put into.
+    """
+    if not is_shared_mode(mode) and network.driver is NetworkDriver.BRIDGE:
+        return
+    if mode.startswith(JOIN):
+        raise AttachmentError(
+            "container sharing network namespace with another container or host cannot be "
+            "connected to any other network"
+        )
+    if HOST in {mode, network.name}:
+        raise AttachmentError(
+            "container cannot be disconnected from host network or connected to host network"
+        )
+    raise AttachmentError(
+        "container cannot be connected to multiple networks with one of the networks in private "
+        "(none) mode"
+    )
+
+
+async def _attachments(
+    services: ContainerServices, record: ContainerRecord
+) -> tuple[AttachmentRequest, ...]:
+    """What a container is to be in, the default network included."""
+    options = record.network
+    if options.attachments or options.mode:
+        return options.attachments
+    default = await services.networks.find(DEFAULT_NETWORK)
+    return (AttachmentRequest(network=default.network_id),)
+
+
+async def _members(services: ContainerServices, network: Network) -> tuple[NetworkMember, ...]:
+    """The containers that run in a network, by name."""
+    found: dict[str, tuple[ContainerRecord, AttachmentRequest]] = {}
+    for record in await services.table.list():
+        for attachment in record.network.attachments:
+            if attachment.network == network.network_id:
+                found[record.container_id] = (record, attachment)
+    states = await services.read_states(tuple(found))
+    addresses = await services.networks.addresses(network)
+    members = []
+    for container_id, (state, is_lost) in zip(found, states, strict=True):
+        if is_lost or status_of(state) not in LIVE_STATUSES:
+            continue
+        record, attachment = found[container_id]
+        members.append(_member(network, record, attachment, addresses.get(container_id, ())))
+    return tuple(sorted(members, key=lambda one: one.container_name))
+
+
+def _member(
+    network: Network,
+    record: ContainerRecord,
+    attachment: AttachmentRequest,
+    addresses: tuple[str, ...],
+) -> NetworkMember:
+    shown = {4: "", 6: ""}
+    for text in addresses:
+        address = ipaddress.ip_address(text)
+        for one in network.subnets:
+            subnet = parse_subnet(one.subnet)
+            if address in subnet:
+                shown[address.version] = f"{address}/{subnet.prefixlen}"
+    return NetworkMember(
+        container_id=ContainerId(record.container_id),
+        container_name=record.name,
+        mac_address=attachment.mac_address,
+        ipv4_address=shown[4],
+        ipv6_address=shown[6],
+        aliases=attachment.aliases,
+    )
+
+
+async def _tell(
+    services: ContainerServices, action: str, network: Network, **attributes: str
+) -> None:
+    event = Event(
+        time_ns=time.time_ns(),
+        subject=EventSubject.NETWORK,
+        action=action,
+        subject_id=network.network_id,
+        name=network.name,
+        attributes=tuple({"type": str(network.driver), **attributes}.items()),
+    )
+    await services.in_thread(append_event, services.config.events_path, event)

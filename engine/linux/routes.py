@@ -1,0 +1,237 @@
+"""Links, addresses and routes, as netlink messages (rtnetlink(7))."""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+from typing import TYPE_CHECKING
+
+from engine.late_dataclasses import dataclass
+from engine.linux.netlink import (
+    ACKNOWLEDGE,
+    CREATE,
+    DUMP,
+    EXCLUSIVE,
+    attribute,
+    attributes_of,
+    message,
+    nested,
+    read_text,
+    text,
+)
+
+if TYPE_CHECKING:
+    from engine.linux.netlink import NetlinkSocket
+
+_NEW_LINK, _DELETE_LINK, _GET_LINK, _SET_LINK = 16, 17, 18, 19
+_NEW_ADDRESS = 20
+_NEW_ROUTE, _GET_ROUTE = 24, 26
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBi")
+_ROUTE = struct.Struct("=BBBBBBBBI")
+_NUMBER = struct.Struct("=I")
+_UP = 0x1
+_FAMILY4, _FAMILY6, _FAMILY_BRIDGE = 2, 10, 7
+_IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO = 1, 3, 4, 10, 12
+_IFLA_LINK_INFO, _IFLA_NETNS_FD = 18, 28
+_INFO_KIND, _INFO_DATA = 1, 2
+_VETH_PEER = 1
+_BRPORT_HAIRPIN = 4
+_BR_FORWARD_DELAY, _BR_STP, _BR_MULTICAST_SNOOPING = 1, 5, 23
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_NO_DUPLICATE_CHECK = 0x02
+_RTA_DESTINATION, _RTA_INTERFACE, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
+_TABLE_MAIN, _TABLE_LOCAL = 254, 255
+_PROTOCOL_STATIC, _SCOPE_EVERYWHERE, _UNICAST = 4, 0, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A network device; `master` is the index of the bridge that it is a port of, or 0."""
+
+    index: int
+    name: str
+    is_up: bool
+    kind: str
+    master: int
+    mac_address: str
+
+
+def add_bridge(name: str, *, mac: bytes, mtu: int = 0) -> bytes:
+    """Make a bridge that forwards at once, and is up.
+
+    With no address of its own it has the lowest of its ports', which come and go while others
+    remember it.
+    """
+    data = nested(
+        _INFO_DATA,
+        attribute(_BR_FORWARD_DELAY, _NUMBER.pack(0)),
+        attribute(_BR_STP, _NUMBER.pack(0)),
+        # Neighbour discovery is multicast: what nobody has joined yet must not get lost.
+        attribute(_BR_MULTICAST_SNOOPING, b"\0"),
+    )
+    parts = [
+        text(_IFLA_NAME, name),
+        attribute(_IFLA_ADDRESS, mac),
+        nested(_IFLA_LINK_INFO, text(_INFO_KIND, "bridge"), data),
+    ]
+    if mtu:
+        parts.append(attribute(_IFLA_MTU, _NUMBER.pack(mtu)))
+    return message(
+        _NEW_LINK, CREATE | EXCLUSIVE | ACKNOWLEDGE, _LINK.pack(0, 0, 0, _UP, _UP), *parts
+    )
+
+
+def add_veth(
+    name: str,
+    *,
+    bridge_index: int,
+    peer_name: str,
+    peer_namespace: int,
+    peer_mac: bytes,
+    mtu: int = 0,
+) -> bytes:
+    """Make a pair: one end a port of a bridge and up, the other in a namespace (a descriptor)."""
+    size = [attribute(_IFLA_MTU, _NUMBER.pack(mtu))] if mtu else []
+    peer = attribute(
+        _VETH_PEER,
+        _LINK.pack(0, 0, 0, 0, 0)
+        + text(_IFLA_NAME, peer_name)
+        + attribute(_IFLA_ADDRESS, peer_mac)
+        + attribute(_IFLA_NETNS_FD, _NUMBER.pack(peer_namespace))
+        + b"".join(size),
+    )
+    return message(
+        _NEW_LINK,
+        CREATE | EXCLUSIVE | ACKNOWLEDGE,
+        _LINK.pack(0, 0, 0, _UP, _UP),
+        text(_IFLA_NAME, name),
+        attribute(_IFLA_MASTER, _NUMBER.pack(bridge_index)),
+        *size,
+        nested(_IFLA_LINK_INFO, text(_INFO_KIND, "veth"), nested(_INFO_DATA, peer)),
+    )
+
+
+def let_hairpin(index: int) -> bytes:
+    """Let a port of a bridge get back what came from it (its own published port)."""
+    return message(
+        _SET_LINK,
+        ACKNOWLEDGE,
+        _LINK.pack(_FAMILY_BRIDGE, 0, index, 0, 0),
+        nested(_IFLA_PROTINFO, attribute(_BRPORT_HAIRPIN, b"\1")),
+    )
+
+
+def set_up(index: int) -> bytes:
+    """Bring a link up."""
+    return message(_NEW_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, index, _UP, _UP))
+
+
+def delete_link(index: int) -> bytes:
+    """Remove a link, and the other end of a pair with it."""
+    return message(_DELETE_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, index, 0, 0))
+
+
+def add_address(index: int, address: str) -> bytes:
+    """Give a link an address, written with its prefix; nobody is asked whether it is taken."""
+    interface = ipaddress.ip_interface(address)
+    packed = interface.ip.packed
+    parts = [attribute(_IFA_LOCAL, packed), attribute(_IFA_ADDRESS, packed)]
+    if interface.version == 4:
+        parts.append(attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed))
+    else:
+        parts.append(attribute(_IFA_FLAGS, _NUMBER.pack(_NO_DUPLICATE_CHECK)))
+    return message(
+        _NEW_ADDRESS,
+        CREATE | EXCLUSIVE | ACKNOWLEDGE,
+        _ADDRESS.pack(_family(interface.version), interface.network.prefixlen, 0, 0, index),
+        *parts,
+    )
+
+
+def add_default_route(index: int, gateway: str) -> bytes:
+    """Have everything that leads nowhere else go through a link."""
+    address = ipaddress.ip_address(gateway)
+    header = _ROUTE.pack(
+        _family(address.version),
+        0,
+        0,
+        0,
+        _TABLE_MAIN,
+        _PROTOCOL_STATIC,
+        _SCOPE_EVERYWHERE,
+        _UNICAST,
+        0,
+    )
+    return message(
+        _NEW_ROUTE,
+        CREATE | EXCLUSIVE | ACKNOWLEDGE,
+        header,
+        attribute(_RTA_GATEWAY, address.packed),
+        attribute(_RTA_INTERFACE, _NUMBER.pack(index)),
+    )
+
+
+def find_link(connection: NetlinkSocket, name: str) -> Link | None:
+    """A link by its name; None if there is none.
+
+    Raises:
+        SyscallError: The kernel does not say.
+    """
+    found = connection.ask(
+        message(_GET_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, 0, 0, 0), text(_IFLA_NAME, name)),
+        what=f"find link {name}",
+    )
+    return _link(found.body) if found is not None else None
+
+
+def list_links(connection: NetlinkSocket) -> tuple[Link, ...]:
+    """Every link of the namespace.
+
+    Raises:
+        SyscallError: The kernel does not say.
+    """
+    answers = connection.dump(message(_GET_LINK, DUMP, _LINK.pack(0, 0, 0, 0, 0)), what="links")
+    return tuple(_link(answer.body) for answer in answers)
+
+
+def list_routed_subnets(
+    connection: NetlinkSocket,
+) -> tuple[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int], ...]:
+    """Where the routes of the namespace lead, in whatever table, each with its link's index.
+
+    Raises:
+        SyscallError: The kernel does not say.
+    """
+    found = []
+    for family in (_FAMILY4, _FAMILY6):
+        request = message(_GET_ROUTE, DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+        for answer in connection.dump(request, what="routes"):
+            _family_of, length, _s, _tos, table, *_rest = _ROUTE.unpack_from(answer.body)
+            attributes = attributes_of(answer.body[_ROUTE.size :])
+            if table == _TABLE_LOCAL or _RTA_DESTINATION not in attributes:
+                continue
+            address = ipaddress.ip_address(attributes[_RTA_DESTINATION])
+            subnet = ipaddress.ip_network((address, length), strict=False)
+            (index,) = _NUMBER.unpack(attributes.get(_RTA_INTERFACE, bytes(4)))
+            found.append((subnet, index))
+    return tuple(found)
+
+
+def _link(body: bytes) -> Link:
+    _family_of, _kind, index, flags, _change = _LINK.unpack_from(body)
+    attributes = attributes_of(body[_LINK.size :])
+    information = attributes_of(attributes.get(_IFLA_LINK_INFO, b""))
+    master = attributes.get(_IFLA_MASTER, bytes(4))
+    return Link(
+        index=index,
+        name=read_text(attributes.get(_IFLA_NAME, b"")),
+        is_up=bool(flags & _UP),
+        kind=read_text(information.get(_INFO_KIND, b"")),
+        master=_NUMBER.unpack(master)[0],
+        mac_address=attributes.get(_IFLA_ADDRESS, b"").hex(":"),
+    )
+
+
+def _family(version: int) -> int:
+    return _FAMILY4 if version == 4 else _FAMILY6
