@@ -86,7 +86,10 @@ class Reactor:
         """Serve until stopped."""
         self._is_stopped = False
         while not self._is_stopped:
-            self._serve(self._poll.poll(self._milliseconds_left()))
+            self._serve(self._await_events(self._milliseconds_left()))
+
+    def _await_events(self, milliseconds: float | None) -> list[tuple[int, int]]:
+        return self._poll.poll(milliseconds)
 
     def _serve(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, events in ready:
