@@ -59,11 +59,13 @@ class EngineConfig:
         root: What outlives a reboot: images, layers, containers, the database.
         run: What does not: sockets and locks. Must be on a local file system.
         layer_limits: What is refused of layers.
+        default_network: What containers are in that ask for nothing: `bridge`, or `none`.
     """
 
     root: Path
     run: Path
     layer_limits: LayerLimits = LayerLimits()
+    default_network: str = "bridge"
 
     @classmethod
     def load(
@@ -94,7 +96,12 @@ class EngineConfig:
             root = Path("/var/lib/lamella") if is_root else _user_data(values) / "lamella"
         if run is None:
             run = Path("/run/lamella") if is_root else _user_runtime(values)
-        return cls(root=_absolute(root), run=_absolute(run), layer_limits=LayerLimits.load(values))
+        return cls(
+            root=_absolute(root),
+            run=_absolute(run),
+            layer_limits=LayerLimits.load(values),
+            default_network=_default_network(values),
+        )
 
     @property
     def database_path(self) -> Path:
@@ -154,6 +161,15 @@ class EngineConfig:
     def container_run_directory(self, container_id: str) -> Path:
         """Of one container: attach.sock, lock."""
         return self.run / "containers" / container_id
+
+
+def _default_network(values: Mapping[str, str]) -> str:
+    name = values.get("LAMELLA_DEFAULT_NETWORK") or "bridge"
+    if name not in {"bridge", "none"}:
+        raise InvalidInputError(
+            f"LAMELLA_DEFAULT_NETWORK cannot be {name!r}", hint="It can be bridge or none"
+        )
+    return name
 
 
 def _user_data(values: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from tests.accounts import NoAccountError, OrdinaryUser, ordinary_user
 from tests.leaks import Traces, containers_of, find_leaks, look
+from tests.namespaces import Namespace
 from tests.workers import (
     STORE_PREFIX,
     count_workers,
@@ -38,6 +40,7 @@ _before_run = pytest.StashKey[Traces]()
 _left_by_workers = pytest.StashKey[list[str]]()
 _containers = pytest.StashKey[set[str]]()
 _DEEP = ("tests/integration", "tests/tui")
+_WITH_ENGINES = (*_DEEP, "tests/contracts")
 
 
 def _is_deep(item: pytest.Item) -> bool:
@@ -143,6 +146,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root"):
             item.add_marker(skipped)
+
+
+# By itself, and first: an engine that a test opens makes bridges and rules.
+@pytest.fixture(autouse=True)
+def own_network(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have the test, and all that it starts, in a network namespace of its own.
+
+    Nothing of this host is touched, and the kernel takes down with it whatever is left in it.
+    """
+    if os.geteuid() != 0 or not request.node.nodeid.startswith(_WITH_ENGINES):
+        yield
+        return
+    with contextlib.closing(Namespace("test")) as namespace, namespace.entered():
+        yield
 
 
 @dataclass(frozen=True)

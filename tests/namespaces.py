@@ -69,9 +69,13 @@ class Namespace:
         if made.family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((address, port))
-        if kind == socket.SOCK_STREAM:
-            made.listen(128)
+        try:
+            made.bind((address, port))
+            if kind == socket.SOCK_STREAM:
+                made.listen(128)
+        except OSError:
+            made.close()
+            raise
         return made
 
     def run(self, function: Callable[[], _Result]) -> _Result:

@@ -19,6 +19,7 @@ from engine.containers.table import DatabaseContainerTable
 from engine.errors import EngineError
 from engine.events import EventBus
 from engine.images.library import ImageLibrary
+from engine.network.attaching import NetworkAttacher
 from engine.network.library import NetworkLibrary
 from engine.runtime.supervisor import Supervisor
 from engine.snapshots.writable import remove_tree
@@ -108,6 +109,8 @@ class Engine(
             await asyncio.to_thread(trim_event_log, config.events_path)
             await stack.enter_async_context(EventTail(config.events_path, events))
             await sweep_containers(engine._services)
+            with contextlib.suppress(EngineError):
+                await engine._services.attacher.sweep()
             await resume_containers(engine._services)
             stack.callback(supervisor.dismiss_launcher)
             background = asyncio.create_task(engine._work_in_background())
@@ -143,6 +146,8 @@ class Engine(
             runner=supervisor,
             remove_tree=remove,
         )
+        network_records = NetworkRecords(database)
+        networks = NetworkLibrary(config, network_records)
         rootfs = ContainerRootfs(config=config, runner=supervisor, is_rootless=is_rootless)
         services = ContainerServices(
             config=config,
@@ -150,7 +155,10 @@ class Engine(
             runtime=supervisor,
             rootfs=rootfs,
             volumes=volumes,
-            networks=NetworkLibrary(config, NetworkRecords(database)),
+            networks=networks,
+            attacher=NetworkAttacher(
+                config=config, library=networks, records=network_records, is_rootless=is_rootless
+            ),
             hold_image=functools.partial(hold_container_image, images),
             staging=staging,
             remove_tree=remove,

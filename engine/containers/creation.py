@@ -57,7 +57,7 @@ async def create_container(
         options = await resolve_joined(services, request.options)
         request = replace(request, options=options)
         warnings = await services.in_thread(_check_options, services, options)
-    if request.network.attachments:
+    if request.network.attachments or request.network.mode:
         network = await resolve_attachments(services, request.network)
         request = replace(request, network=network)
     async with services.hold_image(request.image) as image:

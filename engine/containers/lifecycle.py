@@ -37,6 +37,7 @@ from engine.errors import (
     MonitorLostError,
     NotFoundError,
 )
+from engine.network.attaching import WantedNetwork
 from engine.operations import carry_through
 from engine.runtime.isolation import parse_signal
 from engine.runtime.protocol import MonitorCall
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
-    from engine.runtime.spec import ContainerSpec, StateRecord
+    from engine.runtime.spec import ContainerSpec, NetworkSpec, StateRecord
     from engine.types import TerminalSize
 
 
@@ -127,10 +128,19 @@ async def start_exclusively(
     _check(operation, state, record)
     if status_of(state) is ContainerStatus.EXITED:
         await let_monitor_end(services, record)
-    if record.options.pid_mode or record.options.ipc_mode:
+    if record.options.pid_mode or record.options.ipc_mode or record.network.mode:
         await check_joined(services, record)
-    async with hold_mounts(services, record):
-        await carry_through(_start(services, record, spec))
+    async with (
+        hold_mounts(services, record),
+        services.attacher.hold(wanted_network(record)) as held,
+    ):
+        spec = replace(
+            spec,
+            namespaces=replace(spec.namespaces, network=held.namespace),
+            network=held.spec,
+            warnings=(*spec.warnings, *held.warnings),
+        )
+        await carry_through(_start(services, record, spec, held.reservation))
 
 
 def _look(
@@ -149,9 +159,21 @@ def _look(
     return read_watched_state(services.config, record.container_id), spec
 
 
-async def _start(services: ContainerServices, record: ContainerRecord, spec: ContainerSpec) -> None:
+def wanted_network(record: ContainerRecord) -> WantedNetwork:
+    """What a container is to have of networks when it is started."""
+    return WantedNetwork(
+        container_id=record.container_id,
+        options=record.network,
+        exposed_ports=record.exposed_ports,
+        is_privileged=record.options.is_privileged,
+    )
+
+
+async def _start(
+    services: ContainerServices, record: ContainerRecord, spec: ContainerSpec, reservation: int
+) -> None:
     try:
-        await services.runtime.start(spec)
+        await services.runtime.start(spec, reservation=reservation)
     except MonitorLostError:
         await clean_after_lost_start(services, record)
         raise
@@ -304,6 +326,18 @@ def _refuse_if_running(state: StateRecord, record: ContainerRecord, operation: O
             operation=operation.value,
             hint=f"`lamella rm -f {record.name}` ends it",
         )
+
+
+async def change_network(
+    services: ContainerServices, record: ContainerRecord, network: NetworkSpec
+) -> None:
+    """Have a running container connected to what its network is to be; one that ended is let be.
+
+    Raises:
+        EngineError: It cannot be; then all is as it was.
+    """
+    with contextlib.suppress(MonitorLostError):
+        await _call(services, record, MonitorCall(call="network", network=network))
 
 
 async def tell_monitor_name(

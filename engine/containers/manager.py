@@ -12,7 +12,12 @@ from engine.containers.creation import create_container
 from engine.containers.lifecycle import current_state, exclusively, exit_status
 from engine.containers.mounts import mount_points
 from engine.containers.names import check_container_name
-from engine.containers.networking import names_of, network_names
+from engine.containers.networking import (
+    attachments_of,
+    names_of,
+    network_names,
+    published_ports,
+)
 from engine.containers.processes import list_container_processes
 from engine.containers.removal import remove_after_exit, remove_container
 from engine.containers.spec import LOG_FILE
@@ -244,6 +249,7 @@ class ContainerManager:
             warnings=tuple(dict.fromkeys((*record.warnings, *state.warnings))),
             options=record.options,
             network=record.network,
+            attachments=attachments_of(record.network, state.network, names),
             has_init=record.has_init,
             restart_policy=record.restart_policy,
             next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,
@@ -278,6 +284,7 @@ def _summary(
         mounts=record.mounts,
         has_terminal=record.has_terminal,
         network_names=names_of(record.network, names),
+        ports=published_ports(state.network),
         exposed_ports=record.exposed_ports,
         health=state.health.status if state.health else "",
         restart_count=state.restart_count,

@@ -48,7 +48,7 @@ async def check_joined(services: ContainerServices, record: ContainerRecord) -> 
         InvalidInputError: It does not share what is to be joined.
     """
     options = record.options
-    for mode in (options.pid_mode, options.ipc_mode):
+    for mode in (options.pid_mode, options.ipc_mode, record.network.mode):
         if mode.startswith(JOIN):
             await _check_runs(services, mode.removeprefix(JOIN))
     if options.ipc_mode.startswith(JOIN):

@@ -1,4 +1,4 @@
-"""What container operations need of networks; `engine.network.library` has it."""
+"""What container operations need of networks; `engine.network` has it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from engine.network.attaching import HeldNetwork, WantedNetwork
+    from engine.runtime.spec import NetworkSpec
     from engine.types import Network, NetworkRequest
 
 
@@ -36,7 +38,7 @@ class ContainerNetworks(Protocol):
         """
 
     async def delete(self, network: Network, /) -> None:
-        """Forget a network that the caller has for itself, and remove what it has on the host.
+        """Forget a network that the caller has for itself.
 
         Raises:
             NetworkNotFoundError: Somebody else was faster.
@@ -50,3 +52,38 @@ class ContainerNetworks(Protocol):
 
     async def release(self, container_id: str, network: Network, /) -> None:
         """Take a container's addresses in a network back."""
+
+
+class HostNetworks(Protocol):
+    """Has ready on the host what containers need there, and removes what they leave."""
+
+    def hold(self, wanted: WantedNetwork, /) -> AbstractAsyncContextManager[HeldNetwork]:
+        """Have a container's networks, addresses and ports ready while it is started in the block.
+
+        Raises:
+            NetworkNotFoundError: A network was removed.
+            ConflictError: An address or a port is in use.
+            FeatureUnavailableError: The host cannot give it any network that was asked for.
+        """
+
+    def hold_more(
+        self, wanted: WantedNetwork, has: NetworkSpec, network: Network, /
+    ) -> AbstractAsyncContextManager[NetworkSpec]:
+        """Have one more network ready for a container that runs: what it is to have with it.
+
+        Raises:
+            ConflictError: An address is in use.
+            FeatureUnavailableError: The host cannot give it.
+        """
+
+    async def without(self, has: NetworkSpec, network: Network, /) -> NetworkSpec:
+        """What a container that runs is to have when it is taken out of a network."""
+
+    async def sweep(self) -> None:
+        """Remove what ended containers left on the host."""
+
+    def forget(self, container_id: str, /) -> None:
+        """Remove the rules of a container, for the holder of its monitor's lock; blocking."""
+
+    async def remove(self, network: Network, /) -> None:
+        """Remove what a network has on the host, for who has it exclusively."""

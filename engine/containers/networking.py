@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.containers.lifecycle import exclusively
+from engine.containers.lifecycle import (
+    change_network,
+    current_state,
+    exclusively,
+    wanted_network,
+)
 from engine.containers.states import LIVE_STATUSES, status_of
 from engine.errors import (
     AttachmentError,
@@ -25,15 +29,16 @@ from engine.network.attachments import (
     is_shared_mode,
 )
 from engine.network.planning import DEFAULT_NETWORK
-from engine.network.subnets import parse_subnet
+from engine.operations import carry_through
 from engine.store.event_log import append_event
 from engine.types import (
     AttachmentRequest,
-    ContainerId,
+    NetworkAttachment,
     NetworkDetails,
     NetworkDriver,
     NetworkMember,
     PrunedNetworks,
+    PublishedPort,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 
     from engine.containers.record import ContainerRecord
     from engine.containers.services import ContainerServices
+    from engine.runtime.spec import InterfaceSpec, NetworkSpec
     from engine.types import (
         Network,
         NetworkOptions,
@@ -59,6 +65,9 @@ async def resolve_attachments(
         ContainerNotFoundError: There is no such container to share the network of.
         InvalidInputError: A network cannot give what is asked of it.
     """
+    if options.mode.startswith(JOIN):
+        owner = await services.table.find(options.mode.removeprefix(JOIN))
+        return replace(options, mode=f"{JOIN}{owner.container_id}")
     resolved: dict[str, AttachmentRequest] = {}
     for request in options.attachments:
         network = await services.networks.find(request.network)
@@ -78,7 +87,7 @@ async def network_names(
     services: ContainerServices, records: Iterable[ContainerRecord]
 ) -> dict[str, str]:
     """The names of networks that containers are to be in, by id; none are looked up for none."""
-    if not any(record.network.attachments for record in records):
+    if all(record.network.mode for record in records):
         return {}
     return {one.network_id: one.name for one in await services.networks.known()}
 
@@ -90,6 +99,45 @@ def names_of(options: NetworkOptions, names: Mapping[str, str]) -> tuple[str, ..
     if not options.attachments:
         return (DEFAULT_NETWORK,)
     return tuple(names.get(one.network, one.network[:12]) for one in options.attachments)
+
+
+def attachments_of(
+    options: NetworkOptions, network: NetworkSpec, names: Mapping[str, str]
+) -> tuple[NetworkAttachment, ...]:
+    """The networks of a container; while it runs with what it has in them."""
+    asked = {one.network: one for one in options.attachments}
+    live = {one.network_id: one for one in network.interfaces}
+    found = []
+    for network_id in {**asked, **live}:
+        interface = live.get(network_id)
+        request = asked.get(network_id)
+        found.append(
+            NetworkAttachment(
+                network_id=network_id,
+                network_name=names.get(network_id, network_id[:12]),
+                ipv4_address=interface.ipv4_address if interface else "",
+                ipv4_gateway=interface.ipv4_gateway if interface else "",
+                ipv6_address=interface.ipv6_address if interface else "",
+                ipv6_gateway=interface.ipv6_gateway if interface else "",
+                mac_address=interface.mac_address if interface else "",
+                interface=interface.name if interface else "",
+                aliases=request.aliases if request else (),
+            )
+        )
+    return tuple(found)
+
+
+def published_ports(network: NetworkSpec) -> tuple[PublishedPort, ...]:
+    """The ports that lead to a container now."""
+    return tuple(
+        PublishedPort(
+            host_address=port.host_address,
+            host_port=port.host_port,
+            container_port=port.container_port,
+            protocol=port.protocol,
+        )
+        for port in network.ports
+    )
 
 
 async def inspect_network(services: ContainerServices, reference: str) -> NetworkDetails:
@@ -121,6 +169,7 @@ async def remove_network(services: ContainerServices, reference: str) -> None:
                 network.network_id,
                 members=tuple((one.container_name, one.container_id) for one in members),
             )
+        await services.attacher.remove(network)
         await services.networks.delete(network)
     await _tell(services, "destroy", network)
 
@@ -162,7 +211,7 @@ async def connect_network(
         added = replace(request, network=network.network_id)
         attachments = (*await _attachments(services, fresh), added)
         changed = replace(options, mode="", attachments=attachments)
-        await services.table.replace(replace(fresh, network=changed))
+        await carry_through(_connect(services, fresh, replace(fresh, network=changed), network))
     await _tell(services, "connect", network, container=fresh.container_id)
 
 
@@ -185,9 +234,41 @@ async def disconnect_network(
                 hint=f"`lamella inspect {fresh.name}` shows what it is connected to",
             )
         changed = replace(options, mode="" if left else DISCONNECTED, attachments=left)
-        await services.table.replace(replace(fresh, network=changed))
-        await services.networks.release(fresh.container_id, network)
+        await carry_through(_disconnect(services, replace(fresh, network=changed), network))
     await _tell(services, "disconnect", network, container=fresh.container_id)
+
+
+async def _connect(
+    services: ContainerServices,
+    before: ContainerRecord,
+    record: ContainerRecord,
+    network: Network,
+) -> None:
+    """Write it down first: what runs and is not written down would not come back."""
+    await services.table.replace(record)
+    state = await current_state(services, record)
+    if status_of(state) not in LIVE_STATUSES:
+        return
+    try:
+        async with services.attacher.hold_more(
+            wanted_network(record), state.network, network
+        ) as changed:
+            await change_network(services, record, changed)
+    except BaseException:
+        await services.table.replace(before)
+        await services.networks.release(record.container_id, network)
+        raise
+
+
+async def _disconnect(
+    services: ContainerServices, record: ContainerRecord, network: Network
+) -> None:
+    state = await current_state(services, record)
+    if status_of(state) in LIVE_STATUSES:
+        changed = await services.attacher.without(state.network, network)
+        await change_network(services, record, changed)
+    await services.table.replace(record)
+    await services.networks.release(record.container_id, network)
 
 
 def refuse_shared(mode: str, network: Network) -> None:
@@ -226,42 +307,39 @@ async def _attachments(
 
 async def _members(services: ContainerServices, network: Network) -> tuple[NetworkMember, ...]:
     """The containers that run in a network, by name."""
-    found: dict[str, tuple[ContainerRecord, AttachmentRequest]] = {}
-    for record in await services.table.list():
-        for attachment in record.network.attachments:
-            if attachment.network == network.network_id:
-                found[record.container_id] = (record, attachment)
-    states = await services.read_states(tuple(found))
-    addresses = await services.networks.addresses(network)
+    records = {
+        record.container_id: record
+        for record in await services.table.list()
+        if not is_shared_mode(record.network.mode)
+    }
     members = []
-    for container_id, (state, is_lost) in zip(found, states, strict=True):
+    states = await services.read_states(tuple(records))
+    for record, (state, is_lost) in zip(records.values(), states, strict=True):
         if is_lost or status_of(state) not in LIVE_STATUSES:
             continue
-        record, attachment = found[container_id]
-        members.append(_member(network, record, attachment, addresses.get(container_id, ())))
+        members += [
+            _member(record, interface)
+            for interface in state.network.interfaces
+            if interface.network_id == network.network_id
+        ]
     return tuple(sorted(members, key=lambda one: one.container_name))
 
 
-def _member(
-    network: Network,
-    record: ContainerRecord,
-    attachment: AttachmentRequest,
-    addresses: tuple[str, ...],
-) -> NetworkMember:
-    shown = {4: "", 6: ""}
-    for text in addresses:
-        address = ipaddress.ip_address(text)
-        for one in network.subnets:
-            subnet = parse_subnet(one.subnet)
-            if address in subnet:
-                shown[address.version] = f"{address}/{subnet.prefixlen}"
+def _member(record: ContainerRecord, interface: InterfaceSpec) -> NetworkMember:
     return NetworkMember(
-        container_id=ContainerId(record.container_id),
+        container_id=record.container_id,
         container_name=record.name,
-        mac_address=attachment.mac_address,
-        ipv4_address=shown[4],
-        ipv6_address=shown[6],
-        aliases=attachment.aliases,
+        mac_address=interface.mac_address,
+        ipv4_address=interface.ipv4_address,
+        ipv6_address=interface.ipv6_address,
+        aliases=next(
+            (
+                one.aliases
+                for one in record.network.attachments
+                if one.network == interface.network_id
+            ),
+            (),
+        ),
     )
 
 

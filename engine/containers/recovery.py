@@ -30,6 +30,7 @@ from engine.containers.states import (
 from engine.errors import EngineError
 from engine.linux.process import start_ticks
 from engine.runtime.health import ended_health
+from engine.runtime.spec import NetworkSpec
 from engine.runtime.state_file import append_volume_events
 from engine.types import ContainerStatus
 
@@ -87,6 +88,8 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         if not is_from_earlier_boot:
             _kill_first_process(state)
         remove_group(state.cgroup_paths)
+        if state.network.table and not is_from_earlier_boot:
+            services.attacher.forget(record.container_id)
         ended = replace(
             _ended(state, record, is_from_earlier_boot=is_from_earlier_boot),
             status=ContainerStatus.EXITED.value,
@@ -96,6 +99,7 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
             monitor_start_ticks=0,
             next_start_at_ns=0,
             cgroup_paths=(),
+            network=NetworkSpec(),
             health=ended_health(state.health),
         )
         write_container_state(config, record.container_id, ended)
@@ -153,6 +157,7 @@ async def clean_after_lost_start(services: ContainerServices, record: ContainerR
         # A set-user-id program that runs already did not get the signal of the monitor's death.
         paths = await services.in_thread(group_paths, services, record.container_id)
         await services.in_thread(remove_group, paths)
+        await services.in_thread(services.attacher.forget, record.container_id)
     finally:
         lock.release()
     await recover_container(services, record)

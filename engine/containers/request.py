@@ -14,7 +14,7 @@ from engine.containers.policies import check_policies
 from engine.containers.process_options import HOST, check_options
 from engine.errors import InvalidInputError, LimitError
 from engine.late_dataclasses import dataclass
-from engine.network.attachments import check_network_options
+from engine.network.attachments import check_network_options, is_shared_namespace
 from engine.runtime.isolation import (
     DEFAULT_STOP_TIMEOUT_SECONDS,
     default_environment,
@@ -79,6 +79,13 @@ def check_request(request: ContainerRequest) -> None:
         _check_hostname(request.hostname)
     check_options(request.options, hostname=request.hostname)
     check_network_options(request.network, hostname=request.hostname)
+    if is_shared_namespace(request.network.mode):
+        for name, _value in request.options.sysctls:
+            if name.startswith("net."):
+                raise InvalidInputError(
+                    f'sysctl "{name}" not allowed in host network namespace',
+                    hint=f"With --network {request.network.mode} it would be set for others too",
+                )
     if request.stop_signal is not None:
         parse_signal(request.stop_signal, option="--stop-signal")
     timeout = request.stop_timeout_seconds

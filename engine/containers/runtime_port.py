@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ContainerRuntime(Protocol):
     """Starts monitors and talks to those that run."""
 
-    async def start(self, spec: ContainerSpec) -> StateRecord:
+    async def start(self, spec: ContainerSpec, *, reservation: int = -1) -> StateRecord:
         """Start a container; returns when its program runs.
 
         Raises:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from engine.cgroups.host import MissingFeature
     from engine.config import EngineConfig
-    from engine.containers.network_port import ContainerNetworks
+    from engine.containers.network_port import ContainerNetworks, HostNetworks
     from engine.containers.record import ContainerRecord
     from engine.containers.runtime_port import ContainerRuntime
     from engine.containers.volume_port import ContainerVolumes
@@ -161,6 +161,7 @@ class ContainerServices:
         rootfs: RootfsBuilder,
         volumes: ContainerVolumes,
         networks: ContainerNetworks,
+        attacher: HostNetworks,
         hold_image: ImageHolder,
         staging: StagingArea,
         remove_tree: TreeRemoval,
@@ -175,6 +176,7 @@ class ContainerServices:
         self.rootfs = rootfs
         self.volumes = volumes
         self.networks = networks
+        self.attacher = attacher
         self.hold_image = hold_image
         self.staging = staging
         self.remove_tree = remove_tree

@@ -17,6 +17,7 @@ from engine.containers.privileges import (
     resolve_capabilities,
     seccomp_filter,
 )
+from engine.network.attachments import is_shared_namespace
 from engine.runtime.isolation import (
     DEFAULT_SHARED_MEMORY_BYTES,
     DEFAULT_UMASK,
@@ -134,4 +135,7 @@ def _process(record: ContainerRecord, *, is_rootless: bool, has_seccomp: bool) -
 
 def _sysctls(record: ContainerRecord, *, is_rootless: bool) -> tuple[tuple[str, str], ...]:
     defaults = dict(default_sysctls(is_rootless=is_rootless))
+    if is_shared_namespace(record.network.mode):
+        # They would be set for others too.
+        defaults = {name: value for name, value in defaults.items() if not name.startswith("net.")}
     return tuple((defaults | dict(record.options.sysctls)).items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import struct
 from typing import TYPE_CHECKING
 
@@ -36,12 +36,13 @@ _IFLA_ADDRESS, _IFLA_NAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO = 1, 3, 4, 10
 _IFLA_LINK_INFO, _IFLA_NETNS_FD = 18, 28
 _INFO_KIND, _INFO_DATA = 1, 2
 _VETH_PEER = 1
-_BRPORT_HAIRPIN = 4
+_BRPORT_HAIRPIN, _BRPORT_ISOLATED = 4, 33
 _BR_FORWARD_DELAY, _BR_STP, _BR_MULTICAST_SNOOPING = 1, 5, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _NO_DUPLICATE_CHECK = 0x02
 _RTA_DESTINATION, _RTA_INTERFACE, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _TABLE_MAIN, _TABLE_LOCAL = 254, 255
+_IPV4_BYTES = 4
 _PROTOCOL_STATIC, _SCOPE_EVERYWHERE, _UNICAST = 4, 0, 1
 
 
@@ -55,6 +56,15 @@ class Link:
     kind: str
     master: int
     mac_address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Where packets to some addresses go: the first bits of them, and through which link."""
+
+    destination: bytes
+    length: int
+    link_index: int
 
 
 def add_bridge(name: str, *, mac: bytes, mtu: int = 0) -> bytes:
@@ -112,19 +122,39 @@ def add_veth(
     )
 
 
-def let_hairpin(index: int) -> bytes:
-    """Let a port of a bridge get back what came from it (its own published port)."""
+def set_port(index: int, *, is_hairpin: bool, is_isolated: bool) -> bytes:
+    """Say what a port of a bridge does.
+
+    Args:
+        index: Of the port.
+        is_hairpin: It gets back what came from it, as who asks for its own published port must.
+        is_isolated: It exchanges nothing with other ports that are so.
+    """
     return message(
         _SET_LINK,
         ACKNOWLEDGE,
         _LINK.pack(_FAMILY_BRIDGE, 0, index, 0, 0),
-        nested(_IFLA_PROTINFO, attribute(_BRPORT_HAIRPIN, b"\1")),
+        nested(
+            _IFLA_PROTINFO,
+            attribute(_BRPORT_HAIRPIN, bytes((is_hairpin,))),
+            attribute(_BRPORT_ISOLATED, bytes((is_isolated,))),
+        ),
     )
 
 
 def set_up(index: int) -> bytes:
     """Bring a link up."""
     return message(_NEW_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, index, _UP, _UP))
+
+
+def set_master(index: int, bridge_index: int) -> bytes:
+    """Make a link a port of a bridge."""
+    return message(
+        _SET_LINK,
+        ACKNOWLEDGE,
+        _LINK.pack(0, 0, index, 0, 0),
+        attribute(_IFLA_MASTER, _NUMBER.pack(bridge_index)),
+    )
 
 
 def delete_link(index: int) -> bytes:
@@ -134,42 +164,44 @@ def delete_link(index: int) -> bytes:
 
 def add_address(index: int, address: str) -> bytes:
     """Give a link an address, written with its prefix; nobody is asked whether it is taken."""
-    interface = ipaddress.ip_interface(address)
-    packed = interface.ip.packed
+    packed, length = pack_address(address)
     parts = [attribute(_IFA_LOCAL, packed), attribute(_IFA_ADDRESS, packed)]
-    if interface.version == 4:
-        parts.append(attribute(_IFA_BROADCAST, interface.network.broadcast_address.packed))
+    if len(packed) == _IPV4_BYTES:
+        number = int.from_bytes(packed, "big") | (1 << (32 - length)) - 1
+        parts.append(attribute(_IFA_BROADCAST, number.to_bytes(_IPV4_BYTES, "big")))
     else:
         parts.append(attribute(_IFA_FLAGS, _NUMBER.pack(_NO_DUPLICATE_CHECK)))
     return message(
         _NEW_ADDRESS,
         CREATE | EXCLUSIVE | ACKNOWLEDGE,
-        _ADDRESS.pack(_family(interface.version), interface.network.prefixlen, 0, 0, index),
+        _ADDRESS.pack(_family(packed), length, 0, 0, index),
         *parts,
     )
 
 
 def add_default_route(index: int, gateway: str) -> bytes:
     """Have everything that leads nowhere else go through a link."""
-    address = ipaddress.ip_address(gateway)
+    packed, _length = pack_address(gateway)
     header = _ROUTE.pack(
-        _family(address.version),
-        0,
-        0,
-        0,
-        _TABLE_MAIN,
-        _PROTOCOL_STATIC,
-        _SCOPE_EVERYWHERE,
-        _UNICAST,
-        0,
+        _family(packed), 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, _SCOPE_EVERYWHERE, _UNICAST, 0
     )
     return message(
         _NEW_ROUTE,
         CREATE | EXCLUSIVE | ACKNOWLEDGE,
         header,
-        attribute(_RTA_GATEWAY, address.packed),
+        attribute(_RTA_GATEWAY, packed),
         attribute(_RTA_INTERFACE, _NUMBER.pack(index)),
     )
+
+
+def pack_address(address: str) -> tuple[bytes, int]:
+    """The bytes of an address and the length of its prefix, which is all of it if none is said.
+
+    Not by `ipaddress`, which the launcher need not load.
+    """
+    text, _, length = address.partition("/")
+    packed = socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
+    return packed, int(length) if length else 8 * len(packed)
 
 
 def find_link(connection: NetlinkSocket, name: str) -> Link | None:
@@ -195,10 +227,8 @@ def list_links(connection: NetlinkSocket) -> tuple[Link, ...]:
     return tuple(_link(answer.body) for answer in answers)
 
 
-def list_routed_subnets(
-    connection: NetlinkSocket,
-) -> tuple[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, int], ...]:
-    """Where the routes of the namespace lead, in whatever table, each with its link's index.
+def list_routes(connection: NetlinkSocket) -> tuple[Route, ...]:
+    """Where the routes of the namespace lead, in whatever table but that of its own addresses.
 
     Raises:
         SyscallError: The kernel does not say.
@@ -206,15 +236,15 @@ def list_routed_subnets(
     found = []
     for family in (_FAMILY4, _FAMILY6):
         request = message(_GET_ROUTE, DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-        for answer in connection.dump(request, what="routes"):
-            _family_of, length, _s, _tos, table, *_rest = _ROUTE.unpack_from(answer.body)
+        for answer in connection.dump(request, what="list routes"):
+            _family_of, length, _source, _tos, table, *_rest = _ROUTE.unpack_from(answer.body)
             attributes = attributes_of(answer.body[_ROUTE.size :])
             if table == _TABLE_LOCAL or _RTA_DESTINATION not in attributes:
                 continue
-            address = ipaddress.ip_address(attributes[_RTA_DESTINATION])
-            subnet = ipaddress.ip_network((address, length), strict=False)
             (index,) = _NUMBER.unpack(attributes.get(_RTA_INTERFACE, bytes(4)))
-            found.append((subnet, index))
+            found.append(
+                Route(destination=attributes[_RTA_DESTINATION], length=length, link_index=index)
+            )
     return tuple(found)
 
 
@@ -233,5 +263,5 @@ def _link(body: bytes) -> Link:
     )
 
 
-def _family(version: int) -> int:
-    return _FAMILY4 if version == 4 else _FAMILY6
+def _family(address: bytes) -> int:
+    return _FAMILY4 if len(address) == _IPV4_BYTES else _FAMILY6

@@ -190,6 +190,11 @@ def check_attachment(request: AttachmentRequest, network: Network) -> None:
             )
 
 
+def is_shared_namespace(mode: str) -> bool:
+    """Whether others are in the network namespace of a container, too."""
+    return mode == HOST or mode.startswith(JOIN)
+
+
 def is_shared_mode(mode: str) -> bool:
     """Whether a container has no networks of its own to be put into or taken out of."""
     return mode in {HOST, NONE} or mode.startswith(JOIN)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from engine.errors import SyscallError
 from engine.linux.netlink import ROUTE, NetlinkSocket
-from engine.linux.routes import list_routed_subnets
+from engine.linux.routes import list_routes
 
 if TYPE_CHECKING:
     from engine.network.subnets import IPSubnet
@@ -16,6 +17,9 @@ def routed_subnets() -> tuple[IPSubnet, ...]:
     """Where the host's routes lead, of whatever table; nowhere if it does not say. Blocking."""
     try:
         with NetlinkSocket(ROUTE) as connection:
-            return tuple(subnet for subnet, _index in list_routed_subnets(connection))
+            return tuple(
+                ipaddress.ip_network((route.destination, route.length), strict=False)
+                for route in list_routes(connection)
+            )
     except (SyscallError, OSError):
         return ()

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from engine.errors import EngineError
 
-_HEADER = struct.Struct("!QB")
-_MOST_DESCRIPTORS = 8
+_HEADER = struct.Struct("!QBB")
+"""Length of the payload, whether it is to be read at once, how many descriptors tell of events."""
+_MOST_DESCRIPTORS = 12
 _CLOSE_ON_EXEC = 0x40000000
 """MSG_CMSG_CLOEXEC: the socket module has no name for it in every version."""
 
@@ -36,6 +37,8 @@ class Handover:
         out_of_memory: Gets readable when the memory limit may have killed; -1 for none.
         cgroup_paths: Of the container's control group.
         listener: The socket of calls; -1 if the monitor has it already.
+        network_namespace: Of the container; -1 if it has none of its own, or the monitor has it.
+        reservation: What keeps its published ports; -1 without any, or if the monitor has it.
         lock: The container's lock, held; -1 if the monitor has it already.
         log_path: The container's log.
         log_file_bytes: As LogWriter takes it.
@@ -51,6 +54,8 @@ class Handover:
     ends: ProgramEnds
     out_of_memory: int = -1
     cgroup_paths: tuple[str, ...]
+    network_namespace: int = -1
+    reservation: int = -1
     lock: int = -1
     listener: int = -1
     log_path: str
@@ -65,10 +70,13 @@ class Handover:
 class ReceivedHandover:
     """A handover as it came. To read it and to do what it asks for takes half a megabyte."""
 
-    def __init__(self, payload: bytes, descriptors: Sequence[int], *, is_urgent: bool) -> None:
+    def __init__(
+        self, payload: bytes, descriptors: Sequence[int], *, is_urgent: bool, watched_count: int
+    ) -> None:
         self._payload = payload
         self._descriptors = descriptors
         self._is_urgent = is_urgent
+        self._watched_count = watched_count
 
     def await_event(self, timeout_milliseconds: int | None = None) -> bool:
         """Wait until the program says something or ends, or somebody calls; False if nothing did.
@@ -78,15 +86,15 @@ class ReceivedHandover:
         if self._is_urgent:
             return True
         events = select.poll()
-        # The last one is the lock, a file, which is always ready.
-        for descriptor in self._descriptors[:-1]:
+        # The others are kept only, and always ready.
+        for descriptor in self._descriptors[: self._watched_count]:
             events.register(descriptor, select.POLLIN)
         return bool(events.poll(timeout_milliseconds))
 
     def read(self) -> Handover:
         """What was handed over; its descriptors are the caller's."""
         indexes, told = marshal.loads(self._payload)
-        pidfd, stdin, stdout, stderr, out_of_memory, listener, lock = [
+        pidfd, stdin, stdout, stderr, out_of_memory, listener, network, reservation, lock = [
             -1 if index < 0 else self._descriptors[index] for index in indexes
         ]
         (
@@ -108,6 +116,8 @@ class ReceivedHandover:
             out_of_memory=out_of_memory,
             cgroup_paths=cgroup_paths,
             listener=listener,
+            network_namespace=network,
+            reservation=reservation,
             lock=lock,
             log_path=log_path,
             log_file_bytes=log_file_bytes,
@@ -129,15 +139,15 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
         ConnectionError: The monitor is gone.
     """
     ends = handover.ends
-    places = (
+    watched = (
         handover.pidfd,
         ends.stdin,
         ends.stdout,
         ends.stderr,
         handover.out_of_memory,
         handover.listener,
-        handover.lock,
     )
+    places = (*watched, handover.network_namespace, handover.reservation, handover.lock)
     told = (
         handover.process_id,
         ends.is_terminal,
@@ -154,7 +164,9 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
     indexes = tuple(sent.index(place) if place >= 0 else -1 for place in places)
     payload = marshal.dumps((indexes, told))
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))
-    channel.sendmsg([_HEADER.pack(len(payload), handover.has_health_check)], [rights])
+    watched_count = len({place for place in watched if place >= 0})
+    header = _HEADER.pack(len(payload), handover.has_health_check, watched_count)
+    channel.sendmsg([header], [rights])
     channel.sendall(payload)
 
 
@@ -165,7 +177,7 @@ def send_failure(channel: socket.socket, error: EngineError) -> None:
         ConnectionError: The monitor is gone.
     """
     payload = encode_record(describe_error(error))
-    channel.sendall(_HEADER.pack(len(payload), 0) + payload)
+    channel.sendall(_HEADER.pack(len(payload), 0, 0) + payload)
 
 
 def receive_handover(channel: socket.socket) -> ReceivedHandover | None:
@@ -179,12 +191,15 @@ def receive_handover(channel: socket.socket) -> ReceivedHandover | None:
     )
     if not header:
         return None
-    length, is_urgent = _HEADER.unpack(header)
+    length, is_urgent, watched_count = _HEADER.unpack(header)
     payload = channel.recv(length, socket.MSG_WAITALL)
     if len(payload) < length:
         return None
     if not ancillary:
         raise read_error(payload)
     return ReceivedHandover(
-        payload, memoryview(ancillary[0][2]).cast("i"), is_urgent=bool(is_urgent)
+        payload,
+        memoryview(ancillary[0][2]).cast("i"),
+        is_urgent=bool(is_urgent),
+        watched_count=watched_count,
     )

@@ -41,6 +41,7 @@ from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.worker import WORKER_NAME, run_worker
 
 CHANNEL_DESCRIPTOR = 3
+_REQUESTS = frozenset({FrameKind.START, FrameKind.START_APART, FrameKind.JOB})
 _QUIET_MILLISECONDS = 5
 """How long nothing is asked for before the next spare monitor is made."""
 
@@ -125,19 +126,19 @@ class Launcher:
                     return
 
     def _serve(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
-        if kind not in {FrameKind.START, FrameKind.JOB} or not descriptors:
+        if kind not in _REQUESTS or not descriptors:
             raise LauncherError(f"unexpected {kind.name} message")
-        if not (kind is FrameKind.START and self._use_spare(payload, descriptors[0])):
+        if not (kind is FrameKind.START and self._use_spare(payload, tuple(descriptors))):
             self._fork(kind, payload, descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
 
-    def _use_spare(self, spec_document: bytes, answer: int) -> bool:
+    def _use_spare(self, spec_document: bytes, descriptors: tuple[int, ...]) -> bool:
         self._last_spec = spec_document
         spare, self._spare = self._spare, None
         if spare is None:
             return False
-        if not spare.hand_over(spec_document, answer):
+        if not spare.hand_over(spec_document, descriptors):
             spare.channel.close()
             return False
         self._starting = spare
@@ -153,7 +154,7 @@ class Launcher:
     def _fork(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
         try:
             process_id = fork_named(
-                MONITOR_NAME if kind is FrameKind.START else WORKER_NAME, LAUNCHER_NAME
+                WORKER_NAME if kind is FrameKind.JOB else MONITOR_NAME, LAUNCHER_NAME
             )
         except OSError as error:
             with socket.socket(fileno=descriptors.pop(0)) as answer:
@@ -164,6 +165,6 @@ class Launcher:
             if self._starting is not None:
                 self._starting.channel.close()
             answer = socket.socket(fileno=descriptors[0])
-            if kind is FrameKind.START:
-                run_monitor(payload, answer)
-            run_worker(payload, answer, descriptors[1:], self._options)
+            if kind is FrameKind.JOB:
+                run_worker(payload, answer, descriptors[1:], self._options)
+            run_monitor(payload, answer, descriptors[1:])

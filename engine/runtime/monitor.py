@@ -26,11 +26,12 @@ from engine.runtime.health import HealthRecord, ended_health
 from engine.runtime.health_checker import HealthChecker
 from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import CallServer
+from engine.runtime.monitor_network import MonitorNetwork
 from engine.runtime.protocol import MonitorCall, MonitorReply
 from engine.runtime.reactor import Deadline, Reactor
 from engine.runtime.records import RecordDocument, encode_record
 from engine.runtime.restart import BackOff
-from engine.runtime.spec import ContainerSpec, ExecSpec, StateRecord
+from engine.runtime.spec import ContainerSpec, ExecSpec, NetworkSpec, StateRecord
 from engine.runtime.starter import (
     Starter,
     describe_start_failure,
@@ -53,6 +54,11 @@ class Monitor:
             self._spec_document, RecordDocument(StateRecord, handover.state)
         )
         self._lock = handover.lock
+        self._network = MonitorNetwork(
+            self._spec_document,
+            namespace=handover.network_namespace,
+            reservation=handover.reservation,
+        )
         self._reactor = Reactor()
         self._run: ContainerRun | None = None
         self._calls = CallServer(
@@ -149,6 +155,9 @@ class Monitor:
             self._unpause()
         elif call.call == "update":
             self._update(call)
+        elif call.call == "network" and call.network is not None:
+            self._network.change(call.network)
+            self._journal.change(dataclasses.replace(self.state, network=call.network))
         elif call.call == "rename":
             self._journal.name = call.name
         elif call.call != "state":
@@ -357,7 +366,9 @@ class Monitor:
         self._restart_deadline = None
         try:
             starter = Starter.fork(
-                functools.partial(start_again, self._spec_document, self._journal)
+                functools.partial(
+                    start_again, self._spec_document, self._journal, self._network.namespace
+                )
             )
             try:
                 received = starter.receive()
@@ -384,6 +395,7 @@ class Monitor:
 
     def _let_go(self, state: StateRecord) -> None:
         """Write the end down, and leave the container to others."""
+        self._network.release()
         self._journal.end(
             dataclasses.replace(
                 state,
@@ -391,6 +403,7 @@ class Monitor:
                 monitor_process_id=0,
                 monitor_start_ticks=0,
                 next_start_at_ns=0,
+                network=NetworkSpec(),
             )
         )
         # Whoever is told of the end may start the container again at once.

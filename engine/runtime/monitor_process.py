@@ -8,16 +8,19 @@ import gc
 import os
 import signal
 import socket
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from engine.cgroups.host import detect_cgroups
 from engine.linux.process import set_process_name
 from engine.runtime.monitor import Monitor
-from engine.runtime.network import enter_new_network
+from engine.runtime.network import HostNetwork, enter_new_network
 from engine.runtime.protocol import receive_frame, send_error
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.starter import STARTER_NAME, MonitorEnd, Starter, start_container
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LAUNCHER_NAME = "lamella-launch"
 MONITOR_NAME = "lamella-monitor"
@@ -25,21 +28,28 @@ _QUIET_MILLISECONDS = 5
 """How long nothing happens to a container before its starter ends."""
 
 
-def run_monitor(spec_document: bytes, answer: socket.socket) -> NoReturn:
+def run_monitor(
+    spec_document: bytes, answer: socket.socket, reservation: Sequence[int]
+) -> NoReturn:
     """Have a container started and watch it until its end; never returns.
 
     Args:
         spec_document: A ContainerSpec as JSON.
         answer: Answers once: RESULT with the StateRecord, or ERROR.
+        reservation: A descriptor that keeps its published ports, or none.
     """
     try:
         _become_monitor()
         try:
-            starter = Starter.fork(functools.partial(start_container, spec_document, answer))
+            starter = Starter.fork(
+                functools.partial(start_container, spec_document, answer, reservation)
+            )
         except OSError as error:
             send_error(answer, error)
         else:
             answer.close()
+            for descriptor in reservation:
+                os.close(descriptor)
             _watch(starter)
     finally:
         os._exit(1)
@@ -69,13 +79,14 @@ def _await_start(requests: socket.socket, rehearsal: bytes, monitor: MonitorEnd)
         decode_record(ContainerSpec, rehearsal)
     encode_record(StateRecord())
     detect_cgroups()
+    host = HostNetwork()
     enter_new_network()
     frame = receive_frame(requests)
     if frame is None:
         os._exit(0)
     set_process_name(STARTER_NAME)
     answer = socket.socket(fileno=frame[2][0])
-    start_container(frame[1], answer, monitor, has_network=True)
+    start_container(frame[1], answer, frame[2][1:], monitor, host=host)
 
 
 def _watch(starter: Starter) -> NoReturn:

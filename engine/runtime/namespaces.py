@@ -55,8 +55,9 @@ def entered_namespaces(spec: NamespaceSpec) -> int:
 
     Those of the host's are left out: a rootless monitor is there already and may not enter them.
     """
-    flags = CLONE_NEWNS | CLONE_NEWNET
+    flags = CLONE_NEWNS
     for kind, flag in (
+        (spec.network, CLONE_NEWNET),
         (spec.ipc, CLONE_NEWIPC),
         (spec.uts, CLONE_NEWUTS),
         (spec.cgroup, CLONE_NEWCGROUP),
@@ -125,6 +126,22 @@ def children_join(spec: NamespaceSpec) -> Iterator[None]:
     finally:
         os.close(owner)
         os.close(own)
+
+
+def join_network(spec: NamespaceSpec) -> None:
+    """Enter the network namespace that is shared, if it is another container's.
+
+    Raises:
+        StartError: That container does not run.
+        FeatureUnavailableError: It runs where this process may not join it.
+    """
+    if spec.network in {PRIVATE, HOST}:
+        return
+    owner = open_owner(spec.network)
+    try:
+        enter_namespaces(owner, CLONE_NEWNET)
+    finally:
+        os.close(owner)
 
 
 def join_ipc(owner: int) -> int | None:

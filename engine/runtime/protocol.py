@@ -29,7 +29,7 @@ from engine.errors import EngineError, ProcessError
 from engine.late_dataclasses import dataclass
 from engine.runtime.records import decode_record, encode_record
 from engine.runtime.restart import RestartSpec  # noqa: TC001 - read at run time
-from engine.runtime.spec import ExecSpec  # noqa: TC001 - read at run time
+from engine.runtime.spec import ExecSpec, NetworkSpec  # noqa: TC001 - read at run time
 
 PROTOCOL_VERSION = 1
 _HEADER = struct.Struct("!IB")
@@ -53,6 +53,8 @@ class FrameKind(IntEnum):
     RESULT = 5
     ERROR = 6
     OPTIONS = 7
+    START_APART = 8
+    """As START, for a container that has no network namespace of its own."""
 
 
 class PacketKind:
@@ -107,14 +109,15 @@ class MonitorCall:
     """A request to a monitor.
 
     Attributes:
-        call: `signal`, `stop`, `pause`, `unpause`, `rename`, `update`, `attach`, `exec` or
-            `state`.
+        call: `signal`, `stop`, `pause`, `unpause`, `rename`, `update`, `network`, `attach`,
+            `exec` or `state`.
         signal: Of `signal` and `stop`.
         timeout_seconds: Of `stop`: until SIGKILL; negative is never.
         name: Of `rename`.
         exec: Of `exec`.
         cgroup: Of `update`: what the container is limited to from now on.
         restart: Of `update`: its restart policy from now on.
+        network: Of `network`: what it is connected to from now on.
     """
 
     version: int = PROTOCOL_VERSION
@@ -125,6 +128,7 @@ class MonitorCall:
     exec: ExecSpec | None = None
     cgroup: CgroupSpec | None = None
     restart: RestartSpec | None = None
+    network: NetworkSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -119,9 +119,7 @@ def mount_kernel_filesystems(
     """
     _attach_at(root, b"proc", _processes(spec))
     write_protection = 0 if spec.is_privileged else MOUNT_ATTR_RDONLY
-    _attach_at(
-        root, b"sys", new_filesystem("sysfs", attributes=_NO_SUID_DEV_EXEC | write_protection)
-    )
+    _attach_at(root, b"sys", _system_filesystem(spec, _NO_SUID_DEV_EXEC | write_protection))
     devices = new_filesystem(
         "tmpfs",
         [("source", "tmpfs"), ("mode", "755"), ("size", "65536k")],
@@ -148,6 +146,18 @@ def mount_kernel_filesystems(
         place_devices(root, devices, spec.devices, is_rootless=spec.is_rootless)
     os.close(devices)
     return terminal
+
+
+def _system_filesystem(spec: ContainerSpec, attributes: int) -> int:
+    """/sys, which shows the devices of the network namespace that this process is in.
+
+    With the host's network an ordinary user may not have a new one, and gets the host's.
+    """
+    if not (spec.is_rootless and spec.namespaces.network == HOST):
+        return new_filesystem("sysfs", attributes=attributes)
+    mount = clone_mount("/sys", is_recursive=True)
+    set_mount_attributes(mount, attributes, is_recursive=True)
+    return mount
 
 
 def _processes(spec: ContainerSpec) -> int:

@@ -48,10 +48,10 @@ class SpareMonitor:
         theirs.close()
         return cls(process_id, ours)
 
-    def hand_over(self, spec_document: bytes, answer: int) -> bool:
+    def hand_over(self, spec_document: bytes, descriptors: tuple[int, ...]) -> bool:
         """Give it its container; False if it was killed meanwhile and has not taken it."""
         try:
-            send_frame(self.channel, FrameKind.START, spec_document, (answer,))
+            send_frame(self.channel, FrameKind.START, spec_document, descriptors)
         except OSError:
             return False
         return True

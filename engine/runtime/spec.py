@@ -117,17 +117,88 @@ class NamespaceSpec:
         ipc: As above, or `none`: its own and without /dev/shm.
         uts: `private` or `host`.
         cgroup: `private` or `host`.
+        network: `private`, `host`, or the directory of the container whose namespace it joins.
     """
 
     pid: str = "private"
     ipc: str = "private"
     uts: str = "private"
     cgroup: str = "private"
+    network: str = "private"
 
     @property
     def joins_ipc(self) -> bool:
         """Whether `ipc` is a container's directory."""
         return self.ipc.startswith("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceSpec:
+    """A link of a container to a bridge of the host's.
+
+    Attributes:
+        network_id: Of the network whose bridge it is.
+        name: In the container: `eth0`.
+        host_name: Of its other end.
+        bridge: Name of the bridge.
+        mac_address: `02:4c:0a:50:00:02`.
+        ipv4_address: With its prefix; empty for none.
+        ipv4_gateway: Where everything goes that leads nowhere else; empty if not this way.
+        ipv6_address: As above.
+        ipv6_gateway: As above.
+        mtu: Bytes; 0 is the kernel's choice.
+        is_guarded: It may send as itself only.
+        is_isolated: It hears nothing from the others on the bridge.
+        is_hairpin: The bridge sends back to it what came from it.
+    """
+
+    network_id: str
+    name: str
+    host_name: str
+    bridge: str
+    mac_address: str
+    ipv4_address: str = ""
+    ipv4_gateway: str = ""
+    ipv6_address: str = ""
+    ipv6_gateway: str = ""
+    mtu: int = 0
+    is_guarded: bool = True
+    is_isolated: bool = False
+    is_hairpin: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PortSpec:
+    """A port of the host's that leads to a container's.
+
+    Attributes:
+        host_address: Empty for every one of the host's.
+        host_port: A number, which is drawn by then.
+        container_port: Where it leads.
+        protocol: `tcp`, `udp` or `sctp`.
+        ipv4_target: The container's address; empty if it has none that this leads to.
+        ipv6_target: As above.
+    """
+
+    host_address: str
+    host_port: int
+    container_port: int
+    protocol: str
+    ipv4_target: str = ""
+    ipv6_target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkSpec:
+    """What a container has besides its loopback device.
+
+    Attributes:
+        table: Name of the tables of rules on the host; empty if there is nothing of it there.
+    """
+
+    table: str = ""
+    interfaces: tuple[InterfaceSpec, ...] = ()
+    ports: tuple[PortSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +305,7 @@ class ContainerSpec:
     """/sys and the control groups can be written to."""
     warnings: tuple[str, ...] = ()
     """What the host cannot give in full, found before the start."""
+    network: NetworkSpec = field(default_factory=NetworkSpec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,6 +361,7 @@ class StateRecord:
         awaits_restart: It lost its monitor, and its restart policy wants a start that nobody
             has made yet.
         health: None without a health check.
+        network: What it had in its last run.
     """
 
     version: int = SPEC_VERSION
@@ -310,3 +383,4 @@ class StateRecord:
     is_stopped_by_person: bool = False
     awaits_restart: bool = False
     health: HealthRecord | None = None
+    network: NetworkSpec = field(default_factory=NetworkSpec)

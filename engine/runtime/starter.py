@@ -27,8 +27,10 @@ from engine.errors import (
 )
 from engine.late_dataclasses import dataclass
 from engine.linux.process import (
+    CLONE_NEWNET,
     clone_process,
     close_other_descriptors,
+    enter_namespaces,
     set_process_name,
     start_ticks,
     try_lock,
@@ -45,8 +47,14 @@ from engine.runtime.health import HealthRecord
 from engine.runtime.init import run_init
 from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import bind_calls, unbind_calls
-from engine.runtime.namespaces import children_join, new_namespaces, open_owner
-from engine.runtime.network import enter_new_network
+from engine.runtime.namespaces import (
+    PRIVATE,
+    children_join,
+    join_network,
+    new_namespaces,
+    open_owner,
+)
+from engine.runtime.network import HostNetwork, enter_new_network, open_own_namespace
 from engine.runtime.pipes import ProgramPipes
 from engine.runtime.program import InheritedDescriptors, die_with, wait_for_exec
 from engine.runtime.protocol import FrameKind, send_error, send_frame
@@ -55,7 +63,7 @@ from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.state_file import read_boot_id, read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from engine.runtime.pipes import ProgramEnds
 
@@ -139,7 +147,12 @@ class Starter:
 
 
 def start_container(
-    spec_document: bytes, answer: socket.socket, monitor: MonitorEnd, *, has_network: bool = False
+    spec_document: bytes,
+    answer: socket.socket,
+    reservation: Sequence[int],
+    monitor: MonitorEnd,
+    *,
+    host: HostNetwork | None = None,
 ) -> NoReturn:
     """Start a container's program, as a person asks; never returns.
 
@@ -148,12 +161,13 @@ def start_container(
     Args:
         spec_document: A ContainerSpec as JSON.
         answer: Answers once: RESULT with the StateRecord, or ERROR.
+        reservation: A descriptor that keeps the container's published ports, or none.
         monitor: Who keeps the program.
-        has_network: This process is in the container's network namespace already.
+        host: Leads to the host, when this process is in a new network namespace already.
     """
     try:
         spec = RecordDocument(ContainerSpec, spec_document)
-        handover = _start_first(spec, monitor, has_network=has_network)
+        handover = _start_first(spec, monitor, host, reservation=next(iter(reservation), -1))
     except BaseException as error:  # the last place that could tell of it
         with contextlib.suppress(BaseException):
             send_error(answer, error)
@@ -166,14 +180,27 @@ def start_container(
 
 
 def start_again(
-    spec: RecordDocument[ContainerSpec], journal: ContainerJournal, monitor: MonitorEnd
+    spec: RecordDocument[ContainerSpec],
+    journal: ContainerJournal,
+    network_namespace: int,
+    monitor: MonitorEnd,
 ) -> NoReturn:
     """Start a container's program once more, as its restart policy wants; never returns.
 
     The monitor is told of a failure, and writes it down.
+
+    Args:
+        spec: The container's.
+        journal: The container's.
+        network_namespace: A descriptor of that of the run before, with all that is in it; -1 if
+            the container has none of its own.
+        monitor: Who keeps the program.
     """
     try:
-        enter_new_network()
+        if network_namespace >= 0:
+            enter_namespaces(network_namespace, CLONE_NEWNET)
+        else:
+            join_network(spec.record.namespaces)
         handover = _start(spec, journal, monitor, restart_count=journal.state.restart_count)
     except (EngineError, OSError) as error:
         with contextlib.suppress(ConnectionError):
@@ -201,7 +228,11 @@ def describe_start_failure(error: EngineError | OSError) -> EngineError:
 
 
 def _start_first(
-    spec: RecordDocument[ContainerSpec], monitor: MonitorEnd, *, has_network: bool
+    spec: RecordDocument[ContainerSpec],
+    monitor: MonitorEnd,
+    host: HostNetwork | None,
+    *,
+    reservation: int,
 ) -> Handover:
     """Take the lock and start.
 
@@ -217,11 +248,24 @@ def _start_first(
     try:
         before = read_state(spec.record.container_directory)
         journal = ContainerJournal(spec, RecordDocument.of(before))
-        if not has_network:
-            enter_new_network()
+        namespaces = spec.record.namespaces
+        if host is None:
+            host = HostNetwork()
+            if namespaces.network == PRIVATE:
+                enter_new_network()
+            else:
+                join_network(namespaces)
         # A start that takes up what a killed monitor left counts as one of the policy's.
         count = before.restart_count if before.awaits_restart else 0
-        return _start(spec, journal, monitor, restart_count=count, lock=lock)
+        network = spec.record.network
+        host.attach(spec.record.container_id, network)
+        try:
+            return _start(
+                spec, journal, monitor, restart_count=count, lock=lock, reservation=reservation
+            )
+        except BaseException:
+            host.remove_rules(spec.record.container_id, network)
+            raise
     except (EngineError, OSError) as error:
         failure = describe_start_failure(error)
         exit_code = failure.exit_code if isinstance(failure, StartError) else 125
@@ -256,6 +300,7 @@ def _start(
     *,
     restart_count: int,
     lock: int = -1,
+    reservation: int = -1,
 ) -> Handover:
     """Start the program, and let everybody know.
 
@@ -282,6 +327,8 @@ def _start(
             ends=ends,
             out_of_memory=start.out_of_memory_watch(),
             cgroup_paths=running.cgroup_paths,
+            network_namespace=_own_network(spec.record) if lock >= 0 else -1,
+            reservation=reservation,
             lock=lock,
             listener=listener,
             log_path=log.path,
@@ -298,6 +345,11 @@ def _start(
             os.close(listener)
         start.abandon()
         raise
+
+
+def _own_network(spec: ContainerSpec) -> int:
+    """What keeps the container's network until the next run; -1 if it has none of its own."""
+    return open_own_namespace() if spec.namespaces.network == PRIVATE else -1
 
 
 class _ProgramStart:
@@ -371,6 +423,7 @@ class _ProgramStart:
             next_start_at_ns=0,
             is_stopped_by_person=False,
             awaits_restart=False,
+            network=self._spec.network,
             health=HealthRecord(results=health.results) if self._spec.health else None,
         )
 

@@ -27,6 +27,7 @@ from engine.errors import (
 from engine.host import user_namespace_remedy
 from engine.operations import carry_through
 from engine.runtime.launcher_process import LauncherProcess
+from engine.runtime.namespaces import PRIVATE
 from engine.runtime.protocol import (
     HEADER_BYTES,
     LARGEST_PACKET_BYTES,
@@ -245,8 +246,12 @@ class Supervisor:
 
     # --- containers ---------------------------------------------------------------------------
 
-    async def start(self, spec: ContainerSpec) -> StateRecord:
+    async def start(self, spec: ContainerSpec, *, reservation: int = -1) -> StateRecord:
         """Start a container under a monitor of its own; returns when its program runs.
+
+        Args:
+            spec: The container's.
+            reservation: A descriptor that keeps its published ports; -1 without any.
 
         Raises:
             StartError: Its program cannot be started.
@@ -254,15 +259,20 @@ class Supervisor:
             MonitorLostError: The monitor was killed meanwhile.
         """
         try:
-            return await self._start(spec)
+            return await self._start(spec, reservation)
         except _RequestLostError:
             try:
-                return await self._start(spec)
+                return await self._start(spec, reservation)
             except _RequestLostError:
                 raise MonitorLostError(spec.container_id) from None
 
-    async def _start(self, spec: ContainerSpec) -> StateRecord:
-        channel, launcher = await self._request(FrameKind.START, msgspec.json.encode(spec))
+    async def _start(self, spec: ContainerSpec, reservation: int) -> StateRecord:
+        has_own_network = spec.namespaces.network == PRIVATE
+        channel, launcher = await self._request(
+            FrameKind.START if has_own_network else FrameKind.START_APART,
+            msgspec.json.encode(spec),
+            (reservation,) if reservation >= 0 else (),
+        )
         with channel:
             channel.setblocking(False)
             try:

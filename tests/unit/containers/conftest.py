@@ -19,6 +19,7 @@ from engine.errors import (
     NameInUseError,
     StartError,
 )
+from engine.network.attaching import HeldNetwork
 from engine.runtime.spec import RootfsSpec, StateRecord
 from engine.runtime.state_file import (
     append_container_event,
@@ -88,7 +89,7 @@ class MemoryMonitors:
         self.update_error = None
         self.ignores_signals = False
 
-    async def start(self, spec):
+    async def start(self, spec, *, reservation=-1):
         state = read_state(spec.container_directory)
         if self.start_error is not None:
             error = self.start_error
@@ -233,6 +234,20 @@ class MemoryNetworks:
         return ()
 
 
+class NoHostNetworks:
+    """Gives containers nothing; `forgotten` has those whose rules were to be removed."""
+
+    def __init__(self):
+        self.forgotten = []
+
+    @contextlib.asynccontextmanager
+    async def hold(self, wanted):
+        yield HeldNetwork()
+
+    def forget(self, container_id):
+        self.forgotten.append(container_id)
+
+
 class World:
     """One store with the services of one engine."""
 
@@ -251,6 +266,7 @@ class World:
             rootfs=PlainRootfs(),
             volumes=self.volumes,
             networks=MemoryNetworks(),
+            attacher=NoHostNetworks(),
             hold_image=self.hold_image,
             staging=StagingArea(self.config.staging_directory, remove_tree=self.remove_claim),
             remove_tree=self.remove_tree,

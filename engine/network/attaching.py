@@ -1,0 +1,397 @@
+"""From what a container asks of networks to what its starter is told, for the time of a start."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import os
+from dataclasses import field, replace
+from typing import TYPE_CHECKING
+
+from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundError
+from engine.late_dataclasses import dataclass
+from engine.network.attachments import JOIN, expand_exposed
+from engine.network.devices import NetworkDevices, derive_mac, read_setting
+from engine.network.planning import (
+    DEFAULT_NETWORK,
+    INTER_CONTAINER_OPTION,
+    MTU_OPTION,
+)
+from engine.network.ports import PortReservation
+from engine.network.subnets import parse_subnet
+from engine.network.sweeping import is_live
+from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
+from engine.store.network_records import LeaseRequest
+from engine.types import AttachmentRequest, Network, NetworkSubnet, PublishedPort
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from engine.config import EngineConfig
+    from engine.network.library import NetworkLibrary
+    from engine.store.network_records import NetworkRecords
+    from engine.types import NetworkOptions
+
+_DEVICE_PREFIX = "lmv"
+_BRIDGED_RULES = "bridge/bridge-nf-call-iptables"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedNetwork:
+    """What a container that is started is to have.
+
+    Attributes:
+        options: As they are in its record.
+        exposed_ports: What it listens on, as image and request say it.
+        is_privileged: It may send as anybody.
+    """
+
+    container_id: str
+    options: NetworkOptions
+    exposed_ports: tuple[str, ...] = ()
+    is_privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldNetwork:
+    """What it has for as long as it is held, and then if it runs.
+
+    Attributes:
+        namespace: As in `NamespaceSpec`: `private`, `host`, or a container's directory.
+        spec: What its starter is told.
+        reservation: A descriptor that keeps its ports; -1 without any.
+        warnings: What it has not, or what the host has not been.
+    """
+
+    namespace: str = "private"
+    spec: NetworkSpec = field(default_factory=NetworkSpec)
+    reservation: int = -1
+    warnings: tuple[str, ...] = ()
+
+
+class NetworkAttacher:
+    """Has everything ready that containers need of networks when they start."""
+
+    def __init__(
+        self,
+        *,
+        config: EngineConfig,
+        library: NetworkLibrary,
+        records: NetworkRecords,
+        is_rootless: bool,
+    ) -> None:
+        self._config = config
+        self._library = library
+        self._records = records
+        self._is_rootless = is_rootless
+        self._devices = NetworkDevices(config)
+
+    @contextlib.asynccontextmanager
+    async def hold(self, wanted: WantedNetwork) -> AsyncIterator[HeldNetwork]:
+        """Have a container's networks, addresses and ports ready while it is started in the block.
+
+        Raises:
+            NetworkNotFoundError: A network was removed.
+            AddressInUseError: A container that lives has the address.
+            PoolExhaustedError: Every address is in use.
+            PortInUseError: Something on the host has a port.
+            FeatureUnavailableError: The host cannot give it any network that was asked for.
+        """
+        options = wanted.options
+        if options.mode:
+            yield self._without_networks(options)
+            return
+        is_asked_for = bool(options.attachments or options.published_ports or options.publishes_all)
+        if not is_asked_for and self._config.default_network != DEFAULT_NETWORK:
+            yield HeldNetwork()
+            return
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                self._refuse_rootless()
+                networks = await self._find(options)
+                kept = tuple(network for network, _one in networks)
+                await stack.enter_async_context(self._library.keep(kept))
+                told = await asyncio.to_thread(self._devices.ensure, kept)
+            except FeatureUnavailableError as error:
+                if is_asked_for:
+                    raise
+                warning = f"{error.message}: the container has only its loopback device"
+                yield HeldNetwork(warnings=(f"{warning} ({error.hint})",))
+                return
+            interfaces = await self._interfaces(wanted, networks)
+            reservation = stack.enter_context(contextlib.closing(PortReservation()))
+            ports, warnings = await asyncio.to_thread(
+                self._reserve, reservation, wanted, interfaces
+            )
+            yield HeldNetwork(
+                spec=NetworkSpec(
+                    table=self._devices.firewall.table,
+                    interfaces=_with_hairpin(interfaces) if ports else interfaces,
+                    ports=ports,
+                ),
+                reservation=reservation.fileno() if ports else -1,
+                warnings=(*told, *warnings),
+            )
+
+    @contextlib.asynccontextmanager
+    async def hold_more(
+        self, wanted: WantedNetwork, has: NetworkSpec, network: Network
+    ) -> AsyncIterator[NetworkSpec]:
+        """Have one more network ready for a container that runs, while it joins it in the block.
+
+        Yields:
+            What it is to have then.
+
+        Raises:
+            AddressInUseError: A container that lives has the address.
+            PoolExhaustedError: Every address is in use.
+            FeatureUnavailableError: The host cannot give it.
+        """
+        self._refuse_rootless()
+        request = next(
+            one for one in wanted.options.attachments if one.network == network.network_id
+        )
+        numbers = {int(one.name.removeprefix("eth")) for one in has.interfaces}
+        number = next(number for number in range(len(numbers) + 1) if number not in numbers)
+        async with self._library.keep((network,)):
+            await asyncio.to_thread(self._devices.ensure, (network,))
+            added = await self._interfaces(
+                wanted,
+                ((network, request),),
+                first_number=number,
+                has_gateway=not any(one.ipv4_gateway for one in has.interfaces),
+            )
+            table = self._devices.firewall.table
+            yield replace(has, table=table, interfaces=(*has.interfaces, *added))
+
+    async def without(self, has: NetworkSpec, network: Network) -> NetworkSpec:
+        """What a container that runs is to have when it is taken out of a network.
+
+        The first of the others that lead out is the way out then, and its address the one that
+        published ports lead to.
+        """
+        left = [one for one in has.interfaces if one.network_id != network.network_id]
+        networks = {one.network_id: one for one in await self._library.list()}
+        if not any(one.ipv4_gateway for one in left):
+            for place, one in enumerate(left):
+                other = networks.get(one.network_id)
+                if other is not None and not other.is_internal:
+                    left[place] = _with_gateways(one, other)
+                    break
+        target = next((one for one in left if one.ipv4_gateway), None)
+        ports = tuple(
+            replace(
+                port,
+                ipv4_target=target.ipv4_address.partition("/")[0] if target else "",
+                ipv6_target=target.ipv6_address.partition("/")[0] if target else "",
+            )
+            for port in has.ports
+        )
+        return replace(has, interfaces=tuple(left), ports=ports)
+
+    def _without_networks(self, options: NetworkOptions) -> HeldNetwork:
+        mode = options.mode
+        if mode.startswith(JOIN):
+            owner = self._config.container_directory(mode.removeprefix(JOIN))
+            return HeldNetwork(namespace=str(owner))
+        if mode == "host":
+            has_ports = options.published_ports or options.publishes_all
+            warning = "Published ports are discarded when using host network mode"
+            return HeldNetwork(namespace="host", warnings=(warning,) if has_ports else ())
+        return HeldNetwork()
+
+    def _refuse_rootless(self) -> None:
+        if self._is_rootless:
+            raise FeatureUnavailableError(
+                "a network",
+                "an ordinary user may not make bridges",
+                remedy="Run with --network host, or run Lamella as root",
+            )
+
+    async def _find(self, options: NetworkOptions) -> tuple[tuple[Network, AttachmentRequest], ...]:
+        known = {network.network_id: network for network in await self._library.list()}
+        if not options.attachments:
+            default = await self._library.find(DEFAULT_NETWORK)
+            return ((default, AttachmentRequest(network=default.network_id)),)
+        found = []
+        for one in options.attachments:
+            if one.network not in known:
+                raise NetworkNotFoundError(one.network[:12])
+            found.append((known[one.network], one))
+        return tuple(found)
+
+    async def _interfaces(
+        self,
+        wanted: WantedNetwork,
+        networks: tuple[tuple[Network, AttachmentRequest], ...],
+        *,
+        first_number: int = 0,
+        has_gateway: bool = True,
+    ) -> tuple[InterfaceSpec, ...]:
+        """A link for each network, with addresses that are the container's from now on."""
+        requests: list[LeaseRequest] = []
+        for network, one in networks:
+            requests += (_lease_request(network, subnet, one) for subnet in network.subnets)
+        addresses = await self._records.lease(
+            wanted.container_id,
+            tuple(requests),
+            is_live=functools.partial(is_live, self._config),
+        )
+        leased = dict(
+            zip(((one.network_id, str(one.subnet)) for one in requests), addresses, strict=True)
+        )
+        interfaces: list[InterfaceSpec] = []
+        for number, (network, one) in enumerate(networks, first_number):
+            is_way_out = has_gateway and not network.is_internal
+            interfaces.append(
+                _interface(
+                    network,
+                    one,
+                    [
+                        (subnet, leased[network.network_id, subnet.subnet])
+                        for subnet in network.subnets
+                    ],
+                    name=f"eth{number}",
+                    is_way_out=is_way_out,
+                    is_guarded=not wanted.is_privileged,
+                )
+            )
+            # The first network that leads out is the way out.
+            has_gateway = has_gateway and not is_way_out
+        return tuple(interfaces)
+
+    def _reserve(
+        self,
+        reservation: PortReservation,
+        wanted: WantedNetwork,
+        interfaces: tuple[InterfaceSpec, ...],
+    ) -> tuple[tuple[PortSpec, ...], tuple[str, ...]]:
+        asked = list(wanted.options.published_ports)
+        if wanted.options.publishes_all:
+            published = {(one.container_port, one.protocol) for one in asked}
+            asked += [
+                PublishedPort(container_port=number, protocol=protocol)
+                for text in wanted.exposed_ports
+                for number, protocol in expand_exposed(text)
+                if (number, protocol) not in published
+            ]
+        if not asked:
+            return (), ()
+        target = next((one for one in interfaces if one.ipv4_gateway or one.ipv6_gateway), None)
+        if target is None:
+            return (), ("Ports are not published: the container is in internal networks only",)
+        for port in asked:
+            reservation.reserve(port)
+        reservation.seal()
+        return (
+            tuple(
+                PortSpec(
+                    host_address=one.port.host_address,
+                    host_port=one.number,
+                    container_port=one.port.container_port,
+                    protocol=one.port.protocol,
+                    ipv4_target=target.ipv4_address.partition("/")[0],
+                    ipv6_target=target.ipv6_address.partition("/")[0],
+                )
+                for one in reservation.bound
+            ),
+            (),
+        )
+
+    # --- what is left over --------------------------------------------------------------------
+
+    async def sweep(self) -> None:
+        """Remove what ended containers left on the host.
+
+        Raises:
+            EngineError: The store or the kernel does not say what there is.
+        """
+        if not self._is_rootless and await self._library.known():
+            await asyncio.to_thread(self._devices.sweep)
+
+    def forget(self, container_id: str) -> None:
+        """Remove the rules of a container, for the holder of its monitor's lock; blocking.
+
+        What cannot be removed now is found by the next sweep.
+        """
+        if not self._is_rootless:
+            with contextlib.suppress(EngineError):
+                self._devices.forget(container_id)
+
+    async def remove(self, network: Network) -> None:
+        """Remove what a network has on the host, for who has it exclusively.
+
+        Raises:
+            EngineError: It cannot be removed.
+        """
+        if not self._is_rootless:
+            await asyncio.to_thread(self._devices.remove, network)
+
+
+def _lease_request(
+    network: Network, one: NetworkSubnet, attachment: AttachmentRequest
+) -> LeaseRequest:
+    subnet = parse_subnet(one.subnet)
+    reserved = {ipaddress.ip_address(one.gateway), subnet.network_address}
+    if subnet.version == 4:
+        reserved.add(subnet.broadcast_address)
+    wanted = attachment.ipv4_address if subnet.version == 4 else attachment.ipv6_address
+    return LeaseRequest(
+        network_id=network.network_id,
+        subnet=subnet,
+        pool=parse_subnet(one.ip_range) if one.ip_range else subnet,
+        reserved=frozenset(reserved),
+        # As the kernel writes it: the same address may be written in several ways.
+        wanted=str(ipaddress.ip_address(wanted)) if wanted else "",
+    )
+
+
+def _interface(
+    network: Network,
+    attachment: AttachmentRequest,
+    addresses: list[tuple[NetworkSubnet, str]],
+    *,
+    name: str,
+    is_way_out: bool,
+    is_guarded: bool,
+) -> InterfaceSpec:
+    shown = {4: "", 6: ""}
+    gateways = {4: "", 6: ""}
+    for one, address in addresses:
+        subnet = parse_subnet(one.subnet)
+        shown[subnet.version] = f"{address}/{subnet.prefixlen}"
+        gateways[subnet.version] = one.gateway if is_way_out else ""
+    options = dict(network.options)
+    mac = attachment.mac_address.lower().replace("-", ":") or derive_mac(shown[4])
+    return InterfaceSpec(
+        network_id=network.network_id,
+        name=name,
+        host_name=_DEVICE_PREFIX + os.urandom(6).hex(),
+        bridge=network.bridge,
+        mac_address=mac,
+        ipv4_address=shown[4],
+        ipv4_gateway=gateways[4],
+        ipv6_address=shown[6],
+        ipv6_gateway=gateways[6],
+        mtu=int(options.get(MTU_OPTION, "0")),
+        is_guarded=is_guarded,
+        is_isolated=options.get(INTER_CONTAINER_OPTION) == "false",
+    )
+
+
+def _with_gateways(interface: InterfaceSpec, network: Network) -> InterfaceSpec:
+    gateways = {":" in one.gateway: one.gateway for one in network.subnets}
+    return replace(
+        interface,
+        ipv4_gateway=gateways.get(False, ""),
+        ipv6_gateway=gateways.get(True, "") if interface.ipv6_address else "",
+    )
+
+
+def _with_hairpin(interfaces: tuple[InterfaceSpec, ...]) -> tuple[InterfaceSpec, ...]:
+    """With br_netfilter a bridge translates addresses itself, and sends back where it came from."""
+    if read_setting(_BRIDGED_RULES) != "1":
+        return interfaces
+    return tuple(replace(one, is_hairpin=True) for one in interfaces)
