@@ -11,14 +11,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.network.ports import PortReservation
+
 from engine.runtime.network_server import NetworkServerSpec, ProxiedPort
 from engine.runtime.network_view import MemberNames, NetworkView, write_member, write_view
 from engine.runtime.records import encode_record
 from tests.namespaces import Namespace, connect_namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from engine.types import PublishedPort
     from tests.worlds import World
 
 RESOLVER_ADDRESS = "127.0.0.11"
@@ -28,16 +31,16 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _SCRIPT = """
 import os, socket, sys
 sys.path.insert(0, sys.argv[1])
+from engine.network.ports import PortReservation
 from engine.runtime.network_server import NetworkServerSpec, run_network_server
 from engine.runtime.records import decode_record
 spec = decode_record(NetworkServerSpec, sys.argv[2].encode())
-sockets = [socket.socket(fileno=int(each)) for each in sys.argv[3:]]
+reservation = int(sys.argv[3])
+names = tuple(socket.socket(fileno=int(each)) for each in sys.argv[4:]) or None
 monitor = os.pidfd_open(os.getpid())
 server = os.fork()
 if server == 0:
-    run_network_server(spec, sockets, monitor)
-for each in sockets:
-    each.close()
+    run_network_server(spec, names, reservation=reservation, monitor=monitor)
 os.write(1, b"%d\\n" % server)
 os.waitpid(server, 0)
 """
@@ -89,7 +92,7 @@ class ServedContainer:
 
     def serve(
         self,
-        ports: dict[socket.socket, ProxiedPort] | None = None,
+        ports: Mapping[PublishedPort, int] | None = None,
         *,
         names: bool = True,
         port: int = 0,
@@ -97,7 +100,7 @@ class ServedContainer:
         """Start the process.
 
         Args:
-            ports: Sockets of published ports, which stay the caller's to close.
+            ports: Of the machine's, each with the container's that it leads to.
             names: It answers questions for names.
             port: Where it does, in the container.
         """
@@ -106,11 +109,20 @@ class ServedContainer:
             datagrams = self.inside.listen(RESOLVER_ADDRESS, port, socket.SOCK_DGRAM)
             self.names_port = datagrams.getsockname()[1]
             sockets = [datagrams, self.inside.listen(RESOLVER_ADDRESS, self.names_port)]
-        ports = ports or {}
         spec = NetworkServerSpec(
-            run_directory=str(self.run_directory), has_names=names, ports=tuple(ports.values())
+            run_directory=str(self.run_directory),
+            has_names=names,
+            ports=tuple(
+                ProxiedPort(protocol=port.protocol, host_port=port.host_port, container_port=inside)
+                for port, inside in (ports or {}).items()
+            ),
         )
-        passed = [each.fileno() for each in (*sockets, *ports)]
+        reservation = PortReservation()
+        with self.world.machine.entered():
+            for port in ports or {}:
+                reservation.reserve(port)
+        reservation.seal()
+        passed = [reservation.fileno(), *(each.fileno() for each in sockets)]
         with self.world.machine.entered():
             self.process = subprocess.Popen(
                 [
@@ -120,7 +132,7 @@ class ServedContainer:
                 stdout=subprocess.PIPE,
                 pass_fds=passed,
             )
-        for each in sockets:
+        for each in (reservation, *sockets):
             each.close()
         assert self.process.stdout is not None
         self.server_id = int(self.process.stdout.readline())

@@ -1,39 +1,70 @@
 """hosts, hostname and resolv.conf of a container, which are bound over those of its image.
 
 Their inodes stay for the container's life: a bind mount follows the inode, not the name, so a
-later change must write into the file.
+later change writes into the file. Programs may write to them, too: what they have made of
+resolv.conf is left to them, and hosts is made anew at each start, as Docker has it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from typing import TYPE_CHECKING
 
+from engine.late_dataclasses import dataclass
+from engine.network.attachments import HOST, JOIN
+from engine.network.hosts import OwnLines, changed_hosts, hosts_text, shared_hosts_text
+from engine.network.resolver import (
+    NO_NETWORK,
+    SYSTEMD_RESOLVER_PATH,
+    HostResolver,
+    own_resolver_text,
+    resolver_text,
+    shared_resolver_text,
+)
+from engine.runtime.network_view import HOST_RESOLVER_PATH, read_bounded
 from engine.runtime.spec import FileMount
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_HOSTS = """\
-127.0.0.1\tlocalhost
-::1\tlocalhost ip6-localhost ip6-loopback
-fe00::\tip6-localnet
-ff00::\tip6-mcastprefix
-ff02::1\tip6-allnodes
-ff02::2\tip6-allrouters
-"""
-# A container that has only its loopback can ask nobody.
-_RESOLV_CONF = "# This container has no network\n"
-_FILES = ("hosts", "hostname", "resolv.conf")
+    from engine.types import NetworkOptions
+
+HOST_HOSTS_PATH = "/etc/hosts"
+_HOSTS, _HOSTNAME, _RESOLVER = "hosts", "hostname", "resolv.conf"
+_FILES = (_HOSTS, _HOSTNAME, _RESOLVER)
+_RESOLVER_DIGEST = "resolv.conf.digest"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerPlace:
+    """Where a container stands when its files are written.
+
+    Attributes:
+        names: Its hostname and its name.
+        addresses: Its own, IPv4 before IPv6 in each network; none without a network.
+        gateways: Where it reaches the host; none in internal networks.
+        has_resolver: It asks a resolver of its own.
+    """
+
+    names: tuple[str, ...]
+    addresses: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    has_resolver: bool = False
+
+    @property
+    def own_lines(self) -> OwnLines:
+        """What its hosts say of it."""
+        return OwnLines(names=self.names, addresses=self.addresses)
 
 
 def write_network_files(directory: Path, *, hostname: str, name: str) -> None:
-    """Write the three files of a container that has only its loopback; blocking.
+    """Make the three files of a container that has only its loopback; blocking.
 
     Everybody in the container may read them, whatever the umask here.
     """
-    names = dict.fromkeys((hostname, name))
-    contents = (_HOSTS + f"127.0.0.1\t{' '.join(names)}\n", hostname + "\n", _RESOLV_CONF)
+    hosts = hosts_text(OwnLines(names=(hostname, name)))
+    contents = (hosts, hostname + "\n", NO_NETWORK)
     for file_name, content in zip(_FILES, contents, strict=True):
         descriptor = os.open(
             directory / file_name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
@@ -41,11 +72,111 @@ def write_network_files(directory: Path, *, hostname: str, name: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o644)
             file.write(content)
+    _note_resolver(directory, NO_NETWORK.encode())
 
 
-def network_file_mounts(directory: Path, *, is_read_only: bool) -> tuple[FileMount, ...]:
-    """Where the three files appear in the container; writable like its root, as Docker has them."""
+def renew_network_files(directory: Path, options: NetworkOptions, place: ContainerPlace) -> None:
+    """Write hosts and resolv.conf as a container that starts is to have them; blocking.
+
+    Raises:
+        OSError: The disk is full, or a file is gone.
+    """
+    if options.mode.startswith(JOIN):
+        return  # It has those of the container whose network it shares.
+    if options.mode == HOST:
+        hosts = shared_hosts_text(
+            read_bounded(HOST_HOSTS_PATH).decode(errors="replace"),
+            extra_hosts=options.extra_hosts,
+            gateways=place.gateways,
+        )
+    else:
+        hosts = hosts_text(
+            place.own_lines, extra_hosts=options.extra_hosts, gateways=place.gateways
+        )
+    _write_into(directory / _HOSTS, hosts.encode())
+    renew_resolver(directory, options, place)
+
+
+def change_hosts(directory: Path, *, before: ContainerPlace, after: ContainerPlace) -> None:
+    """Let hosts follow a container that runs to where it stands from now on; blocking.
+
+    Raises:
+        OSError: The disk is full, or the file is gone.
+    """
+    path = directory / _HOSTS
+    text = read_bounded(str(path)).decode(errors="surrogateescape")
+    changed = changed_hosts(text, before=before.own_lines, after=after.own_lines)
+    _write_into(path, changed.encode(errors="surrogateescape"))
+
+
+def renew_resolver(directory: Path, options: NetworkOptions, place: ContainerPlace) -> None:
+    """Let resolv.conf follow a container to other networks; blocking.
+
+    Raises:
+        OSError: The disk is full, or the file is gone.
+    """
+    path = directory / _RESOLVER
+    found = read_bounded(str(path))
+    # Containers that are older than the digest have what every one of them had.
+    noted = read_bounded(str(directory / _RESOLVER_DIGEST)) or _digest(NO_NETWORK.encode())
+    if _digest(found) != noted:
+        return  # Somebody has written to it.
+    content = _resolver(options, place).encode()
+    if content != found:
+        _write_into(path, content)
+        _note_resolver(directory, content)
+
+
+def _resolver(options: NetworkOptions, place: ContainerPlace) -> str:
+    host = HostResolver(
+        text=read_bounded(HOST_RESOLVER_PATH).decode(errors="replace"),
+        upstream_text=read_bounded(SYSTEMD_RESOLVER_PATH).decode(errors="replace"),
+    )
+    if options.mode == HOST:
+        return shared_resolver_text(host, options)
+    if place.has_resolver:
+        return own_resolver_text(host, options)
+    if not place.addresses:
+        return NO_NETWORK
+    has_ipv6 = any(":" in address for address in place.addresses)
+    return resolver_text(host, options, has_ipv6=has_ipv6)
+
+
+def _note_resolver(directory: Path, content: bytes) -> None:
+    (directory / _RESOLVER_DIGEST).write_bytes(_digest(content))
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+def _write_into(path: Path, content: bytes) -> None:
+    """Put other content into a file that is there; who reads meanwhile never finds it empty."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        rest = content
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.ftruncate(descriptor, len(content))
+    finally:
+        os.close(descriptor)
+
+
+def network_file_mounts(
+    directory: Path, *, is_read_only: bool, owner: Path | None = None
+) -> tuple[FileMount, ...]:
+    """Where the three files appear in the container; writable like its root, as Docker has them.
+
+    Args:
+        directory: The container's.
+        is_read_only: Its root is.
+        owner: The directory of the container whose network it shares, and with it the files.
+    """
     return tuple(
-        FileMount(source=str(directory / name), target=f"/etc/{name}", is_read_only=is_read_only)
+        FileMount(
+            source=str((owner or directory) / name),
+            target=f"/etc/{name}",
+            is_read_only=is_read_only,
+        )
         for name in _FILES
     )

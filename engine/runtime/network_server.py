@@ -13,6 +13,8 @@ import functools
 import os
 import resource
 import signal
+import socket
+import struct
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import SyscallError
@@ -20,14 +22,13 @@ from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import set_no_new_privileges, set_process_capabilities
 from engine.linux.process import close_other_descriptors, set_process_name
 from engine.runtime.busy_reactor import BusyReactor
-from engine.runtime.datagram_proxy import DatagramProxy
+from engine.runtime.datagram_proxy import MOST_CLIENTS, DatagramProxy
 from engine.runtime.name_server import NameServer
 from engine.runtime.network_view import VIEW_FILE, NetworkView, WatchedContent, read_view
 from engine.runtime.port_proxy import PipePool, Target, TcpProxy, find_target
 from engine.runtime.program import die_with
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Sequence
 
 NETWORK_SERVER_NAME = "lamella-network"
@@ -36,19 +37,26 @@ _MOST_DESCRIPTORS = 8192
 _SPARED_DESCRIPTORS = 400
 """For questions, their connections, and what the process itself has open."""
 _DESCRIPTORS_OF_CONNECTION = 6
+_PROTOCOLS = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
+_SO_PEEK_OFF = 42
+_CLOSE_ON_EXEC = 0x40000000
+_MOST_IN_PACKET = 253
+_DESCRIPTOR = struct.Struct("=i")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxiedPort:
-    """A socket of a published port.
+    """A published port.
 
     Attributes:
-        protocol: `tcp` or `udp`.
-        port: The container's.
+        protocol: `tcp` or `udp`; others are not carried on here.
+        host_port: Of the sockets that are bound for it, one for each family or address.
+        container_port: Where it leads.
     """
 
     protocol: str
-    port: int
+    host_port: int
+    container_port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,89 +66,114 @@ class NetworkServerSpec:
     Attributes:
         run_directory: The container's, with its NetworkView.
         has_names: It answers questions for names.
-        ports: Of each socket that it gets besides.
+        ports: What is carried on.
     """
 
     run_directory: str
-    has_names: bool
+    has_names: bool = False
     ports: tuple[ProxiedPort, ...] = ()
-
-    @property
-    def is_needed(self) -> bool:
-        """Whether there is anything to do."""
-        return self.has_names or bool(self.ports)
 
 
 def run_network_server(
-    spec: NetworkServerSpec, sockets: Sequence[socket.socket], monitor: int
+    spec: NetworkServerSpec,
+    names: tuple[socket.socket, socket.socket] | None,
+    *,
+    reservation: int,
+    monitor: int,
 ) -> NoReturn:
     """Serve until the monitor ends; never returns. In a child of the monitor's, forked for it.
 
     Args:
         spec: What to do.
-        sockets: With names first one for datagrams and one that listens, both bound to 127.0.0.11
-            in the container's namespace; then one for each port, bound in the host's.
+        names: One for datagrams and one that listens, both bound to 127.0.0.11 in the container's
+            namespace; None without names.
+        reservation: A channel that holds the bound sockets of ports, and goes on to hold them for
+            the server that comes after this one; -1 without any.
         monitor: A pidfd of the monitor.
     """
     try:
         set_process_name(NETWORK_SERVER_NAME)
         die_with(monitor)
-        close_other_descriptors({each.fileno() for each in sockets})
+        kept = {each.fileno() for each in names or ()}
+        close_other_descriptors(kept | ({reservation} if reservation >= 0 else set()))
         # The monitor decides what a signal to its group means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _give_up_rights()
         most_descriptors = _bound_resources()
+        ports = copy_sockets(reservation) if reservation >= 0 else ()
         reactor = BusyReactor()
-        serve_network(reactor, spec, sockets, most_descriptors=most_descriptors)
+        serve_network(reactor, spec, names, ports, most_descriptors=most_descriptors)
         reactor.run()
     finally:
         os._exit(1)
 
 
+def copy_sockets(channel: int) -> tuple[socket.socket, ...]:
+    """The sockets that wait in a channel of packets, which go on to wait there.
+
+    A packet that is only peeked at gives its descriptors all the same, as copies (unix(7)).
+    """
+    found: list[socket.socket] = []
+    room = socket.CMSG_SPACE(_MOST_IN_PACKET * _DESCRIPTOR.size)
+    with socket.socket(fileno=os.dup(channel)) as waiting:
+        # Each peek goes on behind the one before it.
+        waiting.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, 0)
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT | _CLOSE_ON_EXEC
+        while True:
+            try:
+                content, ancillary, _flags, _address = waiting.recvmsg(1, room, flags)
+            except BlockingIOError:
+                break
+            if not content:
+                break
+            for _level, _kind, rights in ancillary:
+                found += [
+                    socket.socket(fileno=descriptor)
+                    for (descriptor,) in _DESCRIPTOR.iter_unpack(rights)
+                ]
+    return tuple(found)
+
+
 def serve_network(
     reactor: BusyReactor,
     spec: NetworkServerSpec,
-    sockets: Sequence[socket.socket],
+    names: tuple[socket.socket, socket.socket] | None,
+    ports: Sequence[socket.socket],
     *,
     most_descriptors: int,
-) -> tuple[NameServer | TcpProxy | DatagramProxy, ...]:
-    """Have a reactor serve; returns what serves, in the order of the sockets."""
+) -> None:
+    """Have a reactor serve names and ports; sockets of no port in the spec are closed."""
     view = WatchedContent(
         f"{spec.run_directory}/{VIEW_FILE}", lambda _path: read_view(spec.run_directory)
     )
-    served: list[NameServer | TcpProxy | DatagramProxy] = []
-    if spec.has_names:
-        datagrams, listener, *rest = sockets
-        served.append(
-            NameServer(reactor, datagrams=datagrams, listener=listener, read_view=view.get)
-        )
-        sockets = rest
+    if spec.has_names and names is not None:
+        NameServer(reactor, datagrams=names[0], listener=names[1], read_view=view.get)
+    leads_to = {(port.protocol, port.host_port): port.container_port for port in spec.ports}
+    left = most_descriptors - _SPARED_DESCRIPTORS - len(ports)
+    most_connections = max(1, left // _DESCRIPTORS_OF_CONNECTION // max(1, len(ports)))
     pipes = PipePool()
-    most_connections = max(
-        1,
-        (most_descriptors - _SPARED_DESCRIPTORS)
-        // _DESCRIPTORS_OF_CONNECTION
-        // max(1, len(spec.ports)),
-    )
-    for port, bound in zip(spec.ports, sockets, strict=True):
-        target = functools.partial(_target, view, port.port, bound.family)
-        if port.protocol == "udp":
-            served.append(
-                DatagramProxy(
-                    reactor, bound, find_target=target, most_clients=min(most_connections, 512)
-                )
+    for bound in ports:
+        protocol = _PROTOCOLS.get(bound.proto, "")
+        container_port = leads_to.get((protocol, bound.getsockname()[1]))
+        if container_port is None:
+            bound.close()
+            continue
+        target = functools.partial(_target, view, container_port, bound.family)
+        if protocol == "udp":
+            DatagramProxy(
+                reactor,
+                bound,
+                find_target=target,
+                most_clients=min(most_connections, MOST_CLIENTS),
             )
         else:
-            served.append(
-                TcpProxy(
-                    reactor,
-                    bound,
-                    find_target=target,
-                    pipes=pipes,
-                    most_connections=most_connections,
-                )
+            TcpProxy(
+                reactor,
+                bound,
+                find_target=target,
+                pipes=pipes,
+                most_connections=most_connections,
             )
-    return tuple(served)
 
 
 def _target(view: WatchedContent[NetworkView], port: int, family: int) -> Target | None:

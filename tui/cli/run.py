@@ -13,6 +13,7 @@ from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.identity_file import IdentityFile
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
+from tui.cli.network_options import NETWORK_OPTIONS, read_network
 from tui.cli.options import Option, UsageError
 from tui.cli.process_options import PROCESS_OPTIONS, file_labels, file_variables, read_options
 from tui.cli.session_options import (
@@ -50,6 +51,7 @@ _OPTIONS = (
     Option("pull", "", "WHEN", "Get the image: when it is missing (the default), always, never"),
     *LIMIT_OPTIONS,
     *PROCESS_OPTIONS,
+    *NETWORK_OPTIONS,
     *lifecycle_options.OPTIONS,
     *mount_options.OPTIONS,
 )
@@ -91,6 +93,7 @@ def read_request(arguments: Arguments) -> ContainerRequest:
         restart_policy=lifecycle_options.restart_policy(arguments) or RestartPolicy(),
         health=lifecycle_options.health_check(arguments),
         mounts=mount_options.mounts(arguments),
+        network=read_network(arguments),
         volumes_from=arguments.texts("volumes-from"),
         has_terminal=arguments.is_on("tty"),
         is_stdin_open=arguments.is_on("interactive"),

@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from engine.runtime.network_server import ProxiedPort
+from engine.types import PublishedPort
 from tests.network_servers import ServedContainer
 
 PORT = 8080
@@ -24,14 +24,11 @@ def published(world, tmp_path):
     try:
         container.join("10.77.0.1/24", f"{INSIDE}/24")
         container.write_view(addresses=(INSIDE,))
-        bound = {
-            world.machine.listen(address, PORT, kind): ProxiedPort(protocol=protocol, port=80)
-            for address in ("0.0.0.0", "::")
-            for protocol, kind in (("tcp", socket.SOCK_STREAM), ("udp", socket.SOCK_DGRAM))
-        }
-        container.serve(bound, names=False)
-        for each in bound:
-            each.close()
+        ports = [
+            PublishedPort(container_port=80, host_port=PORT, protocol=protocol)
+            for protocol in ("tcp", "udp")
+        ]
+        container.serve(dict.fromkeys(ports, 80), names=False)
         yield container
     finally:
         container.close()
