@@ -154,6 +154,10 @@ class EngineConfig:
         """Of one network: its lock, and who is in it."""
         return self.run / "networks" / network_id
 
+    def network_members_directory(self, network_id: str) -> Path:
+        """What the members of a network are called, by container id."""
+        return self.network_run_directory(network_id) / "members"
+
     def container_directory(self, container_id: str) -> Path:
         """Of one container: config.json, state.json, upper/, work/, log."""
         return self.root / "containers" / container_id

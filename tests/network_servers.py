@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.network.ports import PortReservation
-
-from engine.runtime.network_server import NetworkServerSpec, ProxiedPort
 from engine.runtime.network_view import MemberNames, NetworkView, write_member, write_view
 from engine.runtime.records import encode_record
+from engine.runtime.spec import NetworkSpec, PortSpec
 from tests.namespaces import Namespace, connect_namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from engine.types import PublishedPort
     from tests.worlds import World
@@ -31,16 +30,16 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _SCRIPT = """
 import os, socket, sys
 sys.path.insert(0, sys.argv[1])
-from engine.network.ports import PortReservation
-from engine.runtime.network_server import NetworkServerSpec, run_network_server
+from engine.runtime.network_server import run_network_server
 from engine.runtime.records import decode_record
-spec = decode_record(NetworkServerSpec, sys.argv[2].encode())
-reservation = int(sys.argv[3])
-names = tuple(socket.socket(fileno=int(each)) for each in sys.argv[4:]) or None
+from engine.runtime.spec import NetworkSpec
+ports = decode_record(NetworkSpec, sys.argv[3].encode()).ports
+reservation = int(sys.argv[4])
+names = tuple(socket.socket(fileno=int(each)) for each in sys.argv[5:]) or None
 monitor = os.pidfd_open(os.getpid())
 server = os.fork()
 if server == 0:
-    run_network_server(spec, names, reservation=reservation, monitor=monitor)
+    run_network_server(sys.argv[2], ports, names, reservation=reservation, monitor=monitor)
 os.write(1, b"%d\\n" % server)
 os.waitpid(server, 0)
 """
@@ -92,7 +91,7 @@ class ServedContainer:
 
     def serve(
         self,
-        ports: Mapping[PublishedPort, int] | None = None,
+        ports: Iterable[PublishedPort] = (),
         *,
         names: bool = True,
         port: int = 0,
@@ -100,7 +99,7 @@ class ServedContainer:
         """Start the process.
 
         Args:
-            ports: Of the machine's, each with the container's that it leads to.
+            ports: Of the machine's.
             names: It answers questions for names.
             port: Where it does, in the container.
         """
@@ -109,17 +108,20 @@ class ServedContainer:
             datagrams = self.inside.listen(RESOLVER_ADDRESS, port, socket.SOCK_DGRAM)
             self.names_port = datagrams.getsockname()[1]
             sockets = [datagrams, self.inside.listen(RESOLVER_ADDRESS, self.names_port)]
-        spec = NetworkServerSpec(
-            run_directory=str(self.run_directory),
-            has_names=names,
+        network = NetworkSpec(
             ports=tuple(
-                ProxiedPort(protocol=port.protocol, host_port=port.host_port, container_port=inside)
-                for port, inside in (ports or {}).items()
-            ),
+                PortSpec(
+                    host_address=port.host_address,
+                    host_port=port.host_port,
+                    container_port=port.container_port,
+                    protocol=port.protocol,
+                )
+                for port in ports
+            )
         )
         reservation = PortReservation()
         with self.world.machine.entered():
-            for port in ports or {}:
+            for port in ports:
                 reservation.reserve(port)
         reservation.seal()
         passed = [reservation.fileno(), *(each.fileno() for each in sockets)]
@@ -127,7 +129,8 @@ class ServedContainer:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", "-c", _SCRIPT, str(CHECKOUT)),
-                    *(encode_record(spec).decode(), *map(str, passed)),
+                    *(str(self.run_directory), encode_record(network).decode()),
+                    *map(str, passed),
                 ],
                 stdout=subprocess.PIPE,
                 pass_fds=passed,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from engine.containers.mounts import hold_mounts
 from engine.containers.namespaces import check_joined
+from engine.containers.network_following import renew_files, wanted_network
 from engine.containers.recovery import (
     WRITTEN_DOWN_SECONDS,
     clean_after_lost_start,
@@ -37,7 +38,6 @@ from engine.errors import (
     MonitorLostError,
     NotFoundError,
 )
-from engine.network.attaching import WantedNetwork
 from engine.operations import carry_through
 from engine.runtime.isolation import parse_signal
 from engine.runtime.protocol import MonitorCall
@@ -140,6 +140,9 @@ async def start_exclusively(
             network=held.spec,
             warnings=(*spec.warnings, *held.warnings),
         )
+        await services.in_thread(
+            renew_files, services.config, record, spec.network, namespace=held.namespace
+        )
         await carry_through(_start(services, record, spec, held.reservation))
 
 
@@ -157,16 +160,6 @@ def _look(
         has_seccomp=services.has_seccomp,
     )
     return read_watched_state(services.config, record.container_id), spec
-
-
-def wanted_network(record: ContainerRecord) -> WantedNetwork:
-    """What a container is to have of networks when it is started."""
-    return WantedNetwork(
-        container_id=record.container_id,
-        options=record.network,
-        exposed_ports=record.exposed_ports,
-        is_privileged=record.options.is_privileged,
-    )
 
 
 async def _start(

@@ -12,6 +12,7 @@ from engine.containers.creation import create_container
 from engine.containers.lifecycle import current_state, exclusively, exit_status
 from engine.containers.mounts import mount_points
 from engine.containers.names import check_container_name
+from engine.containers.network_following import follow_network
 from engine.containers.networking import (
     attachments_of,
     names_of,
@@ -173,6 +174,11 @@ class ContainerManager:
             await self._services.table.rename(fresh.container_id, name)
             if status_of(state) in LIVE_STATUSES:
                 await lifecycle.tell_monitor_name(self._services, fresh, name)
+                await follow_network(
+                    self._services,
+                    before=(fresh, state.network),
+                    after=(replace(fresh, name=name), state.network),
+                )
             self._services.tell("rename", replace(fresh, name=name), oldName=fresh.name)
 
     async def wait(self, reference: str) -> ExitStatus:

@@ -72,7 +72,6 @@ def write_network_files(directory: Path, *, hostname: str, name: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o644)
             file.write(content)
-    _note_resolver(directory, NO_NETWORK.encode())
 
 
 def renew_network_files(directory: Path, options: NetworkOptions, place: ContainerPlace) -> None:
@@ -117,7 +116,7 @@ def renew_resolver(directory: Path, options: NetworkOptions, place: ContainerPla
     """
     path = directory / _RESOLVER
     found = read_bounded(str(path))
-    # Containers that are older than the digest have what every one of them had.
+    # Without a digest it is as it was made.
     noted = read_bounded(str(directory / _RESOLVER_DIGEST)) or _digest(NO_NETWORK.encode())
     if _digest(found) != noted:
         return  # Somebody has written to it.
@@ -162,21 +161,9 @@ def _write_into(path: Path, content: bytes) -> None:
         os.close(descriptor)
 
 
-def network_file_mounts(
-    directory: Path, *, is_read_only: bool, owner: Path | None = None
-) -> tuple[FileMount, ...]:
-    """Where the three files appear in the container; writable like its root, as Docker has them.
-
-    Args:
-        directory: The container's.
-        is_read_only: Its root is.
-        owner: The directory of the container whose network it shares, and with it the files.
-    """
+def network_file_mounts(directory: Path, *, is_read_only: bool) -> tuple[FileMount, ...]:
+    """Where the three files appear in the container; writable like its root, as Docker has them."""
     return tuple(
-        FileMount(
-            source=str((owner or directory) / name),
-            target=f"/etc/{name}",
-            is_read_only=is_read_only,
-        )
+        FileMount(source=str(directory / name), target=f"/etc/{name}", is_read_only=is_read_only)
         for name in _FILES
     )

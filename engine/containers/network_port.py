@@ -79,11 +79,18 @@ class HostNetworks(Protocol):
     async def without(self, has: NetworkSpec, network: Network, /) -> NetworkSpec:
         """What a container that runs is to have when it is taken out of a network."""
 
+    async def publish(self, wanted: WantedNetwork, spec: NetworkSpec, /) -> None:
+        """Let a container that runs see its networks and be found in them as they are now.
+
+        Raises:
+            StoreError: The file system is full.
+        """
+
     async def sweep(self) -> None:
         """Remove what ended containers left on the host."""
 
     def forget(self, container_id: str, /) -> None:
-        """Remove the rules of a container, for the holder of its monitor's lock; blocking."""
+        """Remove rules and names of a container, for the holder of its monitor's lock; blocking."""
 
     async def remove(self, network: Network, /) -> None:
         """Remove what a network has on the host, for who has it exclusively."""

@@ -11,8 +11,8 @@ from engine.containers.lifecycle import (
     change_network,
     current_state,
     exclusively,
-    wanted_network,
 )
+from engine.containers.network_following import follow_network, wanted_network
 from engine.containers.states import LIVE_STATUSES, status_of
 from engine.errors import (
     AttachmentError,
@@ -254,6 +254,7 @@ async def _connect(
             wanted_network(record), state.network, network
         ) as changed:
             await change_network(services, record, changed)
+            await follow_network(services, before=(before, state.network), after=(record, changed))
     except BaseException:
         await services.table.replace(before)
         await services.networks.release(record.container_id, network)
@@ -267,6 +268,7 @@ async def _disconnect(
     if status_of(state) in LIVE_STATUSES:
         changed = await services.attacher.without(state.network, network)
         await change_network(services, record, changed)
+        await follow_network(services, before=(record, state.network), after=(record, changed))
     await services.table.replace(record)
     await services.networks.release(record.container_id, network)
 

@@ -17,7 +17,7 @@ from engine.containers.privileges import (
     resolve_capabilities,
     seccomp_filter,
 )
-from engine.network.attachments import is_shared_namespace
+from engine.network.attachments import JOIN, is_shared_namespace
 from engine.runtime.isolation import (
     DEFAULT_SHARED_MEMORY_BYTES,
     DEFAULT_UMASK,
@@ -32,8 +32,6 @@ from engine.runtime.spec import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.config import EngineConfig
     from engine.containers.record import ContainerRecord
     from engine.runtime.spec import FileMount, RootfsSpec
@@ -86,7 +84,7 @@ def build_spec(
         log=LogSpec(
             path=str(directory / LOG_FILE), file_bytes=LOG_FILE_BYTES, file_count=LOG_FILE_COUNT
         ),
-        file_mounts=_file_mounts(record, directory),
+        file_mounts=_file_mounts(config, record),
         mounts=mount_specs(config, record),
         masked_paths=masked,
         read_only_paths=read_only,
@@ -106,10 +104,15 @@ def build_spec(
     )
 
 
-def _file_mounts(record: ContainerRecord, directory: Path) -> tuple[FileMount, ...]:
+def _file_mounts(config: EngineConfig, record: ContainerRecord) -> tuple[FileMount, ...]:
     """Ours, but for those whose place is taken by a mount that was asked for."""
     taken = {mount.target for mount in record.mounts}
-    mounts = network_file_mounts(directory, is_read_only=record.is_read_only)
+    mode = record.network.mode
+    # Who shares a network shares what its files say of it.
+    owner = mode.removeprefix(JOIN) if mode.startswith(JOIN) else record.container_id
+    mounts = network_file_mounts(
+        config.container_directory(owner), is_read_only=record.is_read_only
+    )
     return tuple(mount for mount in mounts if mount.target not in taken)
 
 

@@ -423,6 +423,12 @@ def redirect(family: int, *, address: int, port: int) -> bytes:
     )
 
 
+def load_value(value: bytes, register: int = 0) -> bytes:
+    """Put a value into registers."""
+    data = nested(2, attribute(_VALUE, value))
+    return _expression("immediate", _register(1, register), data)
+
+
 def masquerade() -> bytes:
     """Translate the source to the host's own address on the way out."""
     return _expression("masq")

@@ -14,6 +14,7 @@ from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundE
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices, derive_mac, read_setting
+from engine.network.naming import has_names, publish_names
 from engine.network.planning import (
     DEFAULT_NETWORK,
     INTER_CONTAINER_OPTION,
@@ -22,6 +23,7 @@ from engine.network.planning import (
 from engine.network.ports import PortReservation
 from engine.network.subnets import parse_subnet
 from engine.network.sweeping import is_live
+from engine.runtime.network_view import forget_container
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
 from engine.store.network_records import LeaseRequest
 from engine.types import AttachmentRequest, Network, NetworkSubnet, PublishedPort
@@ -44,12 +46,14 @@ class WantedNetwork:
 
     Attributes:
         options: As they are in its record.
+        names: Its name and its hostname.
         exposed_ports: What it listens on, as image and request say it.
         is_privileged: It may send as anybody.
     """
 
     container_id: str
     options: NetworkOptions
+    names: tuple[str, ...]
     exposed_ports: tuple[str, ...] = ()
     is_privileged: bool = False
 
@@ -125,12 +129,16 @@ class NetworkAttacher:
             ports, warnings = await asyncio.to_thread(
                 self._reserve, reservation, wanted, interfaces
             )
+            spec = NetworkSpec(
+                table=self._devices.firewall.table,
+                interfaces=_with_hairpin(interfaces) if ports else interfaces,
+                ports=ports,
+                has_names=has_names(kept),
+            )
+            if spec.needs_server:
+                await self._publish(wanted, spec, kept)
             yield HeldNetwork(
-                spec=NetworkSpec(
-                    table=self._devices.firewall.table,
-                    interfaces=_with_hairpin(interfaces) if ports else interfaces,
-                    ports=ports,
-                ),
+                spec=spec,
                 reservation=reservation.fileno() if ports else -1,
                 warnings=(*told, *warnings),
             )
@@ -164,7 +172,12 @@ class NetworkAttacher:
                 has_gateway=not any(one.ipv4_gateway for one in has.interfaces),
             )
             table = self._devices.firewall.table
-            yield replace(has, table=table, interfaces=(*has.interfaces, *added))
+            yield replace(
+                has,
+                table=table,
+                interfaces=(*has.interfaces, *added),
+                has_names=has.has_names or has_names((network,)),
+            )
 
     async def without(self, has: NetworkSpec, network: Network) -> NetworkSpec:
         """What a container that runs is to have when it is taken out of a network.
@@ -189,7 +202,8 @@ class NetworkAttacher:
             )
             for port in has.ports
         )
-        return replace(has, interfaces=tuple(left), ports=ports)
+        found = tuple(networks[one.network_id] for one in left if one.network_id in networks)
+        return replace(has, interfaces=tuple(left), ports=ports, has_names=has_names(found))
 
     def _without_networks(self, options: NetworkOptions) -> HeldNetwork:
         mode = options.mode
@@ -300,6 +314,27 @@ class NetworkAttacher:
             (),
         )
 
+    async def publish(self, wanted: WantedNetwork, spec: NetworkSpec) -> None:
+        """Let a container that runs see its networks and be found in them as they are now.
+
+        Raises:
+            StoreError: The file system is full.
+        """
+        await self._publish(wanted, spec, await self._library.list())
+
+    async def _publish(
+        self, wanted: WantedNetwork, spec: NetworkSpec, networks: tuple[Network, ...]
+    ) -> None:
+        await asyncio.to_thread(
+            publish_names,
+            self._config,
+            wanted.container_id,
+            names=wanted.names,
+            options=wanted.options,
+            networks={network.network_id: network for network in networks},
+            interfaces=spec.interfaces,
+        )
+
     # --- what is left over --------------------------------------------------------------------
 
     async def sweep(self) -> None:
@@ -312,10 +347,13 @@ class NetworkAttacher:
             await asyncio.to_thread(self._devices.sweep)
 
     def forget(self, container_id: str) -> None:
-        """Remove the rules of a container, for the holder of its monitor's lock; blocking.
+        """Remove rules and names of a container, for the holder of its monitor's lock; blocking.
 
         What cannot be removed now is found by the next sweep.
         """
+        with contextlib.suppress(OSError):
+            run_directory = self._config.container_run_directory(container_id)
+            forget_container(str(run_directory), container_id)
         if not self._is_rootless:
             with contextlib.suppress(EngineError):
                 self._devices.forget(container_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -158,10 +159,8 @@ class NetworkLibrary:
 
 
 def _remove_run_directory(directory: Path) -> None:
-    with contextlib.suppress(OSError):
-        for entry in directory.iterdir():
-            entry.unlink()
-        directory.rmdir()
+    # Members are gone by now: what is left are names of containers that were killed.
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _record(network: Network) -> NetworkRecord:

@@ -27,6 +27,23 @@ _CLOSE_ON_EXEC = 0x40000000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptNetwork:
+    """Descriptors of a container's network, which a monitor keeps from run to run; -1 for none.
+
+    Attributes:
+        namespace: Of the container, if it has one of its own.
+        reservation: What keeps its published ports.
+        name_datagrams: Where its resolver is asked.
+        name_listener: The same for connections.
+    """
+
+    namespace: int = -1
+    reservation: int = -1
+    name_datagrams: int = -1
+    name_listener: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Handover:
     """A container's program and what keeps it.
 
@@ -37,14 +54,14 @@ class Handover:
         out_of_memory: Gets readable when the memory limit may have killed; -1 for none.
         cgroup_paths: Of the container's control group.
         listener: The socket of calls; -1 if the monitor has it already.
-        network_namespace: Of the container; -1 if it has none of its own, or the monitor has it.
-        reservation: What keeps its published ports; -1 without any, or if the monitor has it.
+        network: Nothing of it if the monitor has it already.
         lock: The container's lock, held; -1 if the monitor has it already.
         log_path: The container's log.
         log_file_bytes: As LogWriter takes it.
         log_file_count: As LogWriter takes it.
         is_stdin_closed_with_session: The program's stdin ends with the last session.
         has_health_check: Somebody is to ask for its health.
+        is_urgent: Something is to be done before anything happens.
         spec: The ContainerSpec as JSON.
         state: The StateRecord as JSON.
     """
@@ -54,8 +71,7 @@ class Handover:
     ends: ProgramEnds
     out_of_memory: int = -1
     cgroup_paths: tuple[str, ...]
-    network_namespace: int = -1
-    reservation: int = -1
+    network: KeptNetwork = KeptNetwork()
     lock: int = -1
     listener: int = -1
     log_path: str
@@ -63,6 +79,7 @@ class Handover:
     log_file_count: int
     is_stdin_closed_with_session: bool
     has_health_check: bool
+    is_urgent: bool = False
     spec: bytes
     state: bytes
 
@@ -94,9 +111,9 @@ class ReceivedHandover:
     def read(self) -> Handover:
         """What was handed over; its descriptors are the caller's."""
         indexes, told = marshal.loads(self._payload)
-        pidfd, stdin, stdout, stderr, out_of_memory, listener, network, reservation, lock = [
-            -1 if index < 0 else self._descriptors[index] for index in indexes
-        ]
+        places = [-1 if index < 0 else self._descriptors[index] for index in indexes]
+        pidfd, stdin, stdout, stderr, out_of_memory, listener = places[:6]
+        namespace, reservation, name_datagrams, name_listener, lock = places[6:]
         (
             process_id,
             is_terminal,
@@ -116,8 +133,12 @@ class ReceivedHandover:
             out_of_memory=out_of_memory,
             cgroup_paths=cgroup_paths,
             listener=listener,
-            network_namespace=network,
-            reservation=reservation,
+            network=KeptNetwork(
+                namespace=namespace,
+                reservation=reservation,
+                name_datagrams=name_datagrams,
+                name_listener=name_listener,
+            ),
             lock=lock,
             log_path=log_path,
             log_file_bytes=log_file_bytes,
@@ -138,7 +159,7 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
     Raises:
         ConnectionError: The monitor is gone.
     """
-    ends = handover.ends
+    ends, network = handover.ends, handover.network
     watched = (
         handover.pidfd,
         ends.stdin,
@@ -147,7 +168,14 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
         handover.out_of_memory,
         handover.listener,
     )
-    places = (*watched, handover.network_namespace, handover.reservation, handover.lock)
+    places = (
+        *watched,
+        network.namespace,
+        network.reservation,
+        network.name_datagrams,
+        network.name_listener,
+        handover.lock,
+    )
     told = (
         handover.process_id,
         ends.is_terminal,
@@ -165,7 +193,9 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
     payload = marshal.dumps((indexes, told))
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", sent))
     watched_count = len({place for place in watched if place >= 0})
-    header = _HEADER.pack(len(payload), handover.has_health_check, watched_count)
+    header = _HEADER.pack(
+        len(payload), handover.has_health_check or handover.is_urgent, watched_count
+    )
     channel.sendmsg([header], [rights])
     channel.sendall(payload)
 

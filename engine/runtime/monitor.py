@@ -54,12 +54,8 @@ class Monitor:
             self._spec_document, RecordDocument(StateRecord, handover.state)
         )
         self._lock = handover.lock
-        self._network = MonitorNetwork(
-            self._spec_document,
-            namespace=handover.network_namespace,
-            reservation=handover.reservation,
-        )
         self._reactor = Reactor()
+        self._network = MonitorNetwork(self._spec_document, handover.network, self._reactor)
         self._run: ContainerRun | None = None
         self._calls = CallServer(
             socket.socket(fileno=handover.listener), self._reactor, self._answer

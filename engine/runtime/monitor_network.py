@@ -8,37 +8,146 @@ nothing is left with no application open; the links go with the namespace.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import signal
 import socket
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import ContainerStateError, EngineError, SyscallError
 from engine.linux.process import CLONE_NEWNET, enter_namespaces
+from engine.runtime.name_sockets import open_name_sockets
 from engine.runtime.network import HostNetwork, change_interfaces
+from engine.runtime.network_view import forget_container
 from engine.runtime.protocol import FrameKind, read_error, receive_frame, send_error, send_frame
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.runtime.handover import KeptNetwork
+    from engine.runtime.reactor import Deadline, Reactor
     from engine.runtime.records import RecordDocument
-    from engine.runtime.spec import ContainerSpec, NetworkSpec
+    from engine.runtime.spec import ContainerSpec, NetworkSpec, PortSpec
+
+_AGAIN_SECONDS = 1.0
+
+
+class NetworkServer:
+    """The process that answers for names and carries ports, and the one after it if it ends."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self._process_id = 0
+        self._pidfd = -1
+        self._again: Deadline | None = None
+        self._fork: Callable[[], int] | None = None
+
+    def start(
+        self,
+        run_directory: str,
+        ports: tuple[PortSpec, ...],
+        names: tuple[socket.socket, socket.socket] | None,
+        *,
+        reservation: int,
+    ) -> None:
+        """Have one serve from now on, in the place of the one that there may be."""
+        self.stop()
+        self._fork = functools.partial(
+            _fork_server, run_directory, ports, names, reservation=reservation
+        )
+        self._begin()
+
+    def stop(self) -> None:
+        """End it, and wait until it has ended."""
+        self._fork = None
+        if self._again is not None:
+            self._again.cancel()
+        if self._pidfd >= 0:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            self._reap()
+
+    def _begin(self) -> None:
+        if self._fork is None:
+            return
+        try:
+            self._process_id = self._fork()
+            self._pidfd = os.pidfd_open(self._process_id)
+        except OSError:  # no process is to be had now
+            self._again = self._reactor.after(_AGAIN_SECONDS, self._begin)
+            return
+        self._reactor.watch(self._pidfd, lambda _events: self._ended())
+
+    def _ended(self) -> None:
+        self._reap()
+        # Not at once: what has ended it may end the next one, too.
+        self._again = self._reactor.after(_AGAIN_SECONDS, self._begin)
+
+    def _reap(self) -> None:
+        self._reactor.forget(self._pidfd)
+        os.close(self._pidfd)
+        self._pidfd = -1
+        os.waitpid(self._process_id, 0)
+
+
+def _fork_server(
+    run_directory: str,
+    ports: tuple[PortSpec, ...],
+    names: tuple[socket.socket, socket.socket] | None,
+    *,
+    reservation: int,
+) -> int:
+    monitor = os.pidfd_open(os.getpid())
+    try:
+        process_id = os.fork()
+        if process_id == 0:
+            try:
+                # Its parts are for those containers only that need them.
+                from engine.runtime.network_server import run_network_server
+
+                run_network_server(
+                    run_directory, ports, names, reservation=reservation, monitor=monitor
+                )
+            finally:
+                os._exit(1)
+    finally:
+        os.close(monitor)
+    return process_id
 
 
 class MonitorNetwork:
     """The network of a container, as its monitor has it."""
 
     def __init__(
-        self, spec: RecordDocument[ContainerSpec], *, namespace: int, reservation: int
+        self, spec: RecordDocument[ContainerSpec], kept: KeptNetwork, reactor: Reactor
     ) -> None:
-        """Take over what a starter has made.
+        """Take over what a starter has made, and have it served.
 
         Args:
             spec: The container's; written again when its network changes.
-            namespace: A descriptor of its network namespace; -1 if it has none of its own.
-            reservation: A descriptor that keeps its published ports; -1 without any.
+            kept: Descriptors, this one's from now on.
+            reactor: Tells of the server's end.
         """
         self._spec = spec
-        self._reservation = reservation
-        self.namespace = namespace
+        self._reservation = kept.reservation
+        self._names = (
+            (
+                socket.socket(fileno=kept.name_datagrams),
+                socket.socket(fileno=kept.name_listener),
+            )
+            if kept.name_datagrams >= 0
+            else None
+        )
+        self.namespace = kept.namespace
+        self._server = NetworkServer(reactor)
+        if self._names is not None or self._reservation >= 0:
+            self._serve()
+
+    def _serve(self) -> None:
+        spec = self._spec.record
+        self._server.start(
+            spec.run_directory, spec.network.ports, self._names, reservation=self._reservation
+        )
 
     def release(self) -> None:
         """Take away what the host has of it; the next start may come at once."""
@@ -50,9 +159,15 @@ class MonitorNetwork:
                 contextlib.closing(HostNetwork()) as host,
             ):
                 host.remove_rules(self._spec.record.container_id, network)
+        # It holds the ports, too, which the next start wants.
+        self._server.stop()
+        forget_container(self._spec.record.run_directory, self._spec.record.container_id)
+        for each in self._names or ():
+            each.close()
         for descriptor in (self._reservation, self.namespace):
             if descriptor >= 0:
                 os.close(descriptor)
+        self._names = None
         self._reservation = self.namespace = -1
 
     def change(self, after: NetworkSpec) -> None:
@@ -83,7 +198,7 @@ class MonitorNetwork:
                     host.add_interface(interface, self.namespace)
                 for interface in gone:
                     host.remove_interface(interface)
-                self._configure(before, after)
+                self._configure(before, after, wants_names=after.has_names and self._names is None)
             except BaseException:
                 for interface in added:
                     host.remove_interface(interface)
@@ -91,30 +206,41 @@ class MonitorNetwork:
                     host.change_rules(spec.container_id, after, before)
                 raise
         self._spec.replace(replace(spec, network=after))
+        if self._names is not None and not before.has_names:
+            self._serve()
 
-    def _configure(self, before: NetworkSpec, after: NetworkSpec) -> None:
+    def _configure(self, before: NetworkSpec, after: NetworkSpec, *, wants_names: bool) -> None:
         """Have a child do it in the container's namespace: there is no way back for it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with ours:
             with theirs:
                 child = os.fork()
                 if child == 0:
-                    _configure_in(self.namespace, before, after, theirs)
+                    _configure_in(self.namespace, before, after, theirs, wants_names=wants_names)
             answer = receive_frame(ours)
             os.waitpid(child, 0)
         if answer is None:
             raise EngineError("the process that connects the container was killed")
         if answer[0] is FrameKind.ERROR:
             raise read_error(answer[1])
+        if answer[2]:
+            datagrams, listener = (socket.socket(fileno=each) for each in answer[2])
+            self._names = (datagrams, listener)
 
 
 def _configure_in(
-    namespace: int, before: NetworkSpec, after: NetworkSpec, answer: socket.socket
+    namespace: int,
+    before: NetworkSpec,
+    after: NetworkSpec,
+    answer: socket.socket,
+    *,
+    wants_names: bool,
 ) -> NoReturn:
     try:
         enter_namespaces(namespace, CLONE_NEWNET)
         change_interfaces(before.interfaces, after.interfaces)
-        send_frame(answer, FrameKind.RESULT, b"")
+        names = open_name_sockets() if wants_names else ()
+        send_frame(answer, FrameKind.RESULT, b"", tuple(each.fileno() for each in names))
     except BaseException as error:  # the last place that could tell of it
         with contextlib.suppress(BaseException):
             send_error(answer, error)

@@ -18,7 +18,6 @@ import struct
 from typing import TYPE_CHECKING, NoReturn
 
 from engine.errors import SyscallError
-from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import set_no_new_privileges, set_process_capabilities
 from engine.linux.process import close_other_descriptors, set_process_name
 from engine.runtime.busy_reactor import BusyReactor
@@ -29,7 +28,7 @@ from engine.runtime.port_proxy import PipePool, Target, TcpProxy, find_target
 from engine.runtime.program import die_with
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from engine.runtime.spec import PortSpec
 
 NETWORK_SERVER_NAME = "lamella-network"
 _MOST_MEMORY_BYTES = 96 << 20
@@ -44,38 +43,9 @@ _MOST_IN_PACKET = 253
 _DESCRIPTOR = struct.Struct("=i")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProxiedPort:
-    """A published port.
-
-    Attributes:
-        protocol: `tcp` or `udp`; others are not carried on here.
-        host_port: Of the sockets that are bound for it, one for each family or address.
-        container_port: Where it leads.
-    """
-
-    protocol: str
-    host_port: int
-    container_port: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkServerSpec:
-    """What a network server does.
-
-    Attributes:
-        run_directory: The container's, with its NetworkView.
-        has_names: It answers questions for names.
-        ports: What is carried on.
-    """
-
-    run_directory: str
-    has_names: bool = False
-    ports: tuple[ProxiedPort, ...] = ()
-
-
 def run_network_server(
-    spec: NetworkServerSpec,
+    run_directory: str,
+    ports: tuple[PortSpec, ...],
     names: tuple[socket.socket, socket.socket] | None,
     *,
     reservation: int,
@@ -84,9 +54,10 @@ def run_network_server(
     """Serve until the monitor ends; never returns. In a child of the monitor's, forked for it.
 
     Args:
-        spec: What to do.
+        run_directory: The container's, with its NetworkView.
+        ports: Those that are published.
         names: One for datagrams and one that listens, both bound to 127.0.0.11 in the container's
-            namespace; None without names.
+            namespace; None if it has no resolver.
         reservation: A channel that holds the bound sockets of ports, and goes on to hold them for
             the server that comes after this one; -1 without any.
         monitor: A pidfd of the monitor.
@@ -100,9 +71,14 @@ def run_network_server(
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _give_up_rights()
         most_descriptors = _bound_resources()
-        ports = copy_sockets(reservation) if reservation >= 0 else ()
+        sockets = copy_sockets(reservation) if reservation >= 0 else ()
         reactor = BusyReactor()
-        serve_network(reactor, spec, names, ports, most_descriptors=most_descriptors)
+        view = WatchedContent(
+            f"{run_directory}/{VIEW_FILE}", lambda _path: read_view(run_directory)
+        )
+        if names is not None:
+            NameServer(reactor, datagrams=names[0], listener=names[1], read_view=view.get)
+        _carry_ports(reactor, view, ports, sockets, most_descriptors=most_descriptors)
         reactor.run()
     finally:
         os._exit(1)
@@ -134,29 +110,23 @@ def copy_sockets(channel: int) -> tuple[socket.socket, ...]:
     return tuple(found)
 
 
-def serve_network(
+def _carry_ports(
     reactor: BusyReactor,
-    spec: NetworkServerSpec,
-    names: tuple[socket.socket, socket.socket] | None,
-    ports: Sequence[socket.socket],
+    view: WatchedContent[NetworkView],
+    ports: tuple[PortSpec, ...],
+    sockets: tuple[socket.socket, ...],
     *,
     most_descriptors: int,
 ) -> None:
-    """Have a reactor serve names and ports; sockets of no port in the spec are closed."""
-    view = WatchedContent(
-        f"{spec.run_directory}/{VIEW_FILE}", lambda _path: read_view(spec.run_directory)
-    )
-    if spec.has_names and names is not None:
-        NameServer(reactor, datagrams=names[0], listener=names[1], read_view=view.get)
-    leads_to = {(port.protocol, port.host_port): port.container_port for port in spec.ports}
-    left = most_descriptors - _SPARED_DESCRIPTORS - len(ports)
-    most_connections = max(1, left // _DESCRIPTORS_OF_CONNECTION // max(1, len(ports)))
+    leads_to = {(port.protocol, port.host_port): port.container_port for port in ports}
+    left = most_descriptors - _SPARED_DESCRIPTORS - len(sockets)
+    most_connections = max(1, left // _DESCRIPTORS_OF_CONNECTION // max(1, len(sockets)))
     pipes = PipePool()
-    for bound in ports:
+    for bound in sockets:
         protocol = _PROTOCOLS.get(bound.proto, "")
         container_port = leads_to.get((protocol, bound.getsockname()[1]))
         if container_port is None:
-            bound.close()
+            bound.close()  # The kernel alone leads its packets, as of SCTP.
             continue
         target = functools.partial(_target, view, container_port, bound.family)
         if protocol == "udp":

@@ -2,7 +2,7 @@
 
 ```
 <run>/containers/<id>/network.json       a NetworkView: what one container sees
-<run>/networks/<network id>/<id>         a MemberNames: what one container is called in a network
+<run>/networks/<network id>/members/<id> a MemberNames: what one container is called in a network
 ```
 
 An engine replaces a file as a whole (rename(2)), so that whoever reads it sees the old one or the

@@ -194,11 +194,18 @@ class NetworkSpec:
 
     Attributes:
         table: Name of the tables of rules on the host; empty if there is nothing of it there.
+        has_names: A resolver of its own answers for the members of its networks.
     """
 
     table: str = ""
     interfaces: tuple[InterfaceSpec, ...] = ()
     ports: tuple[PortSpec, ...] = ()
+    has_names: bool = False
+
+    @property
+    def needs_server(self) -> bool:
+        """Whether there is something for a network server to do."""
+        return self.has_names or bool(self.ports)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

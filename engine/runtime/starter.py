@@ -38,6 +38,7 @@ from engine.linux.process import (
 )
 from engine.runtime.handover import (
     Handover,
+    KeptNetwork,
     ReceivedHandover,
     receive_handover,
     send_failure,
@@ -47,6 +48,7 @@ from engine.runtime.health import HealthRecord
 from engine.runtime.init import run_init
 from engine.runtime.journal import ContainerJournal, write_config
 from engine.runtime.monitor_calls import bind_calls, unbind_calls
+from engine.runtime.name_sockets import open_name_sockets
 from engine.runtime.namespaces import (
     PRIVATE,
     children_join,
@@ -55,6 +57,7 @@ from engine.runtime.namespaces import (
     open_owner,
 )
 from engine.runtime.network import HostNetwork, enter_new_network, open_own_namespace
+from engine.runtime.network_view import forget_container
 from engine.runtime.pipes import ProgramPipes
 from engine.runtime.program import InheritedDescriptors, die_with, wait_for_exec
 from engine.runtime.protocol import FrameKind, send_error, send_frame
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from engine.runtime.pipes import ProgramEnds
 
 LOCK_FILE = "lock"
+_NOTHING_KEPT = KeptNetwork()
 STARTER_NAME = "lamella-starter"
 
 
@@ -260,9 +264,8 @@ def _start_first(
         network = spec.record.network
         host.attach(spec.record.container_id, network)
         try:
-            return _start(
-                spec, journal, monitor, restart_count=count, lock=lock, reservation=reservation
-            )
+            kept = _keep_network(spec.record, reservation)
+            return _start(spec, journal, monitor, restart_count=count, lock=lock, kept=kept)
         except BaseException:
             host.remove_rules(spec.record.container_id, network)
             raise
@@ -278,6 +281,7 @@ def _start_first(
                 awaits_restart=False,
             )
         )
+        forget_container(spec.record.run_directory, spec.record.container_id)
         # Whoever is told of the failure may start or remove the container at once.
         unlock(lock)
         raise failure from None
@@ -300,7 +304,7 @@ def _start(
     *,
     restart_count: int,
     lock: int = -1,
-    reservation: int = -1,
+    kept: KeptNetwork = _NOTHING_KEPT,
 ) -> Handover:
     """Start the program, and let everybody know.
 
@@ -327,8 +331,7 @@ def _start(
             ends=ends,
             out_of_memory=start.out_of_memory_watch(),
             cgroup_paths=running.cgroup_paths,
-            network_namespace=_own_network(spec.record) if lock >= 0 else -1,
-            reservation=reservation,
+            network=kept,
             lock=lock,
             listener=listener,
             log_path=log.path,
@@ -336,6 +339,7 @@ def _start(
             log_file_count=log.file_count,
             is_stdin_closed_with_session=spec.record.is_stdin_closed_with_session,
             has_health_check=spec.record.health is not None,
+            is_urgent=spec.record.network.needs_server,
             spec=spec.document,
             state=journal.state_document,
         )
@@ -347,9 +351,21 @@ def _start(
         raise
 
 
-def _own_network(spec: ContainerSpec) -> int:
-    """What keeps the container's network until the next run; -1 if it has none of its own."""
-    return open_own_namespace() if spec.namespaces.network == PRIVATE else -1
+def _keep_network(spec: ContainerSpec, reservation: int) -> KeptNetwork:
+    """What keeps the container's network until the next run.
+
+    Raises:
+        OSError: No descriptor is to be had.
+    """
+    if spec.namespaces.network != PRIVATE:
+        return KeptNetwork(reservation=reservation)
+    names = open_name_sockets() if spec.network.has_names else None
+    return KeptNetwork(
+        namespace=open_own_namespace(),
+        reservation=reservation,
+        name_datagrams=names[0].detach() if names else -1,
+        name_listener=names[1].detach() if names else -1,
+    )
 
 
 class _ProgramStart:

@@ -138,6 +138,8 @@ LAUNCHER = {
     "engine.runtime.namespaces",
     "engine.runtime.network",
     "engine.runtime.network_rules",
+    "engine.runtime.network_view",
+    "engine.runtime.name_sockets",
     "engine.runtime.pipes",
     "engine.runtime.program",
     "engine.runtime.protocol",
@@ -155,7 +157,17 @@ LAUNCHER = {
     "engine.runtime.worker",
 }
 # What a monitor or an init loads besides, in the moment that it is needed.
-LATER = {"engine.linux.inotify"}
+LATER = {
+    "engine.linux.inotify",
+    "engine.runtime.busy_reactor",
+    "engine.runtime.datagram_proxy",
+    "engine.runtime.dns_messages",
+    "engine.runtime.host_resolver",
+    "engine.runtime.local_names",
+    "engine.runtime.name_server",
+    "engine.runtime.network_server",
+    "engine.runtime.port_proxy",
+}
 
 
 def test_the_launcher_loads_exactly_its_own_parts_and_the_standard_library():

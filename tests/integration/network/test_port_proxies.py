@@ -28,7 +28,7 @@ def published(world, tmp_path):
             PublishedPort(container_port=80, host_port=PORT, protocol=protocol)
             for protocol in ("tcp", "udp")
         ]
-        container.serve(dict.fromkeys(ports, 80), names=False)
+        container.serve(ports, names=False)
         yield container
     finally:
         container.close()

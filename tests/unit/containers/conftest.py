@@ -244,6 +244,9 @@ class NoHostNetworks:
     async def hold(self, wanted):
         yield HeldNetwork()
 
+    async def publish(self, wanted, spec):
+        raise AssertionError("there is no server that could want to know")
+
     def forget(self, container_id):
         self.forgotten.append(container_id)
 
