@@ -24,11 +24,13 @@ from engine.types import (
     ContainerSummary,
     CreatedContainer,
     Network,
+    NetworkAttachment,
     NetworkDetails,
     NetworkMember,
     NetworkRequest,
     PrunedNetworks,
     PruneFilter,
+    PublishedPort,
 )
 from tests.fake_containers import RUNNING
 from tests.fake_volumes import FakeVolumes
@@ -77,15 +79,55 @@ class FakeNetworks(FakeVolumes):
 
     def _names(self, summary: ContainerSummary) -> ContainerSummary:
         names = {one.network_id: one.name for one in self.networks.values()}
-        options = self.containers[summary.container_id].request.network
-        return replace(summary, network_names=names_of(options, names))
+        container = self.containers[summary.container_id]
+        options = container.request.network
+        is_running = summary.status in RUNNING
+        image = self.images[summary.image_id].config if summary.image_id in self.images else None
+        exposed = (*(image.exposed_ports if image else ()), *options.exposed_ports)
+        return replace(
+            summary,
+            network_names=names_of(options, names),
+            ports=_drawn(options.published_ports) if is_running else (),
+            exposed_ports=tuple(text if "/" in text else f"{text}/tcp" for text in exposed),
+        )
+
+    def _given(self, container: FakeContainer) -> tuple[NetworkAttachment, ...]:
+        """What a container has in its networks; nothing but their names unless it runs."""
+        found = []
+        for number, one in enumerate(self._attachments(container)):
+            network = self.networks.get(one.network)
+            if network is None:
+                continue
+            members = self._members(network)
+            has = next(
+                (m for m in members if m.container_id == container.summary.container_id), None
+            )
+            found.append(
+                NetworkAttachment(
+                    network_id=network.network_id,
+                    network_name=network.name,
+                    ipv4_address=has.ipv4_address if has else "",
+                    ipv4_gateway=_gateway(network, 4) if has else "",
+                    ipv6_address=has.ipv6_address if has else "",
+                    ipv6_gateway=_gateway(network, 6) if has else "",
+                    mac_address=has.mac_address if has else "",
+                    interface=f"eth{number}" if has else "",
+                    aliases=one.aliases,
+                )
+            )
+        return tuple(found)
 
     async def list_containers(self) -> tuple[ContainerSummary, ...]:
         return tuple(self._names(one) for one in await super().list_containers())
 
     async def inspect_container(self, reference: str) -> ContainerDetails:
         details = await super().inspect_container(reference)
-        return replace(details, summary=self._names(details.summary))
+        container = self.containers[details.summary.container_id]
+        return replace(
+            details,
+            summary=self._names(details.summary),
+            attachments=self._given(container),
+        )
 
     async def list_networks(self) -> tuple[Network, ...]:
         return self._all_networks()
@@ -183,6 +225,21 @@ class FakeNetworks(FakeVolumes):
     ) -> None:
         options = replace(container.request.network, attachments=attachments, mode=mode)
         container.request = replace(container.request, network=options)
+
+
+def _drawn(ports: tuple[PublishedPort, ...]) -> tuple[PublishedPort, ...]:
+    """As they are while the container runs: each with one port of the host's."""
+    return tuple(
+        replace(port, host_port=port.host_port or 49153 + number, host_port_end=0)
+        for number, port in enumerate(ports)
+    )
+
+
+def _gateway(network: Network, version: int) -> str:
+    if network.is_internal:
+        return ""
+    gateways = (ipaddress.ip_address(one.gateway) for one in network.subnets)
+    return next((str(gateway) for gateway in gateways if gateway.version == version), "")
 
 
 def _member(

@@ -373,6 +373,7 @@ def _lease_request(
 ) -> LeaseRequest:
     subnet = parse_subnet(one.subnet)
     reserved = {ipaddress.ip_address(one.gateway), subnet.network_address}
+    reserved |= {ipaddress.ip_address(text) for _name, text in one.auxiliary_addresses}
     if subnet.version == 4:
         reserved.add(subnet.broadcast_address)
     wanted = attachment.ipv4_address if subnet.version == 4 else attachment.ipv6_address

@@ -84,7 +84,26 @@ def check_subnet(asked: NetworkSubnet) -> NetworkSubnet:
         )
     if asked.ip_range:
         _check_range(asked.ip_range, subnet)
-    return NetworkSubnet(subnet=str(subnet), gateway=str(gateway), ip_range=asked.ip_range)
+    auxiliary = tuple(
+        (name, _address(text, "auxiliary")) for name, text in asked.auxiliary_addresses
+    )
+    for name, address in auxiliary:
+        if address not in subnet:
+            raise InvalidInputError(
+                f"invalid network config: no matching subnet for aux-address {address}"
+            )
+        if address == gateway:
+            raise InvalidInputError(
+                f"failed to allocate secondary ip address ({name}:{address}): Address already in "
+                "use",
+                hint="It is the gateway's",
+            )
+    return NetworkSubnet(
+        subnet=str(subnet),
+        gateway=str(gateway),
+        ip_range=asked.ip_range,
+        auxiliary_addresses=tuple((name, str(address)) for name, address in auxiliary),
+    )
 
 
 def refuse_overlap(wanted: Iterable[IPSubnet], taken: Iterable[IPSubnet]) -> None:

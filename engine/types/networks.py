@@ -26,6 +26,8 @@ class NetworkSubnet:
     """The host's address in it."""
     ip_range: str = ""
     """What addresses are drawn from; empty for all of the subnet."""
+    auxiliary_addresses: tuple[tuple[str, str], ...] = ()
+    """Those that no container is given, each with a name: `("router", "10.80.4.1")`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

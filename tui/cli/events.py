@@ -1,4 +1,4 @@
-"""`events`: what happened, and what happens, to images and containers."""
+"""`events`: what happened, and what happens, to images, containers, volumes and networks."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ COMMANDS = (
     Command(
         "events",
         "",
-        "Follow what happens to images and containers, also what other processes do.",
+        "Follow what happens to containers, images, volumes, networks, whoever does it.",
         events,
         (
             Option("since", "", "TIME", "Also what happened since: 10m, 2026-01-31T10:00:00"),

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidInputError
-from engine.types import ContainerStatus
+from engine.errors import InvalidInputError, NotFoundError
+from engine.types import ContainerStatus, PruneFilter
 from tui.cli.options import UsageError
+from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from engine.types import ContainerSummary, ImageSummary
 
 CONTAINER_KEYS = (
-    "ancestor", "before", "exited", "health", "id", "label", "name", "since", "status", "volume",
+    "ancestor", "before", "exited", "expose", "health", "id", "label", "name", "network", "publish",
+    "since", "status", "volume",
 )  # fmt: skip
 IMAGE_KEYS = ("before", "dangling", "label", "reference", "since", "until")
-EVENT_KEYS = ("action", "container", "event", "image", "label", "type", "volume")
+EVENT_KEYS = ("action", "container", "event", "image", "label", "network", "type", "volume")
+NETWORK_KEYS = ("dangling", "driver", "id", "label", "name", "scope", "type")
 PRUNE_KEYS = ("label", "label!", "until")
 IMAGE_PRUNE_KEYS = ("dangling", *PRUNE_KEYS)
+_EVENT_SUBJECTS = ("container", "image", "network", "volume")
+_PORT_RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.ASCII)
+_HIGHEST_PORT = 65535
 
 
 class Filters:
@@ -63,6 +69,25 @@ class Filters:
         return self._values[key][-1] if key in self._values else None
 
 
+def prune_filter(
+    texts: Sequence[str], *, command: str, known: Collection[str] = PRUNE_KEYS
+) -> PruneFilter:
+    """Read the filters of a prune: `until`, `label` and `label!`.
+
+    Raises:
+        InvalidInputError: One makes no sense.
+    """
+    filters = Filters(texts, known=known, command=command)
+    until_ns = moment_ns("--filter until", filters.newest("until"))
+    return PruneFilter(
+        created_before=None if until_ns is None else until_ns / 1e9,
+        label_filters=(
+            *filters.values("label"),
+            *(f"!{value}" for value in filters.values("label!")),
+        ),
+    )
+
+
 def has_labels(labels: Iterable[tuple[str, str]], wanted: Iterable[str]) -> bool:
     """Whether every wanted label (`name` or `name=value`) is among some labels."""
     found = dict(labels)
@@ -88,6 +113,11 @@ async def container_filter(
     ids = [_pattern(value) for value in filters.values("id")]
     names = [_pattern(value) for value in filters.values("name")]
     volumes = filters.values("volume")
+    networks = await _network_names(engine, filters.values("network"))
+    exposed = {side for value in filters.values("expose") for side in _sides("expose", value)}
+    published = {side for value in filters.values("publish") for side in _sides("publish", value)}
+    asks_for_ports = bool(exposed or published)
+    sides = {one.container_id: await _asked(engine, one) for one in containers if asks_for_ports}
     before = [await _created_at(engine, value) for value in filters.values("before")]
     since = [await _created_at(engine, value) for value in filters.values("since")]
     ancestors = filters.values("ancestor")
@@ -114,9 +144,54 @@ async def container_filter(
                     volume in (m.source, m.target) for m in container.mounts for volume in volumes
                 )
             )
+            and (networks is None or not networks.isdisjoint(container.network_names))
+            and (not published or not published.isdisjoint(sides[container.container_id]))
+            and (
+                not exposed
+                or not exposed.isdisjoint(
+                    {*container.exposed_ports, *sides[container.container_id]}
+                )
+            )
         )
 
     return keeps
+
+
+async def _network_names(engine: EngineApi, wanted: Sequence[str]) -> set[str] | None:
+    """The networks whose name or beginning of an id is wanted; None if none is asked for."""
+    if not wanted:
+        return None
+    found = set(wanted)
+    for network in await engine.list_networks():
+        if any(value and network.network_id.startswith(value) for value in wanted):
+            found.add(network.name)
+    return found
+
+
+def _sides(key: str, value: str) -> Iterable[str]:
+    """The ports, `80/tcp`, that `80`, `53/udp` or `8000-8010/tcp` of a filter stands for."""
+    if ":" in value:
+        raise InvalidInputError(f"filter for '{key}' should not contain ':': {value}")
+    match = _PORT_RANGE.fullmatch(value)
+    first = int(match[1]) if match else 0
+    last = int(match[2] or first) if match else 0
+    if match is None or not 0 < first <= last <= _HIGHEST_PORT:
+        raise InvalidInputError(
+            f"invalid filter: {key}={value}, a port such as 80, 53/udp or 8000-8010/tcp"
+        )
+    return (f"{number}/{match[3] or 'tcp'}" for number in range(first, last + 1))
+
+
+async def _asked(engine: EngineApi, container: ContainerSummary) -> frozenset[str]:
+    """What a container publishes, also while it does not run."""
+    published = container.ports
+    try:
+        published += (
+            await engine.inspect_container(container.container_id)
+        ).network.published_ports
+    except NotFoundError:
+        return frozenset()  # Removed meanwhile.
+    return frozenset(f"{port.container_port}/{port.protocol}" for port in published)
 
 
 async def image_filter(
@@ -208,7 +283,7 @@ def event_filter(filters: Filters) -> Callable[[Event], bool]:
     """Make the filter of `events`; an image's name means the events of its containers too."""
     actions = (*filters.values("event"), *filters.values("action"))
     kinds = filters.values("type")
-    subjects = [(kind, filters.values(kind)) for kind in ("container", "image", "volume")]
+    subjects = [(kind, filters.values(kind)) for kind in _EVENT_SUBJECTS]
 
     def keeps(event: Event) -> bool:
         return (

@@ -13,6 +13,7 @@ from engine.types import ContainerStatus
 from tui.cli.docker_texts import rfc3339
 from tui.cli.documents import document
 from tui.cli.host_config import limit_fields, option_fields
+from tui.cli.network_documents import exposed_ports, network_fields, network_settings
 from tui.cli.template_functions import LabelMap
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         "HostConfig": {
             **limit_fields(details.limits),
             **option_fields(details.options),
+            **network_fields(details),
             "Init": details.has_init,
             "RestartPolicy": {
                 "Name": details.restart_policy.name,
@@ -70,6 +72,7 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
         ],
         "Config": {
             "Hostname": details.hostname,
+            "ExposedPorts": exposed_ports(summary.exposed_ports, details.network),
             "User": details.user,
             "Tty": details.has_terminal,
             "OpenStdin": details.is_stdin_open,
@@ -81,6 +84,7 @@ def container_document(details: ContainerDetails) -> dict[str, Document]:
             "StopSignal": details.stop_signal,
             "StopTimeout": round(details.stop_timeout_seconds),
         },
+        "NetworkSettings": network_settings(details),
     }
     return _with_record(found, document(details))
 

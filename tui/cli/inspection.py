@@ -9,14 +9,17 @@ from engine.errors import EngineError, NotFoundError
 from tui.cli import output
 from tui.cli.command import Command
 from tui.cli.dispatch import report
-from tui.cli.documents import Document, indented, line
+from tui.cli.documents import Document, document, indented, line
 from tui.cli.images import wants_json
 from tui.cli.inspect_documents import container_document, image_document
+from tui.cli.network_documents import network_document
 from tui.cli.options import Option, UsageError
 from tui.cli.table import VERSION
 from tui.cli.templates import Template
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from engine.api import EngineApi
     from tui.cli.options import Arguments
 
@@ -24,16 +27,41 @@ if TYPE_CHECKING:
 class _NothingFoundError(NotFoundError):
     def __init__(self, reference: str) -> None:
         super().__init__(
-            f"No such image or container: {reference}",
-            hint="`lamella ps -a` and `lamella images` list what is here",
+            f"No such object: {reference}",
+            hint="`lamella ps -a`, `images`, `network ls` and `volume ls` list what is here",
         )
 
 
+async def _container(engine: EngineApi, reference: str) -> Document:
+    return container_document(await engine.inspect_container(reference))
+
+
+async def _image(engine: EngineApi, reference: str) -> Document:
+    return image_document(await engine.inspect_image(reference))
+
+
+async def _network(engine: EngineApi, reference: str) -> Document:
+    return network_document(await engine.inspect_network(reference))
+
+
+async def _volume(engine: EngineApi, reference: str) -> Document:
+    return document(await engine.inspect_volume(reference))
+
+
+_KINDS: Mapping[str, Callable[[EngineApi, str], Awaitable[Document]]] = {
+    "container": _container,
+    "image": _image,
+    "network": _network,
+    "volume": _volume,
+}
+"""In the order in which a name is looked for, which is Docker's."""
+
+
 async def inspect(engine: EngineApi, arguments: Arguments) -> int:
-    """Print what is known of images and containers, as one JSON list or as a template has it."""
-    kind = arguments.text("type") or ""
-    if kind not in ("", "image", "container"):
-        raise UsageError(f"unknown type: {kind}, image or container", command="inspect")
+    """Print what is known of things of any kind, as one JSON list or as a template has it."""
+    kind = arguments.text("type")
+    if kind is not None and kind not in _KINDS:
+        raise UsageError(f"unknown type: {kind}, one of {', '.join(_KINDS)}", command="inspect")
     form = arguments.text("format")
     template = None if form is None or form == "json" else Template(form)
     documents: list[Document] = []
@@ -52,19 +80,15 @@ async def inspect(engine: EngineApi, arguments: Arguments) -> int:
     return exit_code
 
 
-async def _inspect_one(engine: EngineApi, reference: str, kind: str) -> Document:
-    if kind != "image":
+async def _inspect_one(engine: EngineApi, reference: str, kind: str | None) -> Document:
+    if kind is not None:
+        return await _KINDS[kind](engine, reference)
+    for look in _KINDS.values():
         try:
-            return container_document(await engine.inspect_container(reference))
+            return await look(engine, reference)
         except NotFoundError:
-            if kind == "container":
-                raise
-    try:
-        return image_document(await engine.inspect_image(reference))
-    except NotFoundError:
-        if kind == "image":
-            raise
-        raise _NothingFoundError(reference) from None
+            continue
+    raise _NothingFoundError(reference)
 
 
 async def info(engine: EngineApi, arguments: Arguments) -> int:
@@ -102,10 +126,10 @@ COMMANDS = (
     Command(
         "inspect",
         "NAME|ID [NAME|ID...]",
-        "Show everything about images or containers, as JSON.",
+        "Show everything about containers, images, networks or volumes, as JSON.",
         inspect,
         (
-            Option("type", "", "image|container", "Look for these only"),
+            Option("type", "", "KIND", "Look for these only: container, image, network, volume"),
             Option("format", "f", "TEMPLATE", "json, or a template such as '{{.State.Status}}'"),
         ),
         (1, None),

@@ -14,6 +14,7 @@ from tui.cli.documents import document
 from tui.cli.filters import CONTAINER_KEYS, Filters, container_filter
 from tui.cli.images import NO_TRUNCATION, QUIET
 from tui.cli.options import Option
+from tui.cli.port_texts import own_networks, ports_text
 from tui.cli.rows import FORMAT, Row, Shape, row
 from tui.cli.values import whole_number
 
@@ -101,7 +102,7 @@ def _write_table(
     has_sizes: bool,
 ) -> None:
     now = time.time()
-    heads = ("CONTAINER ID", "IMAGE", "COMMAND", "AGE", "STATUS", "NAME")
+    heads = ("CONTAINER ID", "IMAGE", "COMMAND", "AGE", "STATUS", "PORTS", "NAME")
     rows: list[tuple[str, ...]] = []
     for summary in containers:
         cells: tuple[str, ...] = (
@@ -110,6 +111,7 @@ def _write_table(
             summary.command if is_whole else output.shorten(summary.command, 30),
             formats.age(summary.created_at, now=now),
             formats.status(summary, now=now),
+            ports_text(summary),
             summary.name,
         )
         if has_sizes and summary.container_id in sizes:
@@ -148,8 +150,8 @@ def _row(
             "Labels": docker_texts.labels(summary.labels),
             "Mounts": ",".join(mount.source or mount.target for mount in summary.mounts),
             "LocalVolumes": str(len(volumes)),
-            "Ports": "",
-            "Networks": "",
+            "Ports": ports_text(summary),
+            "Networks": ",".join(own_networks(summary)),
         },
         document(summary),
         summary.labels,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from engine.types import PruneFilter
 from tui import format as formats
 from tui.cli import output
 from tui.cli.command import Command, command_group
 from tui.cli.disk_usage import DISK_USAGE
-from tui.cli.filters import IMAGE_PRUNE_KEYS, PRUNE_KEYS, Filters, truth_of
+from tui.cli.filters import IMAGE_PRUNE_KEYS, PRUNE_KEYS, Filters, prune_filter, truth_of
 from tui.cli.inspection import COMMANDS as INSPECTION
 from tui.cli.options import Option, UsageError
-from tui.cli.values import moment_ns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +27,7 @@ _ALL = Option("all", "a", "", "All images without a container, not only those wi
 
 async def prune_containers(engine: EngineApi, arguments: Arguments) -> int:
     """Remove containers that do not run."""
-    wanted = _read_filter(arguments, "container prune")
+    wanted = prune_filter(arguments.texts("filter"), command="container prune")
     if not _agrees(arguments, "WARNING! This will remove all stopped containers."):
         return 0
     pruned = await engine.prune_containers(wanted)
@@ -40,8 +38,9 @@ async def prune_containers(engine: EngineApi, arguments: Arguments) -> int:
 
 async def prune_images(engine: EngineApi, arguments: Arguments) -> int:
     """Remove images that nobody uses."""
-    wanted = _read_filter(arguments, "image prune", known=IMAGE_PRUNE_KEYS)
-    filters = Filters(arguments.texts("filter"), known=IMAGE_PRUNE_KEYS, command="image prune")
+    texts = arguments.texts("filter")
+    wanted = prune_filter(texts, command="image prune", known=IMAGE_PRUNE_KEYS)
+    filters = Filters(texts, known=IMAGE_PRUNE_KEYS, command="image prune")
     dangling = truth_of(filters, "dangling")
     includes_named = arguments.is_on("all") if dangling is None else not dangling
     which = (
@@ -59,13 +58,13 @@ async def prune_images(engine: EngineApi, arguments: Arguments) -> int:
 
 async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
     """Remove everything that nobody uses."""
-    wanted = _read_filter(arguments, "system prune")
+    wanted = prune_filter(arguments.texts("filter"), command="system prune")
     includes_named, has_volumes = arguments.is_on("all"), arguments.is_on("volumes")
     if has_volumes and wanted.created_before is not None:
         raise UsageError(
             'the "until" filter is not supported with "--volumes"', command="system prune"
         )
-    things = ["all stopped containers"]
+    things = ["all stopped containers", "all networks not used by at least one container"]
     if has_volumes:
         things.append("all anonymous volumes not used by at least one container")
     things.append(
@@ -79,10 +78,11 @@ async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
         warning += [f"  - {text}" for text in texts]
     if not _agrees(arguments, *warning, ""):
         return 0
-    # Containers first: they keep volumes and images.
+    # Containers first: they keep networks, volumes and images.
     containers = await engine.prune_containers(wanted)
     _tell_containers(containers)
     freed_bytes = containers.freed_bytes
+    _tell("Deleted Networks:", (await engine.prune_networks(wanted)).names)
     if has_volumes:
         volumes = await engine.prune_volumes(label_filters=wanted.label_filters)
         _tell_volumes(volumes)
@@ -91,20 +91,6 @@ async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
     _tell_images(images)
     _tell_space(freed_bytes + images.freed_bytes)
     return 0
-
-
-def _read_filter(
-    arguments: Arguments, command: str, *, known: tuple[str, ...] = PRUNE_KEYS
-) -> PruneFilter:
-    filters = Filters(arguments.texts("filter"), known=known, command=command)
-    until_ns = moment_ns("--filter until", filters.newest("until"))
-    return PruneFilter(
-        created_before=None if until_ns is None else until_ns / 1e9,
-        label_filters=(
-            *filters.values("label"),
-            *(f"!{value}" for value in filters.values("label!")),
-        ),
-    )
 
 
 def _agrees(arguments: Arguments, *warning: str) -> bool:
@@ -171,7 +157,7 @@ SYSTEM = command_group(
         Command(
             "system prune",
             "",
-            "Remove what nobody uses: stopped containers and images without a name.",
+            "Remove what nobody uses: stopped containers, networks, images without a name.",
             prune_system,
             (
                 _ALL,

@@ -56,6 +56,13 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Networks",
+        (
+            ("network", "tui.cli.networks", "Make, list, inspect, connect and remove networks"),
+            ("port", "tui.cli.ports", "Show which ports of this host lead to a container"),
+        ),
+    ),
+    (
         "Volumes",
         (("volume", "tui.cli.volumes", "Make, list, inspect and remove volumes"),),
     ),
@@ -74,12 +81,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("stats", "tui.cli.stats", "Show what running containers use"),
             ("top", "tui.cli.top", "List the processes of a container"),
             ("diff", "tui.cli.listing", "List what a container changed in its files"),
-            ("events", "tui.cli.events", "Follow what happens to images and containers"),
             (
-                "inspect",
-                "tui.cli.inspection",
-                "Show everything about images or containers, as JSON",
+                "events",
+                "tui.cli.events",
+                "Follow what happens to containers, images, volumes, networks",
             ),
+            ("inspect", "tui.cli.inspection", "Show everything about any of these, as JSON"),
             ("info", "tui.cli.inspection", "Show what this host gives, and what is missing"),
         ),
     ),

@@ -133,7 +133,7 @@ class Person:
     async def rows(self) -> dict[str, tuple[str, str, str]]:
         """The rows of `ps -a` by name: image, command and status."""
         header, *lines = (await self.done("ps", "-a")).splitlines()
-        assert re.fullmatch(r"CONTAINER ID +IMAGE +COMMAND +AGE +STATUS +NAME", header)
+        assert re.fullmatch(r"CONTAINER ID +IMAGE +COMMAND +AGE +STATUS +PORTS +NAME", header)
         found = {}
         for line in lines:
             container_id, image, command, _age, status, name = re.split(r" {2,}", line)
@@ -332,7 +332,7 @@ async def run_the_new_image_and_leave_nothing(person: Person) -> None:
     assert groups_of(container_id) == []
     none = await person.lamella("inspect", "brief")
     assert none.exit_code == 1
-    assert none.error.startswith("Error: No such image or container: brief\n")
+    assert none.error.startswith("Error: No such object: brief\n")
 
 
 async def see_the_old_one_unaffected_and_remove(person: Person, starter: Image) -> None:

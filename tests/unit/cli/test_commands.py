@@ -49,7 +49,7 @@ def test_inspect_finds_images_and_containers_and_says_what_it_does_not_find(lame
     code, out, err = lamella("inspect", "web-1", "web:latest", "nothing")
     assert code == 1
     assert len(json.loads(out)) == 2
-    assert "No such image or container: nothing" in err
+    assert "No such object: nothing" in err
 
 
 def test_run_of_an_unknown_image_is_125(lamella):

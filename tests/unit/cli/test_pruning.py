@@ -64,11 +64,17 @@ def test_image_prune_takes_those_without_a_name_and_with_a_those_without_a_conta
 
 
 def test_system_prune_names_what_goes_and_takes_volumes_only_when_told(lamella, engine):
+    lamella("network", "create", "unused")
     _, out, err = lamella("system", "prune", "--filter", "label!=keep", answer="y\n")
-    assert "  - all stopped containers\n  - all dangling images\n" in err
+    assert (
+        "  - all stopped containers\n  - all networks not used by at least one container\n"
+        "  - all dangling images\n"
+    ) in err
     assert "  - label!=keep" in err
     assert "Deleted Containers:" in out
     assert "Deleted Images:" in out
+    assert "Deleted Networks:\nunused\n" in out
+    assert {one.name for one in engine.networks.values()} == {"bridge", "host", "none"}
     assert sorted(engine.volumes) == ["data", "lost"]
     _, out, _ = lamella("system", "prune", "-af", "--volumes")
     assert "Deleted Volumes:\nlost\n" in out
