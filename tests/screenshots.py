@@ -88,7 +88,21 @@ SCENES: dict[str, Scene] = {
     "changes": (WIDE, ("3", "G", "up", "2", "g", "enter"), _is_ready),
     "logs": (WIDE, ("3", "G", "enter", "t", "plus"), _has_log),
     "stats": (WIDE, ("3", "G", "4", "right_square_bracket"), _has_history),
-    "run": (WIDE, ("1", "r", *"web-2", "tab", "tab", "tab", *"64m", "tab", *"0.5"), _is_ready),
+    "run": (
+        WIDE,
+        (
+            "1",
+            "r",
+            *"web-2",
+            *["tab"] * 3,
+            *keys_of("8080:80"),
+            *["tab"] * 2,
+            *"64m",
+            "tab",
+            *"0.5",
+        ),
+        _is_ready,
+    ),
     "change": (WIDE, ("3", "G", "u"), _has_form),
     "commit": (
         WIDE,

@@ -23,6 +23,7 @@ class Context(StrEnum):
     FILES = "Files"
     LOGS = "Logs"
     VOLUMES = "Volumes"
+    NETWORKS = "Networks"
     PICKER = "Choosing a file"
     REGISTRY = "Registry"
     REMOTE_IMAGE = "Image in a registry"
@@ -84,7 +85,7 @@ def _command(
 _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
 _F, _G, _V, _P = Context.FILES, Context.LOGS, Context.VOLUMES, Context.PICKER
-_R, _M = Context.REGISTRY, Context.REMOTE_IMAGE
+_R, _M, _N = Context.REGISTRY, Context.REMOTE_IMAGE, Context.NETWORKS
 _T, _H = Context.TERMINAL, Context.HISTORY
 
 COMMANDS: tuple[Command, ...] = (
@@ -125,6 +126,8 @@ COMMANDS: tuple[Command, ...] = (
     _command("mouse", _E, "app.toggle_mouse", "M", "mouse", "Switch the mouse on or off"),
     _command("volumes", _E, "screen.volumes", "v", "volumes",
              "Show the volumes: who uses them, how large they are", "lamella volume ls"),
+    _command("networks", _E, "screen.networks", "5", "networks",
+             "Show the networks, who is in them, and a map of each", "lamella network ls"),
     _command("host", _E, "screen.host", "exclamation_mark", "host",
              "Show what this host gives and lacks, with remedies", "lamella info"),
     _command("terminals", _E, "screen.terminals", "T", "terminals",
@@ -215,6 +218,12 @@ COMMANDS: tuple[Command, ...] = (
              "Show all containers, or only those that run", "lamella ps -a"),
     _command("containers.inspect", _C, "screen.tab('inspect')", "i", "inspect",
              "Show everything about the container", "lamella inspect CONTAINER"),
+    _command("containers.browse", _C, "screen.open_port", "w", "web",
+             "Open a published port in the browser; where there is none, copy its address",
+             "lamella port CONTAINER"),
+    _command("containers.networks", _C, "screen.change_networks", "n", "networks of it",
+             "Connect the container to a network, or disconnect it, also while it runs",
+             "lamella network connect NETWORK CONTAINER"),
     _command("containers.shell", _C, "screen.open_shell", "e", "shell",
              "Open a terminal with bash in the container, or sh where there is none",
              "lamella exec -it CONTAINER bash", is_in_footer=True),
@@ -377,6 +386,42 @@ COMMANDS: tuple[Command, ...] = (
     _command("volumes.help", _V, "screen.help", "question_mark", "help", "Show these keys",
              is_in_footer=True, is_in_palette=False),
     _command("volumes.close", _V, "screen.cancel", "q", "close", "Go back",
+             is_in_palette=False),
+    # Networks
+    _command("networks.create", _N, "screen.create_network", "c", "create", "Make a network",
+             "lamella network create NAME", is_in_footer=True),
+    _command("networks.connect", _N, "screen.connect_network", "a", "connect",
+             "Put a container into the network, also one that runs",
+             "lamella network connect NETWORK CONTAINER", is_in_footer=True,
+             is_in_palette=False),
+    _command("networks.disconnect", _N, "screen.disconnect_network", "u", "disconnect",
+             "Take a container out of the network: the one under the map's cursor, or choose",
+             "lamella network disconnect NETWORK CONTAINER", is_in_footer=True,
+             is_in_palette=False),
+    _command("networks.remove", _N, "screen.remove_network", "d", "remove",
+             "Remove the network", "lamella network rm NETWORK", is_in_footer=True,
+             is_in_palette=False),
+    _command("networks.prune", _N, "screen.prune_networks", "x", "prune",
+             "Remove networks that no container is in", "lamella network prune",
+             is_in_footer=True),
+    _command("networks.inspect", _N, "screen.inspect_network", "i,enter", "inspect",
+             "Show everything about the network", "lamella network inspect NETWORK",
+             is_in_footer=True, is_in_palette=False),
+    _command("networks.copy", _N, "screen.yank_network", "y", "copy",
+             "Copy a name, a subnet or an address", is_in_palette=False),
+    _command("networks.browse", _N, "screen.open_port", "w", "web",
+             "Open a published port of the container under the map's cursor, or choose",
+             "lamella port CONTAINER", is_in_palette=False),
+    _command("networks.filter", _N, "screen.filter_networks", "slash", "filter",
+             "Show only networks with a text", is_in_footer=True, is_in_palette=False),
+    _command("networks.map", _N, "app.focus_next", "tab", "map",
+             "Go to the map, whose lines can be walked, and back", is_in_footer=True,
+             is_in_palette=False),
+    _command("networks.refresh", _N, "screen.refresh_networks", "ctrl+r", "refresh",
+             "Read all networks afresh", is_in_palette=False),
+    _command("networks.help", _N, "screen.help", "question_mark", "help", "Show these keys",
+             is_in_footer=True, is_in_palette=False),
+    _command("networks.close", _N, "screen.cancel", "q,5", "close", "Go back",
              is_in_palette=False),
     # Choosing a file of this host
     _command("picker.open", _P, "screen.open", "enter,l,right", "open",

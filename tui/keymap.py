@@ -95,7 +95,13 @@ _PANES = (
     Context.FILES,
     Context.LOGS,
 )
-_SCREENS = (Context.VOLUMES, Context.PICKER, Context.REGISTRY, Context.REMOTE_IMAGE)
+_SCREENS = (
+    Context.VOLUMES,
+    Context.NETWORKS,
+    Context.PICKER,
+    Context.REGISTRY,
+    Context.REMOTE_IMAGE,
+)
 _ACTIVE_TOGETHER: tuple[tuple[Context, ...], ...] = (
     *((Context.EVERYWHERE, Context.LISTS, pane) for pane in _PANES),
     *((Context.LISTS, screen) for screen in _SCREENS),

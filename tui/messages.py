@@ -57,6 +57,11 @@ class VolumesTouched:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NetworksTouched:
+    """Something happened to networks, or to who is in them: a list of them is out of date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UsageChanged:
     """What the store occupies."""
 
@@ -116,6 +121,7 @@ EngineState: TypeAlias = (
     | ImagesChanged
     | ContainersChanged
     | VolumesTouched
+    | NetworksTouched
     | UsageChanged
     | StatsSampled
     | WritableLayerMeasured

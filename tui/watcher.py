@@ -17,6 +17,7 @@ from tui.messages import (
     ContainerEvent,
     ContainersChanged,
     ImagesChanged,
+    NetworksTouched,
     StatsSampled,
     UsageChanged,
     VolumesTouched,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 SAMPLE_SECONDS = 1.0
 MEASURE_EVERY_SAMPLES = 3
 """A writable layer is a walk over a directory: measured less often than the rest."""
+
+
+_CHANGES_MEMBERS = ("create", "destroy", "rename", "start", "restart", "die")
 
 
 class Watcher:
@@ -94,10 +98,16 @@ class Watcher:
         async for event in subscription:
             if isinstance(event, EventsDropped):
                 self._mark(images=True, containers=True)
+                self.publish("volumes", VolumesTouched())
+                self.publish("networks", NetworksTouched())
             elif event.subject is EventSubject.IMAGE:
                 self._mark(images=True)
             elif event.subject is EventSubject.VOLUME:
                 self.publish("volumes", VolumesTouched())
+            elif event.subject is EventSubject.NETWORK:
+                # A container's row says where it is, and which ports lead to it.
+                self._mark(containers=True)
+                self.publish("networks", NetworksTouched())
             elif event.subject is EventSubject.CONTAINER:
                 if event.action.startswith("exec_"):
                     continue  # a health check has three of them, and no list shows any
@@ -106,6 +116,8 @@ class Watcher:
                 self._announce(event)
                 if event.action in ("create", "destroy", "rename"):
                     self.publish("volumes", VolumesTouched())
+                if event.action in _CHANGES_MEMBERS:
+                    self.publish("networks", NetworksTouched())
 
     def _announce(self, event: Event) -> None:
         self.publish(f"event:{event.subject_id}", ContainerEvent(event=event))

@@ -136,7 +136,7 @@ async def test_the_run_form_says_what_is_wrong_and_then_runs(
 ) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await pilot.press("r", *"two", "tab", *"sleep 5", "tab", "tab", *"12", "enter")
+        await pilot.press("r", *"two", "tab", *"sleep 5", *["tab"] * 4, *"12", "enter")
         await settled(pilot)
         assert "Memory: at least 6m" in screen_text(app)
         await pilot.press("m", "enter")

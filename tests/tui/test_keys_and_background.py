@@ -43,12 +43,13 @@ async def test_keys_that_come_at_once_each_go_where_the_one_before_led(app: Lame
 async def test_a_form_takes_what_is_typed_faster_than_it_opens(app: LamellaApp) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
-        await burst(pilot, "rtwo\tsleep 5\t\t64m")
+        await burst(pilot, "rtwo\tsleep 5\t\t8080:80\t\t64m")
         form = app.screen
         assert isinstance(form, RunScreen)
-        assert [form._value(name) for name in ("name", "command", "memory")] == [
+        assert [form._value(name) for name in ("name", "command", "ports", "memory")] == [
             "two",
             "sleep 5",
+            "8080:80",
             "64m",
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, TypeVar
 
 from textual import on
@@ -19,6 +20,7 @@ from tui.messages import (
     EngineFailed,
     EngineOpened,
     ImagesChanged,
+    NetworksTouched,
     OperationProgress,
     StatsSampled,
     TransferProgress,
@@ -107,7 +109,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             case EngineOpened():
                 self._host = state.host
                 self._failure = None
-                self._reload_volumes()
+                self.reload_volumes()
+                self.reload_networks()
             case EngineFailed():
                 self._failure = state
                 self._host = None
@@ -120,7 +123,9 @@ class Dashboard(ToolScreen, inherit_bindings=False):
                 self.containers.set_rows(state.containers)
                 self._select_wanted(self.containers)
             case VolumesTouched():
-                self._reload_volumes()
+                self.reload_volumes()
+            case NetworksTouched():
+                self.reload_networks()
             case UsageChanged():
                 self._total_text = formatting.size(state.usage.total_bytes)
             case StatsSampled():
@@ -142,13 +147,6 @@ class Dashboard(ToolScreen, inherit_bindings=False):
     _has_images = False
     _has_containers = False
 
-    def _reload_volumes(self) -> None:
-        from tui.screens.volumes import VolumesScreen
-
-        for screen in self.app.screen_stack:
-            if isinstance(screen, VolumesScreen):
-                screen.reload()
-
     def _take_samples(self, state: StatsSampled) -> None:
         self.containers.set_samples(state.samples)
         container = self.containers.current
@@ -158,7 +156,7 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             if self._history_of != container.container_id:
                 self._history = texts.StatsHistory()
                 self._history_of = container.container_id
-            self._history.add(sample)
+            self._history.add(sample, now=time.monotonic())
             self._show_stats()
             if self.detail.tab == "top" and self._shows_container_tabs:
                 self._load_detail(is_forced=True)

@@ -10,6 +10,7 @@ from engine.types import ContainerStatus, HostReport, ImageDetails, LayerSummary
 from tui.file_tree import FileTreeModel
 from tui.screens.archives import ArchiveActions
 from tui.screens.copies import CopyActions
+from tui.screens.published import PublishedActions
 from tui.screens.registries import RegistryActions
 from tui.screens.terminals import TerminalActions
 from tui.widgets import texts
@@ -32,7 +33,7 @@ LOG_TAIL_LINES = 10_000
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 
 
-class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions):
+class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions, PublishedActions):
     """Holds the panes and keeps stack and details in step with the selection."""
 
     def __init__(self, bridge: Bridge, watcher: Watcher, *, key_overrides: dict[str, str]) -> None:
@@ -266,7 +267,10 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
             stats.show_lines([])
         elif self._history_of == container.container_id:
             is_ascii = self.app.has_class("-ascii")
-            stats.show_lines(self._history.lines(stats.size.width, is_ascii=is_ascii))
+            lines = self._history.lines(
+                stats.size.width, is_ascii=is_ascii, network_names=container.network_names
+            )
+            stats.show_lines(lines)
         else:
             stats.set_empty_text("The first sample comes within a second")
             stats.show_lines([])

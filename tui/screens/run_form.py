@@ -11,7 +11,9 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Checkbox, Input, Static, TextArea
 
-from engine.types import ContainerRequest, ResourceLimits
+from engine.errors import InvalidInputError
+from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, ResourceLimits
+from tui.cli.network_options import published_ports
 from tui.sanitise import clean
 from tui.screens.dialogs import Dialog, safe_text
 
@@ -87,10 +89,46 @@ def parse_environment(text: str) -> tuple[str, ...]:
     return lines
 
 
+_SHARED_MODES = ("host", "none")
+_JOIN = "container:"
+
+
+def parse_network(text: str, ports: str) -> NetworkOptions:
+    """Read names of networks, or one of the modes that are none; and what `-p` takes.
+
+    `all` among the ports publishes each that the image exposes.
+    """
+    words = tuple(text.replace(",", " ").split())
+    modes = [word for word in words if word in _SHARED_MODES or word.startswith(_JOIN)]
+    if _JOIN in modes:
+        raise FieldError("network", "Network: container: and whose? container:web-1")
+    if modes and len(words) > 1:
+        raise FieldError("network", f"Network: with {modes[0]} there is no other network")
+    port_words = ports.replace(",", " ").split()
+    try:
+        published = tuple(
+            port for word in port_words if word != "all" for port in published_ports(word)
+        )
+    except InvalidInputError as error:
+        raise FieldError("ports", f"Ports: {error.message}. {error.hint}") from None
+    if modes and port_words:
+        whose = "the host's" if modes == ["host"] else "not its own"
+        whose = "none" if modes == ["none"] else whose
+        raise FieldError("ports", f"Ports: with {modes[0]} its ports are {whose}; leave it empty")
+    return NetworkOptions(
+        mode=modes[0] if modes else "",
+        attachments=() if modes else tuple(AttachmentRequest(network=word) for word in words),
+        published_ports=published,
+        publishes_all="all" in port_words,
+    )
+
+
 _FIELDS = (
     ("image", "Image", "name:tag or id"),
     ("name", "Name", "drawn when empty"),
     ("command", "Command", "the image's own when empty"),
+    ("ports", "Ports", "8080:80, 127.0.0.1:53:53/udp; 80 draws one; all"),
+    ("network", "Network", "bridge; your own, host, none, container:NAME"),
     ("memory", "Memory", "no limit; 512m, 1g"),
     ("processors", "Processors", "no limit; 0.5, 2"),
     ("pids", "Processes", "2048 when empty; 200, or none"),
@@ -202,4 +240,5 @@ class RunScreen(Dialog[ContainerRequest]):
             is_removed_on_exit=self.query_one("#remove", Checkbox).value,
             has_terminal=has_terminal,
             is_stdin_open=has_terminal,
+            network=parse_network(self._value("network"), self._value("ports")),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from tui.keymap import Context, command_named, commands_of
 from tui.sanitise import clean
 from tui.screens.details import DetailScreen
 from tui.screens.paths import PathQuestion, PathWanted
+from tui.short_ports import port_texts, web_addresses
 from tui.widgets import texts
 from tui.widgets.files import FileTreeView
 from tui.widgets.logs import LogView
@@ -61,7 +63,13 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
             case Context.FILES:
                 self.action_pane("layers")
                 self.action_tab("files")
-            case Context.VOLUMES | Context.PICKER | Context.REGISTRY | Context.REMOTE_IMAGE:
+            case (
+                Context.VOLUMES
+                | Context.NETWORKS
+                | Context.PICKER
+                | Context.REGISTRY
+                | Context.REMOTE_IMAGE
+            ):
                 pass  # their commands have screens of their own
             case Context.LOGS:
                 self.action_pane("containers")
@@ -109,6 +117,28 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
 
         self.app.push_screen(VolumesScreen(self))
 
+    def action_networks(self) -> None:
+        """Show the networks."""
+        from tui.screens.networks import NetworksScreen
+
+        self.app.push_screen(NetworksScreen(self))
+
+    def reload_volumes(self) -> None:
+        """Let what shows volumes read them afresh."""
+        from tui.screens.volumes import VolumesScreen
+
+        for screen in self.app.screen_stack:
+            if isinstance(screen, VolumesScreen):
+                screen.reload()
+
+    def reload_networks(self) -> None:
+        """Let what shows networks read them afresh."""
+        from tui.screens.networks import NetworksScreen
+
+        for screen in self.app.screen_stack:
+            if isinstance(screen, NetworksScreen):
+                screen.reload()
+
     def action_registry(self) -> None:
         """Look for images in registries."""
         from tui.screens.registry import RegistryScreen
@@ -132,6 +162,26 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         from tui.screens.volumes import prune_volumes
 
         prune_volumes(self)
+
+    def action_create_network(self) -> None:
+        """Ask what a network is to be, and make it."""
+        from tui.screens.network_actions import create_network
+
+        create_network(self, made=lambda _network: None)
+
+    def action_prune_networks(self) -> None:
+        """Remove networks that no container is to be in."""
+        from tui.screens.network_actions import prune_networks
+
+        prune_networks(self)
+
+    def action_change_networks(self) -> None:
+        """Choose a network to put the container into, or to take it out of."""
+        from tui.screens.network_actions import change_networks_of
+
+        container = self.chosen_container()
+        if container is not None:
+            change_networks_of(self, container)
 
     def action_yank(self) -> None:
         """Choose what to copy."""
@@ -170,6 +220,8 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
                 ("id", container.container_id),
                 ("image", container.image),
                 ("command", container.command),
+                *(("port", one.url) for one in web_addresses(container.ports, os.environ)),
+                *(("port", text) for text in port_texts(container.ports)),
             )
         if self._active == "layers" and isinstance(row, LayerSummary):
             return (

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
+
 from engine.types import ContainerId, ContainerStats, ContainerStatus, ContainerSummary
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean
+from tui.short_ports import port_texts, shortest
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
@@ -26,6 +29,12 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         super().__init__(id=id)
         self._figures: dict[ContainerId, tuple[str, str]] = {}
         self.shows_all = True
+        self._has_ports = False
+
+    def set_rows(self, rows: tuple[ContainerSummary, ...]) -> None:
+        """Show other containers; ports get a column as soon as one has some."""
+        self._has_ports = any(row.ports for row in rows)
+        super().set_rows(rows)
 
     def toggle_all(self) -> None:
         """Show all containers, or only those that run."""
@@ -68,26 +77,35 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         return row.container_id
 
     def row_filter_text(self, row: ContainerSummary) -> str:
-        """Look in name, image, state and id."""
-        return f"{row.name} {row.image} {row.status.value} {row.health} {row.container_id}"
+        """Look in name, image, state, id, networks and ports."""
+        facts = (row.name, row.image, row.status.value, row.health, row.container_id)
+        return " ".join((*facts, *row.network_names, *port_texts(row.ports)))
 
     def row_cells(self, row: ContainerSummary, width: int) -> list[Cell]:
-        """Draw sign, name, state, processor and memory."""
+        """Draw sign, name, state, ports, processor and memory."""
         style = formatting.status_style(row.status, row.exit_code, row.health)
         # Names come first: memory, then processor, give way to them.
         figures_width = 8 + 8 if width >= 47 else 8 if width >= 36 else 0
         state_width = 15 if width < 60 else 20
         image_width = 22 if width >= 84 else 0
-        name_width = max(6, width - 2 - state_width - 1 - figures_width - image_width)
+        # In a narrow pane they stand where a name leaves room; an image gives way to them.
+        ports_width = 20 if self._has_ports and width >= 70 else 0
+        if ports_width and width < 104:
+            image_width = 0
+        others = state_width + 1 + figures_width + image_width + ports_width
+        name_width = max(6, width - 2 - others)
         is_alive = row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
-        if figures_width and not is_alive and not image_width:
+        if figures_width and not is_alive and not image_width and not ports_width:
             # What does not run has no figures; its state has the room to be said in full.
             state_width, figures_width = state_width + figures_width, 0
         cells = [
             Cell(formatting.status_glyph(row.status, row.exit_code) + " ", style),
-            Cell(fit(clean(row.name, limit=128), name_width - 1) + " ", "strong"),
+            *self._name_cells(row, name_width, has_column=bool(ports_width)),
             Cell(fit(formatting.short_status(row, now=time.time()), state_width) + " ", style),
         ]
+        if ports_width:
+            ports = ", ".join(port_texts(row.ports))
+            cells.append(Cell(fit(ports, ports_width - 1) + " ", "accent"))
         if image_width:
             cells.append(Cell(fit(clean(row.image, limit=128), image_width - 1) + " ", "dim"))
         if figures_width:
@@ -96,3 +114,17 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
             if figures_width > 8:
                 cells.append(Cell(fit(memory if is_alive else "", 8, is_right_aligned=True)))
         return cells
+
+    def _name_cells(
+        self, row: ContainerSummary, width: int, *, has_column: bool
+    ) -> tuple[Cell, ...]:
+        """The name; behind it the ports in their shortest form, where it leaves room for them."""
+        name = clean(row.name, limit=128)
+        ports = "" if has_column else shortest(row.ports)
+        room = width - 2 - cell_len(name)
+        if not ports or cell_len(ports) > room:
+            return (Cell(fit(name, width - 1) + " ", "strong"),)
+        return (
+            Cell(name + " ", "strong"),
+            Cell(fit(ports, room, is_right_aligned=True) + " ", "accent"),
+        )

@@ -10,6 +10,7 @@ from engine.late_dataclasses import dataclass
 from engine.types import ChangeKind, ContainerStats
 from tui import format as formatting
 from tui.sanitise import clean, clean_lines
+from tui.widgets.network_texts import network_lines
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
@@ -168,6 +169,8 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
         *_facts("Environment", details.environment),
         *_facts("Labels", tuple(f"{name}={value}" for name, value in details.labels)),
         (),
+        *network_lines(details),
+        (),
         _heading("Limits"),
         _fact(
             "Memory",
@@ -262,12 +265,32 @@ class StatsHistory:
 
     def __init__(self) -> None:
         self._samples: deque[ContainerStats] = deque(maxlen=HISTORY_SAMPLES)
+        self._received: deque[float] = deque(maxlen=HISTORY_SAMPLES)
+        self._sent: deque[float] = deque(maxlen=HISTORY_SAMPLES)
+        """As above: bytes a second since the sample before."""
+        self._newest_at = 0.0
 
-    def add(self, sample: ContainerStats) -> None:
-        """Take a sample in."""
+    def add(self, sample: ContainerStats, *, now: float) -> None:
+        """Take a sample in.
+
+        Args:
+            sample: The newest.
+            now: Of a clock that goes evenly.
+        """
+        before = self._samples[-1] if self._samples else sample
+        elapsed = now - self._newest_at if self._samples else 0.0
+        for rates, count, earlier in (
+            (self._received, sample.network_received_bytes, before.network_received_bytes),
+            (self._sent, sample.network_sent_bytes, before.network_sent_bytes),
+        ):
+            # A container that was started anew counts from zero.
+            rates.append(max(0, count - earlier) / elapsed if elapsed > 0 else 0.0)
         self._samples.append(sample)
+        self._newest_at = now
 
-    def lines(self, width: int, *, is_ascii: bool) -> list[tuple[Cell, ...]]:
+    def lines(
+        self, width: int, *, is_ascii: bool, network_names: tuple[str, ...] = ()
+    ) -> list[tuple[Cell, ...]]:
         """Figures with a line of the last minute each."""
         if not self._samples:
             return []
@@ -295,17 +318,39 @@ class StatsHistory:
                 Cell(memory_spark, "bar"),
             ),
             _fact_short("Processes", "-" if count is None else str(count)),
-            _fact_short(
-                "Network",
-                f"{formatting.size(last.network_received_bytes)} in, "
-                f"{formatting.size(last.network_sent_bytes)} out",
-            ),
+            *self._network_lines(last, room, network_names, is_ascii=is_ascii),
             _fact_short(
                 "Disk",
                 f"{formatting.optional_size(last.block_read_bytes)} read, "
                 f"{formatting.optional_size(last.block_written_bytes)} written",
             ),
         ]
+
+    def _network_lines(
+        self, last: ContainerStats, room: int, network_names: tuple[str, ...], *, is_ascii: bool
+    ) -> list[tuple[Cell, ...]]:
+        """What comes in and what goes out, both against the same ceiling."""
+        if network_names == ("none",):
+            return [_fact_short("Network", "none")]
+        received, sent = tuple(self._received)[-room:], tuple(self._sent)[-room:]
+        ceiling = max(1000.0, *received, *sent)
+        lines: list[tuple[Cell, ...]] = []
+        for label, rates, total in (
+            ("Received", received, last.network_received_bytes),
+            ("Sent", sent, last.network_sent_bytes),
+        ):
+            figures = f"{formatting.size(int(rates[-1]))}/s, {formatting.size(total)}"
+            spark = formatting.sparkline(rates, ceiling=ceiling, is_ascii=is_ascii)
+            lines.append(
+                (
+                    Cell(fit(label, 14), "dim"),
+                    Cell(fit(figures, 20), "strong"),
+                    Cell(spark, "bar"),
+                )
+            )
+        if "host" in network_names:
+            lines.append(_fact_short("", "these are the whole host's, whose network it has"))
+        return lines
 
 
 def _fact_short(label: str, value: str) -> tuple[Cell, ...]:

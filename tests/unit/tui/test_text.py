@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.types import ChangeKind, FileKind, FileTree, LogLine, OutputStream
+from engine.types import (
+    ChangeKind,
+    FileKind,
+    FileTree,
+    LogLine,
+    NetworkOptions,
+    OutputStream,
+)
 from tests.fakes import file_entry
 from tui import format as formatting
 from tui.clipboard import MAXIMUM_BYTES, ClipboardLimitError, copy_sequence
@@ -17,6 +24,7 @@ from tui.screens.run_form import (
     parse_command,
     parse_environment,
     parse_memory,
+    parse_network,
     parse_process_limit,
 )
 
@@ -78,6 +86,42 @@ def test_form_fields_say_what_they_expect() -> None:
         parse_memory("lots")
     with pytest.raises(FieldError, match="NAME=value"):
         parse_environment("A=1\nB")
+
+
+def test_the_network_of_a_form_is_what_the_command_line_would_make() -> None:
+    asked = parse_network("backend, other", "8080:80 53:53/udp,9000-9001:90-91 all")
+    assert asked.mode == ""
+    assert [one.network for one in asked.attachments] == ["backend", "other"]
+    assert [(p.host_port, p.container_port, p.protocol) for p in asked.published_ports] == [
+        (8080, 80, "tcp"),
+        (53, 53, "udp"),
+        (9000, 90, "tcp"),
+        (9001, 91, "tcp"),
+    ]
+    assert asked.publishes_all
+    assert parse_network("", "") == NetworkOptions()
+    assert parse_network("container:web-1", "").mode == "container:web-1"
+
+
+@pytest.mark.parametrize(
+    ("network", "ports", "field", "text"),
+    [
+        ("host backend", "", "network", "with host there is no other network"),
+        ("container:", "", "network", "whose"),
+        ("backend", "http", "ports", "invalid containerPort: http"),
+        ("", "99999:80", "ports", "invalid hostPort"),
+        ("", "80/icmp", "ports", "invalid proto"),
+        ("host", "8080:80", "ports", "the host's"),
+        ("none", "80", "ports", "none"),
+    ],
+)
+def test_a_network_that_makes_no_sense_is_told_at_its_field(
+    network: str, ports: str, field: str, text: str
+) -> None:
+    with pytest.raises(FieldError) as caught:
+        parse_network(network, ports)
+    assert caught.value.field == field
+    assert text in str(caught.value)
 
 
 def test_copying_is_wrapped_for_tmux_and_bounded() -> None:

@@ -1,0 +1,138 @@
+"""What is said about the network of one container: how it is connected, or why it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.types import ContainerStatus
+from tui.sanitise import clean
+from tui.short_ports import distinct_ports, port_texts
+from tui.widgets.rows import Cell, fit
+
+if TYPE_CHECKING:
+    from engine.types import ContainerDetails, NetworkAttachment
+
+_ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+_JOIN = "container:"
+_LABEL_WIDTH = 18
+_DEFAULT_NETWORK = "bridge"
+EMBEDDED_SERVER = "127.0.0.11"
+"""Where containers of networks that a person made ask for names."""
+
+Line = tuple[Cell, ...]
+
+
+def network_lines(details: ContainerDetails) -> list[Line]:
+    """One line that says how it is connected, then the networks, name servers and ports."""
+    lines: list[Line] = [(Cell("Network", "accent"),), _connectivity(details)]
+    for one in details.attachments:
+        lines += _attachment_lines(one)
+    lines += _name_lines(details)
+    lines += _port_lines(details)
+    return lines
+
+
+def _fact(label: str, value: str, style: str = "") -> Line:
+    label = clean(label, limit=200)
+    # A long name of a network keeps its blank behind it.
+    return (
+        Cell(fit(label, _LABEL_WIDTH - 1) + " ", "dim"),
+        Cell(clean(value, limit=1000) or "-", style),
+    )
+
+
+def _connectivity(details: ContainerDetails) -> Line:
+    """Addresses and gateway in a few words; without a network: why, and what to do."""
+    summary = details.summary
+    mode = details.network.mode
+    is_alive = summary.status in _ALIVE
+    if mode == "host":
+        return _fact("Connected", "the host's own network: its addresses and its ports", "good")
+    if mode == "none":
+        return _fact(
+            "Not connected",
+            "as asked for with --network none: loopback alone; run another without it",
+            "warn",
+        )
+    if mode.startswith(_JOIN):
+        owner = mode.removeprefix(_JOIN)[:12]
+        return _fact("Connected", f"the network of the container {owner}, which it shares", "good")
+    if not details.attachments:
+        return _fact("Not connected", "it is in no network: 5, then a, connects it to one", "warn")
+    names = ", ".join(one.network_name for one in details.attachments)
+    if not is_alive:
+        return _fact("Not connected", f"it does not run; s starts it in {names}", "dim")
+    connected = [one for one in details.attachments if _addresses(one)]
+    if not connected:
+        why = next(iter(details.warnings), "the host gave it none; ! says what the host lacks")
+        return _fact("Not connected", f"no network: {why}", "bad")
+    said = ", ".join(f"{_addresses(one)[0]} in {one.network_name}" for one in connected)
+    gateways = [gateway for one in connected for gateway in _gateways(one)]
+    way_out = f", out by {gateways[0]}" if gateways else ", with no way out"
+    return _fact("Connected", said + way_out, "good")
+
+
+def _addresses(one: NetworkAttachment) -> tuple[str, ...]:
+    """Without their prefixes."""
+    both = (one.ipv4_address, one.ipv6_address)
+    return tuple(address.partition("/")[0] for address in both if address)
+
+
+def _gateways(one: NetworkAttachment) -> tuple[str, ...]:
+    return tuple(gateway for gateway in (one.ipv4_gateway, one.ipv6_gateway) if gateway)
+
+
+def _attachment_lines(one: NetworkAttachment) -> list[Line]:
+    lines: list[Line] = []
+    for address, gateway in (
+        (one.ipv4_address, one.ipv4_gateway),
+        (one.ipv6_address, one.ipv6_gateway),
+    ):
+        if address:
+            way = f"gateway {gateway}" if gateway else "no gateway: nothing goes out of it"
+            lines.append(_fact("" if lines else one.network_name, f"{address}  {way}"))
+    if not lines:
+        return [_fact(one.network_name, "no address now")]
+    if one.mac_address or one.interface:
+        lines.append(_fact("", f"{one.interface}  {one.mac_address}".strip()))
+    if one.aliases:
+        lines.append(_fact("", f"also called {', '.join(one.aliases)}"))
+    return lines
+
+
+def _name_lines(details: ContainerDetails) -> list[Line]:
+    options = details.network
+    if options.mode.startswith(_JOIN) or options.mode == "none":
+        return []
+    asked = ", ".join(options.dns_servers)
+    own = [one.network_name for one in details.attachments if one.network_name != _DEFAULT_NETWORK]
+    if own:
+        known = f"{EMBEDDED_SERVER}, which knows the containers of {', '.join(own)} by name"
+        text = f"{known}; it asks {asked or 'the servers of the host'} for the rest"
+    else:
+        text = asked or "the servers of the host"
+    lines = [_fact("Name servers", text)]
+    if options.dns_search:
+        lines.append(_fact("Search", ", ".join(options.dns_search)))
+    if options.dns_options:
+        lines.append(_fact("Options", ", ".join(options.dns_options)))
+    lines += [
+        _fact("Extra host" if not n else "", f"{name}  {address}")
+        for n, (name, address) in enumerate(options.extra_hosts)
+    ]
+    return lines
+
+
+def _port_lines(details: ContainerDetails) -> list[Line]:
+    summary = details.summary
+    published = distinct_ports(summary.ports)
+    lines = [_fact("Ports" if not n else "", text) for n, text in enumerate(port_texts(published))]
+    reached = {f"{port.container_port}/{port.protocol}" for port in published}
+    asked = port_texts(details.network.published_ports)
+    if asked and not published:
+        lines.append(_fact("Ports", f"{', '.join(asked)}, when it runs", "dim"))
+        reached |= {f"{p.container_port}/{p.protocol}" for p in details.network.published_ports}
+    hidden = [port for port in summary.exposed_ports if port not in reached]
+    if hidden:
+        lines.append(_fact("Not published", ", ".join(hidden), "dim"))
+    return lines
