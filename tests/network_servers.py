@@ -124,13 +124,14 @@ class ServedContainer:
             for port in ports:
                 reservation.reserve(port)
         reservation.seal()
-        passed = [reservation.fileno(), *(each.fileno() for each in sockets)]
+        channel = reservation.fileno() if ports else -1
+        passed = [each for each in (channel, *(one.fileno() for one in sockets)) if each >= 0]
         with self.world.machine.entered():
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-I", "-S", "-c", _SCRIPT, str(CHECKOUT)),
                     *(str(self.run_directory), encode_record(network).decode()),
-                    *map(str, passed),
+                    *(str(channel), *(str(each.fileno()) for each in sockets)),
                 ],
                 stdout=subprocess.PIPE,
                 pass_fds=passed,
@@ -145,9 +146,9 @@ class ServedContainer:
         return self.process is not None and self.process.poll() is None
 
     def memory_bytes(self) -> int:
-        """What the server has for itself (PSS)."""
-        rollup = Path(f"/proc/{self.server_id}/smaps_rollup").read_text()
-        found = re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)
+        """What the server has written to; unlike its share it does not change with others."""
+        status = Path(f"/proc/{self.server_id}/status").read_text()
+        found = re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE)
         assert found
         return int(found[1]) << 10
 
