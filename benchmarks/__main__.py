@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from benchmarks import archives, containers, images, registries, screen, sessions
+from benchmarks import archives, containers, images, networks, registries, screen, sessions
 from benchmarks.measure import Result, table
 from benchmarks.place import PeerMissingError, Place, temporary_place
 from benchmarks.views import VIEWS, enter_view
@@ -28,6 +28,7 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "memory": images.memory,
     "pull": registries.pull,
     "save": archives.save,
+    "network": networks.network,
     "first-paint": screen.first_paint,
     "idle": screen.idle,
 }

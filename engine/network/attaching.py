@@ -14,7 +14,7 @@ from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundE
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices, derive_mac, read_setting
-from engine.network.naming import has_names, publish_names
+from engine.network.naming import has_names, publish_names, sweep_names
 from engine.network.planning import (
     DEFAULT_NETWORK,
     INTER_CONTAINER_OPTION,
@@ -344,6 +344,7 @@ class NetworkAttacher:
             EngineError: The store or the kernel does not say what there is.
         """
         if not self._is_rootless and await self._library.known():
+            await asyncio.to_thread(sweep_names, self._config)
             await asyncio.to_thread(self._devices.sweep)
 
     def forget(self, container_id: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
 from engine.network.planning import DEFAULT_NETWORK
+from engine.network.sweeping import held_dead
 from engine.runtime.network_view import (
     HOST_RESOLVER_PATH,
     MemberNames,
     NetworkView,
     SeenNetwork,
+    forget_container,
     read_view,
     remove_member,
     write_member,
@@ -20,6 +23,7 @@ from engine.store.durability import raise_store_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from engine.config import EngineConfig
     from engine.runtime.spec import InterfaceSpec
@@ -94,6 +98,33 @@ def publish_names(
             write_member(seen.directory, container_id, member)
     except OSError as error:
         raise_store_error(error, run_directory)
+
+
+def sweep_names(config: EngineConfig) -> None:
+    """Take the names of containers away that ended unseen; blocking."""
+    named: set[str] = set()
+    for directory in _directories(config.run / "networks"):
+        named.update(_names_in(directory / "members"))
+    for container_id in named:
+        with held_dead(config, container_id) as is_dead:
+            if not is_dead:
+                continue
+            for directory in _directories(config.run / "networks"):
+                with contextlib.suppress(OSError):
+                    remove_member(str(directory / "members"), container_id)
+            with contextlib.suppress(OSError):
+                forget_container(str(config.container_run_directory(container_id)), container_id)
+
+
+def _directories(parent: Path) -> list[Path]:
+    return [parent / name for name in _names_in(parent)]
+
+
+def _names_in(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def own_addresses(interfaces: tuple[InterfaceSpec, ...]) -> tuple[str, ...]:

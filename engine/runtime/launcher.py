@@ -84,6 +84,13 @@ def main() -> NoReturn:
     os._exit(0)
 
 
+def _load_what_few_need() -> None:
+    """Load what is loaded by some children of monitors otherwise, each for itself alone."""
+    import engine.runtime.network_server  # noqa: F401
+
+    gc.freeze()
+
+
 def _enter_user_namespace(channel: socket.socket) -> None:
     """Enter a user namespace, have the engine map its ids, and become its root."""
     leave_namespaces(CLONE_NEWUSER)
@@ -113,6 +120,7 @@ class Launcher:
             events = self._poll.poll(_QUIET_MILLISECONDS)
             if not events:
                 if self._spare is None and self._starting is None:
+                    _load_what_few_need()
                     self._spare = SpareMonitor.fork(self._channel, self._last_spec)
                 events = self._poll.poll()
             for descriptor, _events in events:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import socket
@@ -102,7 +103,9 @@ def _fork_server(
         process_id = os.fork()
         if process_id == 0:
             try:
-                # Its parts are for those containers only that need them.
+                # What it collects later is its own: pages of before stay shared.
+                gc.freeze()
+                # The launcher has loaded it when it had nothing else to do.
                 from engine.runtime.network_server import run_network_server
 
                 run_network_server(
