@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from engine.containers.background import tend_containers
 from engine.containers.commit_freeze import thaw_after_lost_commits
 from engine.containers.image_finder import hold_container_image
+from engine.containers.network_changes import reconcile_networks
 from engine.containers.removal import sweep_containers
 from engine.containers.resumption import resume_containers
 from engine.containers.rootfs import ContainerRootfs
@@ -187,6 +188,8 @@ class Engine(
         """Remove what crashes left."""
         with contextlib.suppress(EngineError):
             await thaw_after_lost_commits(self._services)
+        with contextlib.suppress(EngineError):
+            await reconcile_networks(self._services)
         with contextlib.suppress(EngineError):
             await self._services.staging.sweep()
             await self._images.sweep()

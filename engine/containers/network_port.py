@@ -92,5 +92,8 @@ class HostNetworks(Protocol):
     def forget(self, container_id: str, /) -> None:
         """Remove rules and names of a container, for the holder of its monitor's lock; blocking."""
 
+    async def conditions(self, network: Network, /) -> tuple[str, ...]:
+        """What of the host keeps a network from working, one sentence each."""
+
     async def remove(self, network: Network, /) -> None:
         """Remove what a network has on the host, for who has it exclusively."""

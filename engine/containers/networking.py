@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import (
-    change_network,
-    current_state,
     exclusively,
 )
-from engine.containers.network_following import follow_network, wanted_network
+from engine.containers.network_changes import connect, disconnect
 from engine.containers.states import LIVE_STATUSES, status_of
 from engine.errors import (
     AttachmentError,
@@ -143,7 +141,11 @@ def published_ports(network: NetworkSpec) -> tuple[PublishedPort, ...]:
 async def inspect_network(services: ContainerServices, reference: str) -> NetworkDetails:
     """One network with those who are in it now."""
     network = await services.networks.find(reference)
-    return NetworkDetails(network=network, members=await _members(services, network))
+    return NetworkDetails(
+        network=network,
+        members=await _members(services, network),
+        warnings=await services.attacher.conditions(network),
+    )
 
 
 async def create_network(services: ContainerServices, request: NetworkRequest) -> Network:
@@ -211,7 +213,7 @@ async def connect_network(
         added = replace(request, network=network.network_id)
         attachments = (*await _attachments(services, fresh), added)
         changed = replace(options, mode="", attachments=attachments)
-        await carry_through(_connect(services, fresh, replace(fresh, network=changed), network))
+        await carry_through(connect(services, fresh, replace(fresh, network=changed), network))
     await _tell(services, "connect", network, container=fresh.container_id)
 
 
@@ -234,43 +236,8 @@ async def disconnect_network(
                 hint=f"`lamella inspect {fresh.name}` shows what it is connected to",
             )
         changed = replace(options, mode="" if left else DISCONNECTED, attachments=left)
-        await carry_through(_disconnect(services, replace(fresh, network=changed), network))
+        await carry_through(disconnect(services, replace(fresh, network=changed), network))
     await _tell(services, "disconnect", network, container=fresh.container_id)
-
-
-async def _connect(
-    services: ContainerServices,
-    before: ContainerRecord,
-    record: ContainerRecord,
-    network: Network,
-) -> None:
-    """Write it down first: what runs and is not written down would not come back."""
-    await services.table.replace(record)
-    state = await current_state(services, record)
-    if status_of(state) not in LIVE_STATUSES:
-        return
-    try:
-        async with services.attacher.hold_more(
-            wanted_network(record), state.network, network
-        ) as changed:
-            await change_network(services, record, changed)
-            await follow_network(services, before=(before, state.network), after=(record, changed))
-    except BaseException:
-        await services.table.replace(before)
-        await services.networks.release(record.container_id, network)
-        raise
-
-
-async def _disconnect(
-    services: ContainerServices, record: ContainerRecord, network: Network
-) -> None:
-    state = await current_state(services, record)
-    if status_of(state) in LIVE_STATUSES:
-        changed = await services.attacher.without(state.network, network)
-        await change_network(services, record, changed)
-        await follow_network(services, before=(record, state.network), after=(record, changed))
-    await services.table.replace(record)
-    await services.networks.release(record.container_id, network)
 
 
 def refuse_shared(mode: str, network: Network) -> None:

@@ -86,8 +86,9 @@ async def resume_container(services: ContainerServices, container_id: str) -> No
         return
     lock = operation_lock(services.config, container_id, record.name, is_of_record=True)
     try:
-        # Whoever holds it starts, renames or removes the container, and sees to it.
-        if not await services.in_thread(lock.try_acquire):
+        # Whoever holds it starts, renames or removes the container, and sees to it. Not in a
+        # thread: who is cancelled meanwhile would not know that it has the lock.
+        if not lock.try_acquire():
             return
     except NotFoundError:
         return

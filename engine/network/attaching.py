@@ -359,6 +359,12 @@ class NetworkAttacher:
             with contextlib.suppress(EngineError):
                 self._devices.forget(container_id)
 
+    async def conditions(self, network: Network) -> tuple[str, ...]:
+        """What of the host keeps a network from working, one sentence each."""
+        if self._is_rootless or not network.bridge:
+            return ()
+        return await asyncio.to_thread(self._devices.conditions, network)
+
     async def remove(self, network: Network) -> None:
         """Remove what a network has on the host, for who has it exclusively.
 

@@ -22,6 +22,7 @@ from engine.linux.routes import (
     set_master,
     set_up,
 )
+from engine.network.conditions import forwarding_conditions, route_conditions
 from engine.network.firewall import Firewall
 from engine.network.planning import MTU_OPTION
 from engine.network.sweeping import held_dead, live_networks
@@ -82,6 +83,17 @@ class NetworkDevices:
             ) from error
         if is_new:
             self._restore(networks)
+            told += (text for network in networks for text in route_conditions(network))
+        return (*told, *forwarding_conditions(self.firewall.table))
+
+    def conditions(self, network: Network) -> tuple[str, ...]:
+        """What of the host keeps a network from working, one sentence each."""
+        told = [*route_conditions(network), *forwarding_conditions(self.firewall.table)]
+        if self.firewall.guard_problem:
+            told.append(
+                "Containers of one network can pretend to be each other: the kernel has no rules "
+                f"for bridges ({self.firewall.guard_problem})"
+            )
         return tuple(told)
 
     def remove(self, network: Network) -> None:

@@ -33,7 +33,7 @@ def draw_ipv4_subnet(taken: Iterable[IPSubnet]) -> NetworkSubnet:
     Raises:
         InvalidInputError: There is none left; the text is Docker's.
     """
-    others = [subnet for subnet in taken if subnet.version == 4 and subnet.prefixlen > _TOO_WIDE]
+    others = [subnet for subnet in taken if subnet.version == 4 and not is_wide(subnet)]
     for candidate in _candidates():
         if not any(candidate.overlaps(other) for other in others):
             return NetworkSubnet(subnet=str(candidate), gateway=str(candidate[1]))
@@ -121,6 +121,11 @@ def refuse_overlap(wanted: Iterable[IPSubnet], taken: Iterable[IPSubnet]) -> Non
                     f"{subnet} and {other}",
                     hint="Choose another --subnet, or leave it out to have one drawn",
                 )
+
+
+def is_wide(subnet: IPSubnet) -> bool:
+    """Whether a route to it is one to everywhere, and not to some others' addresses."""
+    return subnet.prefixlen <= _TOO_WIDE
 
 
 def parse_subnet(text: str) -> IPSubnet:
