@@ -31,7 +31,7 @@ from engine.errors import EngineError
 from engine.linux.process import start_ticks
 from engine.runtime.health import ended_health
 from engine.runtime.spec import NetworkSpec
-from engine.runtime.state_file import append_volume_events
+from engine.runtime.state_file import append_network_events, append_volume_events
 from engine.types import ContainerStatus
 
 if TYPE_CHECKING:
@@ -59,14 +59,17 @@ async def recover_container(services: ContainerServices, record: ContainerRecord
     Raises:
         StoreError: The record cannot be written.
     """
-    state = await services.in_thread(_recover, services, record)
-    if state is None:
+    found = await services.in_thread(_recover, services, record)
+    if found is None:
         return False
+    state, network = found
     if state.error == RESTART_WAS_LOST:
         return True  # Its end was told when it came to wait for its restart.
     lasted = max(0, state.finished_at_ns - state.started_at_ns) // 10**9
+    path = str(services.config.events_path)
+    append_network_events(path, "disconnect", container_id=record.container_id, network=network)
     append_volume_events(
-        str(services.config.events_path),
+        path,
         "unmount",
         container_id=record.container_id,
         mounts=mount_specs(services.config, record),
@@ -75,7 +78,10 @@ async def recover_container(services: ContainerServices, record: ContainerRecord
     return True
 
 
-def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecord | None:
+def _recover(
+    services: ContainerServices, record: ContainerRecord
+) -> tuple[StateRecord, NetworkSpec] | None:
+    """The state that was written, and what it had of networks; None if there was nothing to do."""
     config = services.config
     with monitor_lock(config, record.container_id) as is_ours:
         if not is_ours:
@@ -105,7 +111,7 @@ def _recover(services: ContainerServices, record: ContainerRecord) -> StateRecor
         write_container_state(config, record.container_id, ended)
         with contextlib.suppress(OSError):
             (config.container_run_directory(record.container_id) / "attach.sock").unlink()
-        return ended
+        return ended, state.network
 
 
 def _ended(

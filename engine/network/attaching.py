@@ -424,6 +424,7 @@ def _interface(
         mtu=int(options.get(MTU_OPTION, "0")),
         is_guarded=is_guarded,
         is_isolated=options.get(INTER_CONTAINER_OPTION) == "false",
+        network_name=network.name,
     )
 
 

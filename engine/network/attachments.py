@@ -116,13 +116,13 @@ def is_group_mac(mac: str) -> bool:
     return bool(first & 1) or not int(re.sub("[:-]", "", mac), 16)
 
 
-def _check_address(text: str, message: str, *, version: int = 0) -> None:
+def _check_address(text: str, message: str, *, version: int = 0, hint: str = "") -> None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
-        raise InvalidInputError(message) from None
+        raise InvalidInputError(message, hint=hint) from None
     if version and address.version != version:
-        raise InvalidInputError(message)
+        raise InvalidInputError(message, hint=hint)
 
 
 def _check_port(port: PublishedPort) -> None:
@@ -138,7 +138,11 @@ def _check_port(port: PublishedPort) -> None:
             f"invalid proto: {port.protocol}", hint=f"Known are {', '.join(PROTOCOLS)}"
         )
     if port.host_address:
-        _check_address(port.host_address, f"invalid IP address: {port.host_address}")
+        _check_address(
+            port.host_address,
+            f"invalid IP address: {port.host_address}",
+            hint="Write -p 127.0.0.1:8080:80 or -p [::1]:8080:80",
+        )
 
 
 def expand_exposed(text: str) -> tuple[tuple[int, str], ...]:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from engine.runtime.state_file import (
     append_container_event,
+    append_network_events,
     append_volume_events,
     write_state_document,
 )
 
 if TYPE_CHECKING:
     from engine.runtime.records import RecordDocument
-    from engine.runtime.spec import ContainerSpec, StateRecord
+    from engine.runtime.spec import ContainerSpec, NetworkSpec, StateRecord
 
 CONFIG_FILE = "config.json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -129,6 +130,15 @@ class ContainerJournal:
             action,
             container_id=self._spec.container_id,
             mounts=self._spec.mounts,
+        )
+
+    def tell_networks(self, action: str, network: NetworkSpec) -> None:
+        """Append an event about each of its networks: `connect` or `disconnect`."""
+        append_network_events(
+            self._spec.events_path,
+            action,
+            container_id=self._spec.container_id,
+            network=network,
         )
 
 

@@ -170,8 +170,10 @@ class Launcher:
             return
         if process_id == 0:
             self._channel.close()
-            if self._starting is not None:
-                self._starting.channel.close()
+            # Whoever keeps the other end of a monitor's channel keeps it from seeing the end.
+            for other in (self._starting, self._spare):
+                if other is not None:
+                    other.channel.close()
             answer = socket.socket(fileno=descriptors[0])
             if kind is FrameKind.JOB:
                 run_worker(payload, answer, descriptors[1:], self._options)

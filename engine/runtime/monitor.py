@@ -338,22 +338,25 @@ class Monitor:
         told = {"exitCode": str(ended.exit_code), "execDuration": str(lasted)}
         if is_wanted:
             self._journal.change(state)
-            self._tell_end(told, has_new_kill=ended.has_new_kill)
+            self._tell_end(told, state.network, has_new_kill=ended.has_new_kill)
             run.close(ended.exit_code)
             self._restart_deadline = self._reactor.after(
                 self._back_off.delay_seconds, self._restart
             )
             return
         self._let_go(state)
-        self._tell_end(told, has_new_kill=ended.has_new_kill)
+        self._tell_end(told, state.network, has_new_kill=ended.has_new_kill)
         if self._is_stopping:
             self._journal.tell("stop")
         self._answer_those_who_wait()
         run.close(ended.exit_code)
 
-    def _tell_end(self, attributes: dict[str, str], *, has_new_kill: bool) -> None:
+    def _tell_end(
+        self, attributes: dict[str, str], network: NetworkSpec, *, has_new_kill: bool
+    ) -> None:
         if has_new_kill:
             self._journal.tell("oom")
+        self._journal.tell_networks("disconnect", network)
         self._journal.tell_volumes("unmount")
         self._journal.tell("die", **attributes)
 

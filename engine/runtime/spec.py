@@ -150,6 +150,7 @@ class InterfaceSpec:
         is_guarded: It may send as itself only.
         is_isolated: It hears nothing from the others on the bridge.
         is_hairpin: The bridge sends back to it what came from it.
+        network_name: As people called it when the container was put into it.
     """
 
     network_id: str
@@ -165,6 +166,7 @@ class InterfaceSpec:
     is_guarded: bool = True
     is_isolated: bool = False
     is_hairpin: bool = False
+    network_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

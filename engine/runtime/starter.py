@@ -323,6 +323,7 @@ def _start(
         journal.begin(dataclasses.replace(running, started_at_ns=time.time_ns()))
         # Before the answer: who hears of the start watches over the monitor from then on.
         journal.tell_volumes("mount")
+        journal.tell_networks("connect", running.network)
         journal.tell("start")
         log = spec.record.log
         return Handover(

@@ -12,7 +12,7 @@ from engine.runtime.records import decode_record, encode_record
 from engine.runtime.spec import StateRecord
 
 if TYPE_CHECKING:
-    from engine.runtime.spec import MountSpec
+    from engine.runtime.spec import MountSpec, NetworkSpec
 
 _MOST_EVENT_BYTES = 16 << 10
 STATE_FILE = "state.json"
@@ -124,6 +124,25 @@ def append_volume_events(
             "subject_id": mount.volume_name,
             "name": mount.volume_name,
             "attributes": attributes,
+        }
+        _append_line(path, json.dumps(record, separators=(",", ":")))
+
+
+def append_network_events(
+    path: str, action: str, *, container_id: str, network: NetworkSpec
+) -> None:
+    """Append an event for each network of a container: `connect` at its start, then `disconnect`.
+
+    As `append_container_event`.
+    """
+    for interface in network.interfaces:
+        record = {
+            "time_ns": time.time_ns(),
+            "subject": "network",
+            "action": action,
+            "subject_id": interface.network_id,
+            "name": interface.network_name,
+            "attributes": {"container": container_id, "type": "bridge"},
         }
         _append_line(path, json.dumps(record, separators=(",", ":")))
 
