@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 # In the monitor's place: no site-packages, one thread, a fork that serves.
 _SCRIPT = """
-import os, socket, sys
+import os, resource, socket, sys
 sys.path.insert(0, sys.argv[1])
 from engine.runtime.network_server import run_network_server
 from engine.runtime.records import decode_record
@@ -36,6 +36,9 @@ from engine.runtime.spec import NetworkSpec
 ports = decode_record(NetworkSpec, sys.argv[3].encode()).ports
 reservation = int(sys.argv[4])
 names = tuple(socket.socket(fileno=int(each)) for each in sys.argv[5:]) or None
+if "MOST_DESCRIPTORS" in os.environ:
+    most = int(os.environ["MOST_DESCRIPTORS"])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 monitor = os.pidfd_open(os.getpid())
 server = os.fork()
 if server == 0:
@@ -95,6 +98,7 @@ class ServedContainer:
         *,
         names: bool = True,
         port: int = 0,
+        most_descriptors: int = 0,
     ) -> subprocess.Popen[bytes]:
         """Start the process.
 
@@ -102,6 +106,7 @@ class ServedContainer:
             ports: Of the machine's.
             names: It answers questions for names.
             port: Where it does, in the container.
+            most_descriptors: It may open; 0 is what this process may.
         """
         sockets: list[socket.socket] = []
         if names:
@@ -126,6 +131,7 @@ class ServedContainer:
         reservation.seal()
         channel = reservation.fileno() if ports else -1
         passed = [each for each in (channel, *(one.fileno() for one in sockets)) if each >= 0]
+        limit = {"MOST_DESCRIPTORS": str(most_descriptors)} if most_descriptors else {}
         with self.world.machine.entered():
             self.process = subprocess.Popen(
                 [
@@ -134,6 +140,7 @@ class ServedContainer:
                     *(str(channel), *(str(each.fileno()) for each in sockets)),
                 ],
                 stdout=subprocess.PIPE,
+                env={**os.environ, **limit},
                 pass_fds=passed,
             )
         for each in (reservation, *sockets):

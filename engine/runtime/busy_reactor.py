@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MOST_EVENTS = 256
+_FEW = 256
 
 
 class BusyReactor(Reactor):
@@ -28,6 +29,7 @@ class BusyReactor(Reactor):
         self._epoll = select.epoll()
         self._heap: list[tuple[float, int, Deadline]] = []
         self._count = 0
+        self._most_kept = _FEW
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -57,7 +59,15 @@ class BusyReactor(Reactor):
         deadline = Deadline(time.monotonic() + seconds, action)
         self._count += 1
         heapq.heappush(self._heap, (deadline.moment, self._count, deadline))
+        if len(self._heap) > self._most_kept:
+            self._forget_cancelled()
         return deadline
+
+    def _forget_cancelled(self) -> None:
+        """Keep no more of them than of others: who has a say in it could make any number."""
+        self._heap = [entry for entry in self._heap if entry[2].is_pending]
+        heapq.heapify(self._heap)
+        self._most_kept = 2 * len(self._heap) + _FEW
 
     def _milliseconds_left(self) -> float | None:
         while self._heap and not self._heap[0][2].is_pending:

@@ -67,11 +67,6 @@ class DatagramProxy:
             bound.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         reactor.watch(bound.fileno(), self._receive)
 
-    @property
-    def clients(self) -> int:
-        """How many senders are remembered."""
-        return len(self._clients)
-
     def _receive(self, _events: int) -> None:
         for _datagram in range(_MOST_IN_A_ROW):
             try:

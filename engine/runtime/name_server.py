@@ -90,11 +90,6 @@ class NameServer:
         reactor.watch(datagrams.fileno(), self._receive)
         reactor.watch(listener.fileno(), self._accept)
 
-    @property
-    def outstanding(self) -> int:
-        """How many questions wait for a server."""
-        return len(self._pending)
-
     # --- what comes ---------------------------------------------------------------------------
 
     def _receive(self, _events: int) -> None:

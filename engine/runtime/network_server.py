@@ -24,7 +24,7 @@ from engine.runtime.busy_reactor import BusyReactor
 from engine.runtime.datagram_proxy import MOST_CLIENTS, DatagramProxy
 from engine.runtime.name_server import NameServer
 from engine.runtime.network_view import VIEW_FILE, NetworkView, WatchedContent, read_view
-from engine.runtime.port_proxy import PipePool, Target, TcpProxy, find_target
+from engine.runtime.port_proxy import ConnectionRoom, PipePool, Target, TcpProxy, find_target
 from engine.runtime.program import die_with
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 NETWORK_SERVER_NAME = "lamella-network"
 _MOST_MEMORY_BYTES = 96 << 20
-_MOST_DESCRIPTORS = 8192
+_MOST_DESCRIPTORS = 16384
 _SPARED_DESCRIPTORS = 400
 """For questions, their connections, and what the process itself has open."""
 _DESCRIPTORS_OF_CONNECTION = 6
@@ -120,7 +120,9 @@ def _carry_ports(
 ) -> None:
     leads_to = {(port.protocol, port.host_port): port.container_port for port in ports}
     left = most_descriptors - _SPARED_DESCRIPTORS - len(sockets)
-    most_connections = max(1, left // _DESCRIPTORS_OF_CONNECTION // max(1, len(sockets)))
+    # Half of them for connections, at all ports together; the rest for senders of datagrams.
+    room = ConnectionRoom(max(1, left // 2 // _DESCRIPTORS_OF_CONNECTION))
+    most_clients = max(1, min(MOST_CLIENTS, left // 2 // max(1, len(sockets))))
     pipes = PipePool()
     for bound in sockets:
         protocol = _PROTOCOLS.get(bound.proto, "")
@@ -130,20 +132,9 @@ def _carry_ports(
             continue
         target = functools.partial(_target, view, container_port, bound.family)
         if protocol == "udp":
-            DatagramProxy(
-                reactor,
-                bound,
-                find_target=target,
-                most_clients=min(most_connections, MOST_CLIENTS),
-            )
+            DatagramProxy(reactor, bound, find_target=target, most_clients=most_clients)
         else:
-            TcpProxy(
-                reactor,
-                bound,
-                find_target=target,
-                pipes=pipes,
-                most_connections=most_connections,
-            )
+            TcpProxy(reactor, bound, find_target=target, pipes=pipes, room=room)
 
 
 def _target(view: WatchedContent[NetworkView], port: int, family: int) -> Target | None:

@@ -23,7 +23,7 @@ from engine.runtime.reactor import READABLE, WRITABLE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.runtime.reactor import Deadline, Reactor
+    from engine.runtime.reactor import Reactor
 
 _PIPE_BYTES = 1 << 18
 _F_SETPIPE_SZ = 1031
@@ -88,6 +88,33 @@ class PipePool:
             os.close(end)
 
 
+class ConnectionRoom:
+    """How many connections there may be at all ports together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._count = 0
+        self._waiting: list[Callable[[], None]] = []
+
+    def is_full(self, resume: Callable[[], None]) -> bool:
+        """Whether nobody else may come; `resume` is called, once, when somebody has left."""
+        if self._count < self._most:
+            return False
+        self._waiting.append(resume)
+        return True
+
+    def enter(self) -> None:
+        """Count one more."""
+        self._count += 1
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._count -= 1
+        waiting, self._waiting = self._waiting, []
+        for resume in waiting:
+            resume()
+
+
 # --- TCP --------------------------------------------------------------------------------------
 
 
@@ -101,7 +128,7 @@ class TcpProxy:
         *,
         find_target: Callable[[], Target | None],
         pipes: PipePool,
-        most_connections: int,
+        room: ConnectionRoom,
     ) -> None:
         """Begin; a bound socket listens from now on.
 
@@ -110,27 +137,20 @@ class TcpProxy:
             listener: Bound.
             find_target: Where the port leads to at this moment.
             pipes: Shared by all ports.
-            most_connections: With so many open the next ones wait in the kernel's queue.
+            room: As well; those for whom there is none wait in the kernel's queue.
         """
         self._reactor = reactor
         self._listener = listener
         self._find_target = find_target
         self._pipes = pipes
-        self._most_connections = most_connections
-        self._relays: set[_Relay] = set()
-        self._pause: Deadline | None = None
+        self._room = room
         listener.setblocking(False)
         listener.listen(socket.SOMAXCONN)
         reactor.watch(listener.fileno(), self._accept)
 
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._relays)
-
     def _accept(self, _events: int) -> None:
         for _connection in range(_MOST_IN_A_ROW):
-            if len(self._relays) >= self._most_connections:
+            if self._room.is_full(self._resume):
                 self._reactor.expect(self._listener.fileno(), 0)
                 return
             try:
@@ -138,7 +158,7 @@ class TcpProxy:
             except OSError as error:
                 if error.errno in _NO_DESCRIPTORS:
                     self._reactor.expect(self._listener.fileno(), 0)
-                    self._pause = self._reactor.after(_ACCEPT_PAUSE_SECONDS, self._resume)
+                    self._reactor.after(_ACCEPT_PAUSE_SECONDS, self._resume)
                 return
             self._connect(client)
 
@@ -161,19 +181,15 @@ class TcpProxy:
             onward.close()
             _reset(client)
             return
-        self._relays.add(_Relay(self._reactor, client, onward, self._pipes, self._leave))
-
-    def _leave(self, relay: _Relay) -> None:
-        self._relays.discard(relay)
-        if self._pause is None or not self._pause.is_pending:
-            self._resume()
+        self._room.enter()
+        _Relay(self._reactor, client, onward, self._pipes, self._room.leave)
 
     def _resume(self) -> None:
         self._reactor.expect(self._listener.fileno(), READABLE)
 
 
 class _Relay:
-    """Two connected sockets; what comes from one goes to the other."""
+    """Two connected sockets; what comes from one goes to the other. The reactor holds it."""
 
     def __init__(
         self,
@@ -181,7 +197,7 @@ class _Relay:
         client: socket.socket,
         onward: socket.socket,
         pipes: PipePool,
-        on_end: Callable[[_Relay], None],
+        on_end: Callable[[], None],
     ) -> None:
         self._reactor = reactor
         self._client = client
@@ -245,7 +261,7 @@ class _Relay:
             end.close()
         for direction in (self._there, self._back):
             direction.close()
-        self._on_end(self)
+        self._on_end()
 
 
 class _Direction:

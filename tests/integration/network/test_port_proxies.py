@@ -18,8 +18,11 @@ INSIDE6 = "fd00:77::2"
 
 
 @pytest.fixture
-def published(world, tmp_path):
-    """A container whose port 80 is at 8080 of the machine, by both protocols and families."""
+def published(request, world, tmp_path):
+    """A container whose port 80 is at 8080 of the machine, by both protocols and families.
+
+    A parameter is how many descriptors its server may open.
+    """
     container = ServedContainer(world, tmp_path)
     try:
         container.join("10.77.0.1/24", f"{INSIDE}/24")
@@ -28,7 +31,7 @@ def published(world, tmp_path):
             PublishedPort(container_port=80, host_port=PORT, protocol=protocol)
             for protocol in ("tcp", "udp")
         ]
-        container.serve(ports, names=False)
+        container.serve(ports, names=False, most_descriptors=getattr(request, "param", 0))
         yield container
     finally:
         container.close()
@@ -210,6 +213,33 @@ async def test_hundreds_of_connections_are_carried_and_none_is_left(published):
                 while published.descriptors() > idle + 32:  # noqa: ASYNC110
                     await asyncio.sleep(0)
     assert published.is_serving()
+
+
+# Those that are spared, four sockets of the port, and as much for two connections and datagrams.
+@pytest.mark.parametrize("published", [400 + 4 + 2 * 2 * 6], indirect=True)
+async def test_who_finds_no_room_waits_until_somebody_leaves(published):
+    async def answer(reader, writer):
+        while line := await reader.readline():
+            writer.write(line)
+        await closed(writer)
+
+    async with await serve(published, answer):
+        connections = [await connect() for _each in range(3)]
+        for _reader, writer in connections:
+            writer.write(b"hello\n")
+        for reader, _writer in connections[:2]:
+            assert await reader.readline() == b"hello\n"
+        waiting = asyncio.ensure_future(connections[2][0].readline())
+        # A whole exchange later it has not been let in.
+        connections[0][1].write(b"again\n")
+        assert await connections[0][0].readline() == b"again\n"
+        assert not waiting.done()
+
+        await closed(connections[1][1])
+
+        assert await waiting == b"hello\n"
+        for _reader, writer in (connections[0], connections[2]):
+            await closed(writer)
 
 
 async def test_the_address_of_a_container_that_moves_is_followed(published):
