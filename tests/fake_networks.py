@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engine.containers.networking import names_of, refuse_shared
 from engine.errors import AttachmentError, InvalidInputError, NetworkInUseError
 from engine.events import EventSubject
-from engine.network.attachments import DISCONNECTED, check_attachment
+from engine.network.attachments import DISCONNECTED, check_attachment, network_warnings
 from engine.network.planning import (
     DEFAULT_NETWORK,
     check_network_request,
@@ -23,6 +23,7 @@ from engine.types import (
     ContainerRequest,
     ContainerSummary,
     CreatedContainer,
+    HostFeature,
     Network,
     NetworkAttachment,
     NetworkDetails,
@@ -44,6 +45,9 @@ class FakeNetworks(FakeVolumes):
 
     def __init__(self) -> None:
         super().__init__()
+        self.network_features = (
+            HostFeature(name="network", is_available=True, detail="bridges and rules of nftables"),
+        )
         self.networks = {one.network_id: one for one in plan_predefined((), ())}
 
     def _all_networks(self) -> tuple[Network, ...]:
@@ -75,7 +79,8 @@ class FakeNetworks(FakeVolumes):
             check_attachment(one, network)
             resolved.append(replace(one, network=network.network_id))
         options = replace(request.network, attachments=tuple(resolved))
-        return await super().create_container(replace(request, network=options))
+        created = await super().create_container(replace(request, network=options))
+        return replace(created, warnings=network_warnings(options))
 
     def _names(self, summary: ContainerSummary) -> ContainerSummary:
         names = {one.network_id: one.name for one in self.networks.values()}
@@ -179,6 +184,9 @@ class FakeNetworks(FakeVolumes):
         for network in doomed:
             await self.remove_network(network.network_id)
         return PrunedNetworks(names=tuple(network.name for network in doomed))
+
+    async def list_network_features(self) -> tuple[HostFeature, ...]:
+        return self.network_features
 
     async def connect_network(self, container: str, request: AttachmentRequest) -> None:
         await self._note("connect_network", f"{request.network} {container}")

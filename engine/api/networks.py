@@ -10,6 +10,7 @@ from engine.containers import networking
 if TYPE_CHECKING:
     from engine.types import (
         AttachmentRequest,
+        HostFeature,
         Network,
         NetworkDetails,
         NetworkRequest,
@@ -40,6 +41,10 @@ class NetworkCalls(EngineParts):
     async def prune_networks(self, wanted: PruneFilter) -> PrunedNetworks:
         """As EngineApi."""
         return await networking.prune_networks(self._services, wanted)
+
+    async def list_network_features(self) -> tuple[HostFeature, ...]:
+        """As EngineApi."""
+        return await self._services.attacher.features()
 
     async def connect_network(self, container: str, request: AttachmentRequest) -> None:
         """As EngineApi."""

@@ -21,7 +21,7 @@ from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
 from engine.errors import InvalidInputError, NameInUseError
-from engine.network.attachments import expand_exposed
+from engine.network.attachments import expand_exposed, network_warnings
 from engine.operations import carry_through
 from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import write_state
@@ -164,6 +164,7 @@ def _new_record(
         warnings=(
             *limit_warnings(request.limits, services.cgroups.missing_limits),
             *health_warnings(image.config, request),
+            *network_warnings(request.network),
         ),
         has_terminal=request.has_terminal,
         is_stdin_open=request.is_stdin_open,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from engine.network.attaching import HeldNetwork, WantedNetwork
     from engine.runtime.spec import NetworkSpec
-    from engine.types import Network, NetworkRequest
+    from engine.types import HostFeature, Network, NetworkRequest
 
 
 class ContainerNetworks(Protocol):
@@ -91,6 +91,9 @@ class HostNetworks(Protocol):
 
     def forget(self, container_id: str, /) -> None:
         """Remove rules and names of a container, for the holder of its monitor's lock; blocking."""
+
+    async def features(self) -> tuple[HostFeature, ...]:
+        """What the host gives networks."""
 
     async def conditions(self, network: Network, /) -> tuple[str, ...]:
         """What of the host keeps a network from working, one sentence each."""

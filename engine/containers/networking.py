@@ -251,15 +251,18 @@ def refuse_shared(mode: str, network: Network) -> None:
     if mode.startswith(JOIN):
         raise AttachmentError(
             "container sharing network namespace with another container or host cannot be "
-            "connected to any other network"
+            "connected to any other network",
+            hint="It is in the networks of that container: connect that one",
         )
     if HOST in {mode, network.name}:
         raise AttachmentError(
-            "container cannot be disconnected from host network or connected to host network"
+            "container cannot be disconnected from host network or connected to host network",
+            hint="Make it again with `lamella run --network NAME`, which it can leave and join",
         )
     raise AttachmentError(
         "container cannot be connected to multiple networks with one of the networks in private "
-        "(none) mode"
+        "(none) mode",
+        hint="Make it again with `lamella run --network NAME`, which it can leave and join",
     )
 
 

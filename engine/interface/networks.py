@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from engine.types import (
         AttachmentRequest,
+        HostFeature,
         Network,
         NetworkDetails,
         NetworkRequest,
@@ -48,6 +49,9 @@ class NetworkApi(Protocol):
 
     async def prune_networks(self, wanted: PruneFilter) -> PrunedNetworks:
         """Remove every network that no container is to be in, running or not."""
+
+    async def list_network_features(self) -> tuple[HostFeature, ...]:
+        """What the host gives networks, and what it does not with a remedy; looked at now."""
 
     async def connect_network(self, container: str, request: AttachmentRequest) -> None:
         """Put a container into a network; one that runs gets the device at once.

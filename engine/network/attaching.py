@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.network.library import NetworkLibrary
     from engine.store.network_records import NetworkRecords
-    from engine.types import NetworkOptions
+    from engine.types import HostFeature, NetworkOptions
 
 _DEVICE_PREFIX = "lmv"
 _BRIDGED_RULES = "bridge/bridge-nf-call-iptables"
@@ -211,9 +211,7 @@ class NetworkAttacher:
             owner = self._config.container_directory(mode.removeprefix(JOIN))
             return HeldNetwork(namespace=str(owner))
         if mode == "host":
-            has_ports = options.published_ports or options.publishes_all
-            warning = "Published ports are discarded when using host network mode"
-            return HeldNetwork(namespace="host", warnings=(warning,) if has_ports else ())
+            return HeldNetwork(namespace="host")
         return HeldNetwork()
 
     def _refuse_rootless(self) -> None:
@@ -358,6 +356,15 @@ class NetworkAttacher:
         if not self._is_rootless:
             with contextlib.suppress(EngineError):
                 self._devices.forget(container_id)
+
+    async def features(self) -> tuple[HostFeature, ...]:
+        """What the host gives networks."""
+        if self._is_rootless:
+            return ()
+        # No start needs it.
+        from engine.network.features import network_features
+
+        return await asyncio.to_thread(network_features, self._devices.firewall)
 
     async def conditions(self, network: Network) -> tuple[str, ...]:
         """What of the host keeps a network from working, one sentence each."""

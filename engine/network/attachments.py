@@ -61,6 +61,13 @@ def check_network_options(options: NetworkOptions, *, hostname: str | None) -> N
             _check_address(address, f'invalid IP address in add-host: "{address}"')
 
 
+def network_warnings(options: NetworkOptions) -> tuple[str, ...]:
+    """What is asked for and has no meaning; the text is Docker's."""
+    if options.mode in {HOST, NONE} and (options.published_ports or options.publishes_all):
+        return (f"Published ports are discarded when using {options.mode} network mode",)
+    return ()
+
+
 def _check_mode(options: NetworkOptions, hostname: str | None) -> None:
     mode = options.mode
     is_join = mode.startswith(JOIN) and mode != JOIN

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engine.runtime.spec import NetworkSpec
     from engine.types import Network
 
-_SETTINGS = "/proc/sys/net"
+SETTINGS = "/proc/sys/net"
 _FORWARDING4 = "ipv4/ip_forward"
 _FORWARDING6 = "ipv6/conf/all/forwarding"
 _MAC_PREFIX = "02:4c"
@@ -225,7 +225,7 @@ def _ensure_forwarding(*, has_ipv6: bool) -> list[str]:
 
 def _keep_router_advertisements() -> None:
     """Let devices that have their routes from advertisements keep them: routers hear none."""
-    directory = f"{_SETTINGS}/ipv6/conf"
+    directory = f"{SETTINGS}/ipv6/conf"
     for name in os.listdir(directory):
         if name not in {"all", "default"} and read_setting(f"ipv6/conf/{name}/accept_ra") == "1":
             with contextlib.suppress(OSError):
@@ -235,14 +235,14 @@ def _keep_router_advertisements() -> None:
 def read_setting(name: str) -> str:
     """A setting below net; empty if the kernel has none of this name."""
     try:
-        with open(f"{_SETTINGS}/{name}", encoding="ascii") as file:
+        with open(f"{SETTINGS}/{name}", encoding="ascii") as file:
             return file.read().strip()
     except OSError:
         return ""
 
 
 def _write_setting(name: str, value: str) -> None:
-    descriptor = os.open(f"{_SETTINGS}/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    descriptor = os.open(f"{SETTINGS}/{name}", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, value.encode())
     finally:

@@ -63,6 +63,7 @@ from engine.linux.netfilter import (
     masquerade,
     redirect,
     transaction,
+    trial,
 )
 from engine.linux.netlink import NETFILTER, NetlinkSocket
 from engine.network.planning import MASQUERADE_OPTION
@@ -136,7 +137,7 @@ class Firewall:
         """
         with self._open() as connection:
             if not has_table(connection, INET, self.table):
-                self._make_main_table(connection)
+                self._make_main_table(connection, self.table)
             if not has_table(connection, BRIDGE, self.table):
                 try:
                     connection.execute(transaction(_guard_table(self.table)), what="guard bridges")
@@ -144,6 +145,24 @@ class Firewall:
                     self.guard_problem = str(error)
             for network in networks:
                 self._add_network(connection, network)
+
+    def try_out(self) -> str:
+        """Have the kernel check the tables of a store, without having them.
+
+        Returns:
+            Why the guard of bridges is not to be had; empty if it is.
+
+        Raises:
+            FeatureUnavailableError: The kernel cannot do the rest, or this process may not.
+        """
+        with self._open() as connection:
+            name = f"{self.table}_trial"
+            self._make_main_table(connection, name, is_trial=True)
+            try:
+                connection.execute(trial(_guard_table(name)), what="guard bridges")
+            except SyscallError as error:
+                return str(error)
+        return ""
 
     def remove(self) -> None:
         """Remove the tables; those that are not there are no error."""
@@ -210,9 +229,12 @@ class Firewall:
                 remedy="Use a kernel with CONFIG_NF_TABLES, or run with --network host or none",
             ) from None
 
-    def _make_main_table(self, connection: NetlinkSocket) -> None:
+    def _make_main_table(
+        self, connection: NetlinkSocket, name: str, *, is_trial: bool = False
+    ) -> None:
+        step = trial if is_trial else transaction
         try:
-            connection.execute(transaction(_main_table(self.table)), what="make network rules")
+            connection.execute(step(_main_table(name)), what="make network rules")
         except SyscallError as error:
             raise FeatureUnavailableError(
                 "a network",

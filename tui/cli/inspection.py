@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, NotFoundError
@@ -94,6 +95,7 @@ async def _inspect_one(engine: EngineApi, reference: str, kind: str | None) -> D
 async def info(engine: EngineApi, arguments: Arguments) -> int:
     """Print what the host gives, and for what it does not give what to do."""
     host = engine.host
+    host = replace(host, features=(*host.features, *await engine.list_network_features()))
     if wants_json(arguments, "info"):
         output.write_line(line(host))
         return 0

@@ -19,6 +19,7 @@ from engine.types import (
     NetworkRequest,
     NetworkSubnet,
     PruneFilter,
+    PublishedPort,
 )
 
 
@@ -236,3 +237,24 @@ async def test_an_address_outside_of_the_network_is_refused(any_engine, image):
         await any_engine.create_container(
             ContainerRequest(image=image, network=NetworkOptions(attachments=(attachment,)))
         )
+
+
+@pytest.mark.parametrize("mode", ["host", "none"])
+async def test_ports_that_nothing_can_lead_to_are_said_to_be_discarded(any_engine, image, mode):
+    ports = (PublishedPort(container_port=80, host_port=8080),)
+    for options, told in (
+        (NetworkOptions(mode=mode, published_ports=ports), True),
+        (NetworkOptions(mode=mode, publishes_all=True), True),
+        (NetworkOptions(mode=mode), False),
+        (NetworkOptions(published_ports=ports), False),
+    ):
+        created = await any_engine.create_container(ContainerRequest(image=image, network=options))
+        text = f"Published ports are discarded when using {mode} network mode"
+        assert (text in created.warnings) is told
+
+
+async def test_whatever_the_host_does_not_give_networks_has_a_remedy(any_engine):
+    for feature in await any_engine.list_network_features():
+        assert feature.name
+        assert feature.detail
+        assert bool(feature.remedy) is not feature.is_available

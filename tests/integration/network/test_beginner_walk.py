@@ -195,8 +195,11 @@ def test_the_words_of_network_that_are_no_networks(world, lamella):
         (("-p", "99999:80"), "invalid hostPort"),
     ):
         refused(lamella("run", "-d", *words, *FOREVER), 125, message)
-    shares = lamella("network", "connect", "shop", "guest")
-    assert shares.returncode == 125
-    assert b"container sharing network namespace with another container" in shares.stderr
+    refused(lamella("network", "connect", "shop", "guest"), 125, "sharing network namespace")
+    discarded = lamella("create", "--name", "late", "--network", "host", "-p", "80:80", *FOREVER)
+    assert discarded.stderr == (
+        b"WARNING: Published ports are discarded when using host network mode\n"
+    )
+    lamella.text("rm", "late")
     assert names(lamella, "-a") == ["app", "guest"]
     assert world.machine.setting("ipv4/ip_forward") == "1"
