@@ -223,6 +223,7 @@ class Question:
     source_port: int
     query_id: int
     is_tcp: bool
+    message: bytes
 
 
 class NameServer:
@@ -295,6 +296,7 @@ class NameServer:
                 source_port=source[1],
                 query_id=query_id,
                 is_tcp=is_tcp,
+                message=message,
             )
         )
         if name in self.silent:

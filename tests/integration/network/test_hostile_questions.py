@@ -221,8 +221,45 @@ def test_hostile_packets_that_are_passed_on_reach_the_server_as_plain_questions(
                 control.send(question("web", query_id=number))
                 assert Answer(control.recv(4096)).query_id == number
                 drain(client)
-    assert named.is_serving()
     assert ask(named, question("web.example.test")).addresses == [named.world.web.address4]
+    asked = named.world.name_server.questions
+    assert len(asked) > 100
+    for each in asked:
+        _id, flags, *counts = struct.unpack_from("!HHHHHH", each.message)
+        assert not flags & ~0x0130
+        assert counts in ([1, 0, 0, 0], [1, 0, 0, 1])
+        end = len(each.message) - 11 * counts[3]
+        name = each.message[12 : end - 4]
+        assert name == wire_of(name)
+        if counts[3]:
+            assert each.message[end : end + 3] == b"\0" + struct.pack("!H", OPT)
+            assert each.message[-2:] == b"\0\0"
+
+
+def wire_of(name):
+    """The name at the beginning of some bytes, as far as it is one."""
+    place = 0
+    while 0 < name[place] < 64:
+        place += 1 + name[place]
+    return name[: place + 1]
+
+
+def test_hostile_connections_do_not_stop_it(named):
+    drawn = random.Random(853)
+    before = 0
+    for number, packet in enumerate(hostile_packets(3_000)):
+        with asking(named, socket.SOCK_STREAM) as client:
+            length = drawn.choice((len(packet), len(packet) + 1, 0, 0xFFFF, len(packet) - 1))
+            with contextlib.suppress(OSError):
+                client.sendall(struct.pack("!H", max(0, length)) + packet)
+                if drawn.randrange(2):
+                    client.shutdown(socket.SHUT_WR)
+                    client.recv(65535)
+        if number == 500:
+            before = named.memory_bytes()
+    assert ask(named, question("web")).addresses == ["10.77.0.2"]
+    assert named.is_serving()
+    assert named.memory_bytes() < before + (1 << 20)
 
 
 def lost_datagrams(named):
