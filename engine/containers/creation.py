@@ -21,7 +21,7 @@ from engine.containers.record import ContainerRecord
 from engine.containers.request import check_request, merge_process
 from engine.containers.states import operation_lock, remove_run_directory
 from engine.errors import InvalidInputError, NameInUseError
-from engine.network.attachments import expand_exposed, network_warnings
+from engine.network.attachments import JOIN, expand_exposed, network_warnings
 from engine.operations import carry_through
 from engine.runtime.spec import StateRecord
 from engine.runtime.state_file import write_state
@@ -60,6 +60,10 @@ async def create_container(
     if request.network.attachments or request.network.mode:
         network = await resolve_attachments(services, request.network)
         request = replace(request, network=network)
+        if network.mode.startswith(JOIN):
+            # It is found under the other container's name, by itself as well.
+            owner = await services.table.find(network.mode.removeprefix(JOIN))
+            request = replace(request, hostname=owner.hostname)
     async with services.hold_image(request.image) as image:
         mounts = await plan_mounts(services, request, image)
         record = _new_record(services, request, image, mounts)

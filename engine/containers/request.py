@@ -106,7 +106,9 @@ def merge_process(
         InvalidInputError: Neither says what to run, or the image's words cannot work.
     """
     hostname = request.hostname or container_id[:12]
-    if request.options.uts_mode == HOST:
+    # In the host's network the host's name is the one that the host's files know.
+    is_hosts = request.network.mode == HOST and not request.hostname
+    if is_hosts or request.options.uts_mode == HOST:
         hostname = os.uname().nodename
     working_directory = request.working_directory or config.working_directory or "/"
     check_working_directory(working_directory)

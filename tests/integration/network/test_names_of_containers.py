@@ -1,12 +1,14 @@
 """Containers that find each other by name, and what their /etc says of it."""
 
 import contextlib
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from engine.containers import network_files
+from engine.linux.process import CLONE_NEWUTS, enter_namespaces
 from engine.network import naming
 from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, NetworkRequest
 from tests.integration.network.inside import IMAGE, box_of, published, running, said_by
@@ -50,6 +52,22 @@ async def file_of(engine, name, path):
     """What a program of the container reads."""
     details = await engine.inspect_container(name)
     return Path(f"/proc/{details.process_id}/root{path}").read_text()
+
+
+async def hostname_of(engine, name):
+    """What a program that is run in the container is told to be called."""
+    details = await engine.inspect_container(name)
+    namespace = os.open(f"/proc/{details.process_id}/ns/uts", os.O_RDONLY)
+    own = os.open("/proc/thread-self/ns/uts", os.O_RDONLY)
+    try:
+        enter_namespaces(namespace, CLONE_NEWUTS)
+        try:
+            return os.uname().nodename
+        finally:
+            enter_namespaces(own, CLONE_NEWUTS)
+    finally:
+        os.close(namespace)
+        os.close(own)
 
 
 def lines(text):
@@ -247,6 +265,7 @@ async def test_a_container_in_the_hosts_network_has_the_hosts_files(world, engin
         assert (
             await file_of(engine, "web", "/etc/hosts") == host_files.read_text() + "192.0.2.7\tdb\n"
         )
+        assert await hostname_of(engine, "web") == os.uname().nodename
 
 
 async def test_who_shares_a_network_shares_its_files_and_names(engine):
@@ -258,6 +277,7 @@ async def test_who_shares_a_network_shares_its_files_and_names(engine):
         assert ask(side, "web").addresses == [web.address4]
         for path in ("/etc/hosts", "/etc/resolv.conf", "/etc/hostname"):
             assert await file_of(engine, "side", path) == await file_of(engine, "web", path)
+        assert await hostname_of(engine, "side") == await hostname_of(engine, "web")
 
 
 async def test_a_program_may_have_port_53_of_every_address(engine):

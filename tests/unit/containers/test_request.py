@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from engine.containers.request import check_request, merge_process
 from engine.errors import InvalidInputError, LimitError
-from engine.types import ContainerRequest, ImageConfig, ResourceLimits
+from engine.types import ContainerRequest, ImageConfig, NetworkOptions, ResourceLimits
 
 ID = "0123456789ab" + "c" * 52
 
@@ -153,3 +153,11 @@ def test_whatever_an_image_says_every_variable_has_a_name_and_appears_once(entri
     assert all(names)
     assert len(names) == len(set(names))
     assert not any("\0" in entry for entry in process.environment)
+
+
+@pytest.mark.parametrize("asked", [None, "mine"])
+def test_in_the_hosts_network_a_container_has_the_hosts_name_unless_asked_otherwise(asked):
+    process = merged(hostname=asked, network=NetworkOptions(mode="host"))
+
+    assert process.hostname == (asked or os.uname().nodename)
+    assert f"HOSTNAME={process.hostname}" in process.environment
