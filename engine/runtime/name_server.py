@@ -14,8 +14,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from engine.runtime.dns_messages import (
+    FORMAT_ERROR,
     MOST_UDP_BYTES,
     NO_ERROR,
+    NOT_IMPLEMENTED,
     PLAIN_UDP_BYTES,
     REFUSED,
     SERVER_FAILURE,
@@ -51,7 +53,7 @@ _SERVER_SECONDS = 1.5
 """How long one server may take: three of them, so that libc, which waits 5 s, hears of the last."""
 _STREAM_SERVER_SECONDS = 3.0
 _IDLE_SECONDS = 10.0
-_TRIED_NEXT = frozenset({SERVER_FAILURE, REFUSED, 1, 4})
+_TRIED_NEXT = frozenset({FORMAT_ERROR, SERVER_FAILURE, NOT_IMPLEMENTED, REFUSED})
 """Answers after which another server is asked, as libc does: what the next one says may differ."""
 
 
