@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from benchmarks.containers import podman_with_image, small_engine, timed, working_peers
 from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
 from benchmarks.place import IMAGE, PeerMissingError, Place, run
-from engine.types import ContainerRequest, NetworkOptions, PublishedPort
+from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, PublishedPort
 from tests.namespaces import Namespace, connect_namespaces
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ async def _starts(place: Place, engine: EngineApi, result: Result) -> list[Figur
     """What a network adds to a start of ours, and what all of it takes beside podman."""
     figures: list[Figure] = []
     kinds = {
-        "lamella": NetworkOptions(),
+        "lamella": NetworkOptions(attachments=(AttachmentRequest(network="bridge"),)),
         "lamella, no network": NetworkOptions(mode="none"),
     }
     answers = await interleave(
@@ -200,7 +200,7 @@ async def _starts(place: Place, engine: EngineApi, result: Result) -> list[Figur
         words, environment = place.podman
         peers["podman run"] = timed(*words, "run", "--rm", IMAGE, "true", environment=environment)
     sides = {
-        "lamella": timed(*place.lamella, "run", "--rm", IMAGE, "true"),
+        "lamella": timed(*place.lamella, "run", "--rm", "--network", "bridge", IMAGE, "true"),
         **await working_peers(result, peers),
     }
     figures += compare(
