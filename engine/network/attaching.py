@@ -14,17 +14,19 @@ from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundE
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices, derive_mac, read_setting
-from engine.network.naming import has_names, publish_names, sweep_names
+from engine.network.naming import has_names, publish_addresses, publish_names, sweep_names
 from engine.network.planning import (
     DEFAULT_NETWORK,
     INTER_CONTAINER_OPTION,
     MTU_OPTION,
 )
 from engine.network.ports import PortReservation
+from engine.network.rootless import find_user_network, user_network_feature
 from engine.network.subnets import parse_subnet
 from engine.network.sweeping import is_live
 from engine.runtime.network_view import forget_container
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
+from engine.runtime.user_network import ADDRESS as USER_ADDRESS
 from engine.store.network_records import LeaseRequest
 from engine.types import AttachmentRequest, Network, NetworkSubnet, PublishedPort
 
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from engine.types import HostFeature, NetworkOptions
 
 _DEVICE_PREFIX = "lmv"
+_LOOPBACK = "127.0.0.1"
 _BRIDGED_RULES = "bridge/bridge-nf-call-iptables"
 
 
@@ -111,6 +114,10 @@ class NetworkAttacher:
         if not is_asked_for and self._config.default_network != DEFAULT_NETWORK:
             yield HeldNetwork()
             return
+        if self._is_rootless and not options.attachments:
+            async with self._hold_rootless(wanted) as held:
+                yield held
+            return
         async with contextlib.AsyncExitStack() as stack:
             try:
                 self._refuse_rootless()
@@ -141,6 +148,29 @@ class NetworkAttacher:
                 spec=spec,
                 reservation=reservation.fileno() if ports else -1,
                 warnings=(*told, *warnings),
+            )
+
+    @contextlib.asynccontextmanager
+    async def _hold_rootless(self, wanted: WantedNetwork) -> AsyncIterator[HeldNetwork]:
+        """A way out where there is one, and ports that are carried on from inside."""
+        choice = await asyncio.to_thread(find_user_network)
+        with contextlib.closing(PortReservation()) as reservation:
+            ports = _asked_ports(wanted)
+            await asyncio.to_thread(_bind, reservation, ports)
+            spec = NetworkSpec(
+                ports=_port_specs(reservation, ipv4_target="", ipv6_target=""),
+                user_network=choice.program,
+                is_served_inside=True,
+            )
+            if ports:
+                address = USER_ADDRESS if choice.program else _LOOPBACK
+                await asyncio.to_thread(
+                    publish_addresses, self._config, wanted.container_id, (address,)
+                )
+            yield HeldNetwork(
+                spec=spec,
+                reservation=reservation.fileno() if ports else -1,
+                warnings=(choice.problem,) if choice.problem else (),
             )
 
     @contextlib.asynccontextmanager
@@ -219,7 +249,7 @@ class NetworkAttacher:
             raise FeatureUnavailableError(
                 "a network",
                 "an ordinary user may not make bridges",
-                remedy="Run with --network host, or run Lamella as root",
+                remedy="Leave --network out, run with --network host, or run Lamella as root",
             )
 
     async def _find(self, options: NetworkOptions) -> tuple[tuple[Network, AttachmentRequest], ...]:
@@ -280,37 +310,19 @@ class NetworkAttacher:
         wanted: WantedNetwork,
         interfaces: tuple[InterfaceSpec, ...],
     ) -> tuple[tuple[PortSpec, ...], tuple[str, ...]]:
-        asked = list(wanted.options.published_ports)
-        if wanted.options.publishes_all:
-            published = {(one.container_port, one.protocol) for one in asked}
-            asked += [
-                PublishedPort(container_port=number, protocol=protocol)
-                for text in wanted.exposed_ports
-                for number, protocol in expand_exposed(text)
-                if (number, protocol) not in published
-            ]
+        asked = _asked_ports(wanted)
         if not asked:
             return (), ()
         target = next((one for one in interfaces if one.ipv4_gateway or one.ipv6_gateway), None)
         if target is None:
             return (), ("Ports are not published: the container is in internal networks only",)
-        for port in asked:
-            reservation.reserve(port)
-        reservation.seal()
-        return (
-            tuple(
-                PortSpec(
-                    host_address=one.port.host_address,
-                    host_port=one.number,
-                    container_port=one.port.container_port,
-                    protocol=one.port.protocol,
-                    ipv4_target=target.ipv4_address.partition("/")[0],
-                    ipv6_target=target.ipv6_address.partition("/")[0],
-                )
-                for one in reservation.bound
-            ),
-            (),
+        _bind(reservation, asked)
+        ports = _port_specs(
+            reservation,
+            ipv4_target=target.ipv4_address.partition("/")[0],
+            ipv6_target=target.ipv6_address.partition("/")[0],
         )
+        return ports, ()
 
     async def publish(self, wanted: WantedNetwork, spec: NetworkSpec) -> None:
         """Let a container that runs see its networks and be found in them as they are now.
@@ -360,7 +372,7 @@ class NetworkAttacher:
     async def features(self) -> tuple[HostFeature, ...]:
         """What the host gives networks."""
         if self._is_rootless:
-            return ()
+            return (await asyncio.to_thread(user_network_feature),)
         # No start needs it.
         from engine.network.features import network_features
 
@@ -380,6 +392,41 @@ class NetworkAttacher:
         """
         if not self._is_rootless:
             await asyncio.to_thread(self._devices.remove, network)
+
+
+def _asked_ports(wanted: WantedNetwork) -> tuple[PublishedPort, ...]:
+    asked = list(wanted.options.published_ports)
+    if wanted.options.publishes_all:
+        published = {(one.container_port, one.protocol) for one in asked}
+        asked += [
+            PublishedPort(container_port=number, protocol=protocol)
+            for text in wanted.exposed_ports
+            for number, protocol in expand_exposed(text)
+            if (number, protocol) not in published
+        ]
+    return tuple(asked)
+
+
+def _bind(reservation: PortReservation, ports: tuple[PublishedPort, ...]) -> None:
+    for port in ports:
+        reservation.reserve(port)
+    reservation.seal()
+
+
+def _port_specs(
+    reservation: PortReservation, *, ipv4_target: str, ipv6_target: str
+) -> tuple[PortSpec, ...]:
+    return tuple(
+        PortSpec(
+            host_address=one.port.host_address,
+            host_port=one.number,
+            container_port=one.port.container_port,
+            protocol=one.port.protocol,
+            ipv4_target=ipv4_target,
+            ipv6_target=ipv6_target,
+        )
+        for one in reservation.bound
+    )
 
 
 def _lease_request(

@@ -100,6 +100,20 @@ def publish_names(
         raise_store_error(error, run_directory)
 
 
+def publish_addresses(config: EngineConfig, container_id: str, addresses: tuple[str, ...]) -> None:
+    """Write down where a container is that is in no network of ours; blocking.
+
+    Raises:
+        StoreError: The file system is full.
+    """
+    run_directory = config.container_run_directory(container_id)
+    try:
+        os.makedirs(run_directory, mode=0o700, exist_ok=True)
+        write_view(str(run_directory), NetworkView(is_forwarding=False, addresses=addresses))
+    except OSError as error:
+        raise_store_error(error, run_directory)
+
+
 def sweep_names(config: EngineConfig) -> None:
     """Take the names of containers away that ended unseen; blocking."""
     named: set[str] = set()

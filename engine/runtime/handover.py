@@ -35,12 +35,14 @@ class KeptNetwork:
         reservation: What keeps its published ports.
         name_datagrams: Where its resolver is asked.
         name_listener: The same for connections.
+        user_network: A pidfd of the program that is its way out.
     """
 
     namespace: int = -1
     reservation: int = -1
     name_datagrams: int = -1
     name_listener: int = -1
+    user_network: int = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +114,8 @@ class ReceivedHandover:
         """What was handed over; its descriptors are the caller's."""
         indexes, told = marshal.loads(self._payload)
         places = [-1 if index < 0 else self._descriptors[index] for index in indexes]
-        pidfd, stdin, stdout, stderr, out_of_memory, listener = places[:6]
-        namespace, reservation, name_datagrams, name_listener, lock = places[6:]
+        pidfd, stdin, stdout, stderr, out_of_memory, listener, user_network = places[:7]
+        namespace, reservation, name_datagrams, name_listener, lock = places[7:]
         (
             process_id,
             is_terminal,
@@ -138,6 +140,7 @@ class ReceivedHandover:
                 reservation=reservation,
                 name_datagrams=name_datagrams,
                 name_listener=name_listener,
+                user_network=user_network,
             ),
             lock=lock,
             log_path=log_path,
@@ -167,6 +170,7 @@ def send_handover(channel: socket.socket, handover: Handover) -> None:
         ends.stderr,
         handover.out_of_memory,
         handover.listener,
+        network.user_network,
     )
     places = (
         *watched,

@@ -22,6 +22,7 @@ from engine.runtime.name_sockets import open_name_sockets
 from engine.runtime.network import HostNetwork, change_interfaces
 from engine.runtime.network_view import forget_container
 from engine.runtime.protocol import FrameKind, read_error, receive_frame, send_error, send_frame
+from engine.runtime.user_network import UserNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +52,21 @@ class NetworkServer:
         names: tuple[socket.socket, socket.socket] | None,
         *,
         reservation: int,
+        namespace: int,
     ) -> None:
-        """Have one serve from now on, in the place of the one that there may be."""
+        """Have one serve from now on, in the place of the one that there may be.
+
+        With a descriptor of a network namespace it is in there, and its sockets, which are of
+        the host's, stay there.
+        """
         self.stop()
         self._fork = functools.partial(
-            _fork_server, run_directory, ports, names, reservation=reservation
+            _fork_server,
+            run_directory,
+            ports,
+            names,
+            reservation=reservation,
+            namespace=namespace,
         )
         self._begin()
 
@@ -97,12 +108,15 @@ def _fork_server(
     names: tuple[socket.socket, socket.socket] | None,
     *,
     reservation: int,
+    namespace: int,
 ) -> int:
     monitor = os.pidfd_open(os.getpid())
     try:
         process_id = os.fork()
         if process_id == 0:
             try:
+                if namespace >= 0:
+                    enter_namespaces(namespace, CLONE_NEWNET)
                 # What it collects later is its own: pages of before stay shared.
                 gc.freeze()
                 # The launcher has loaded it when it had nothing else to do.
@@ -142,6 +156,16 @@ class MonitorNetwork:
             else None
         )
         self.namespace = kept.namespace
+        self._user_network = (
+            UserNetwork(
+                reactor,
+                spec.record.network.user_network,
+                namespace=kept.namespace,
+                pidfd=kept.user_network,
+            )
+            if kept.user_network >= 0
+            else None
+        )
         self._server = NetworkServer(reactor)
         if self._names is not None or self._reservation >= 0:
             self._serve()
@@ -149,7 +173,11 @@ class MonitorNetwork:
     def _serve(self) -> None:
         spec = self._spec.record
         self._server.start(
-            spec.run_directory, spec.network.ports, self._names, reservation=self._reservation
+            spec.run_directory,
+            spec.network.ports,
+            self._names,
+            reservation=self._reservation,
+            namespace=self.namespace if spec.network.is_served_inside else -1,
         )
 
     def release(self) -> None:
@@ -162,6 +190,8 @@ class MonitorNetwork:
                 contextlib.closing(HostNetwork()) as host,
             ):
                 host.remove_rules(self._spec.record.container_id, network)
+        if self._user_network is not None:
+            self._user_network.stop()
         # It holds the ports, too, which the next start wants.
         self._server.stop()
         forget_container(self._spec.record.run_directory, self._spec.record.container_id)

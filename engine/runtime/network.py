@@ -29,6 +29,7 @@ from engine.linux.routes import (
 from engine.runtime.network_rules import (
     add_container,
     change_container,
+    forget_datagrams,
     remove_container,
     remove_container_piecemeal,
 )
@@ -146,6 +147,9 @@ class HostNetwork:
             if self._netfilter.execute_each(messages, what="remove network rules"):
                 for one in remove_container_piecemeal(container_id, network):
                     self._netfilter.execute_each(one, what="remove network rules")
+            # Who goes on sending datagrams to a port would be led to nobody for ever.
+            forgotten = forget_datagrams(network)
+            self._netfilter.execute_each(forgotten, what="forget connections")
 
     def add_interface(self, interface: InterfaceSpec, namespace: int) -> None:
         """Make a link from a bridge into a namespace; its end there is down.

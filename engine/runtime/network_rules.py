@@ -10,6 +10,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
+from engine.linux.connections import forget_connections
 from engine.linux.netfilter import (
     BRIDGE,
     INET,
@@ -149,3 +150,17 @@ def change_container(container_id: str, before: NetworkSpec, after: NetworkSpec)
         if added := [one for one in wanted if one not in had]:
             messages.append(add_elements(family, after.table, name, added))
     return transaction(messages) if messages else []
+
+
+def forget_datagrams(network: NetworkSpec) -> list[bytes]:
+    """What makes the kernel forget whom it has led to a container's ports that have no end."""
+    targets = {
+        target
+        for port in network.ports
+        if port.protocol == "udp"
+        for target in (port.ipv4_target, port.ipv6_target)
+        if target
+    }
+    return [
+        forget_connections(pack_address(target)[0], _PROTOCOLS["udp"]) for target in sorted(targets)
+    ]

@@ -54,7 +54,7 @@ class FrameKind(IntEnum):
     ERROR = 6
     OPTIONS = 7
     START_APART = 8
-    """As START, for a container that has no network namespace of its own."""
+    """As START, for a container to which a network namespace that is there already is no use."""
 
 
 class PacketKind:

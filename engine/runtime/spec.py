@@ -196,12 +196,17 @@ class NetworkSpec:
 
     Attributes:
         table: Name of the tables of rules on the host; empty if there is nothing of it there.
+        user_network: Path of the program that is an ordinary user's way out; empty for none.
+        is_served_inside: What comes to published ports is carried on from within the container's
+            namespace, as nothing of the host leads into it.
         has_names: A resolver of its own answers for the members of its networks.
     """
 
     table: str = ""
     interfaces: tuple[InterfaceSpec, ...] = ()
     ports: tuple[PortSpec, ...] = ()
+    user_network: str = ""
+    is_served_inside: bool = False
     has_names: bool = False
 
     @property

@@ -64,6 +64,7 @@ from engine.runtime.protocol import FrameKind, send_error, send_frame
 from engine.runtime.records import RecordDocument
 from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.state_file import read_boot_id, read_state
+from engine.runtime.user_network import PendingUserNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -253,8 +254,11 @@ def _start_first(
         before = read_state(spec.record.container_directory)
         journal = ContainerJournal(spec, RecordDocument.of(before))
         namespaces = spec.record.namespaces
+        way_out: PendingUserNetwork | None = None
         if host is None:
             host = HostNetwork()
+            if program := spec.record.network.user_network:
+                way_out = PendingUserNetwork(program, monitor.pidfd)
             if namespaces.network == PRIVATE:
                 enter_new_network()
             else:
@@ -264,7 +268,7 @@ def _start_first(
         network = spec.record.network
         host.attach(spec.record.container_id, network)
         try:
-            kept = _keep_network(spec.record, reservation)
+            kept = _keep_network(spec.record, reservation, way_out)
             return _start(spec, journal, monitor, restart_count=count, lock=lock, kept=kept)
         except BaseException:
             host.remove_rules(spec.record.container_id, network)
@@ -352,17 +356,22 @@ def _start(
         raise
 
 
-def _keep_network(spec: ContainerSpec, reservation: int) -> KeptNetwork:
+def _keep_network(
+    spec: ContainerSpec, reservation: int, way_out: PendingUserNetwork | None
+) -> KeptNetwork:
     """What keeps the container's network until the next run.
 
     Raises:
+        StartError: An ordinary user's way out does not come up.
         OSError: No descriptor is to be had.
     """
     if spec.namespaces.network != PRIVATE:
         return KeptNetwork(reservation=reservation)
     names = open_name_sockets() if spec.network.has_names else None
+    namespace = open_own_namespace()
     return KeptNetwork(
-        namespace=open_own_namespace(),
+        namespace=namespace,
+        user_network=way_out.start(namespace) if way_out is not None else -1,
         reservation=reservation,
         name_datagrams=names[0].detach() if names else -1,
         name_listener=names[1].detach() if names else -1,

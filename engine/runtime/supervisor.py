@@ -267,9 +267,11 @@ class Supervisor:
                 raise MonitorLostError(spec.container_id) from None
 
     async def _start(self, spec: ContainerSpec, reservation: int) -> StateRecord:
-        has_own_network = spec.namespaces.network == PRIVATE
+        # The spare is in a new network namespace already, and finds no way back for what is to
+        # lead out of it.
+        takes_spare = spec.namespaces.network == PRIVATE and not spec.network.user_network
         channel, launcher = await self._request(
-            FrameKind.START if has_own_network else FrameKind.START_APART,
+            FrameKind.START if takes_spare else FrameKind.START_APART,
             msgspec.json.encode(spec),
             (reservation,) if reservation >= 0 else (),
         )

@@ -107,6 +107,7 @@ LAUNCHER = {
     "engine.late_dataclasses",
     "engine.linux",
     "engine.linux.capabilities",
+    "engine.linux.connections",
     "engine.linux.device_filter",
     "engine.linux.files",
     "engine.linux.libc",
@@ -154,6 +155,7 @@ LAUNCHER = {
     "engine.runtime.starter",
     "engine.runtime.state_file",
     "engine.runtime.streams",
+    "engine.runtime.user_network",
     "engine.runtime.worker",
 }
 # What a monitor or an init loads besides, in the moment that it is needed.

@@ -102,6 +102,27 @@ async def test_a_published_port_is_reached_from_everywhere(world, engine):
                 assert ask(box.inside, machine, 8080).startswith("web sees ")
 
 
+async def test_who_goes_on_sending_datagrams_reaches_the_next_container(world, engine):
+    ports = (published(ECHO_PORT, 8080, protocol="udp"),)
+    with world.neighbour.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(10)
+        asking.connect((world.machine.address4, 8080))
+
+        def answer():
+            asking.send(b"hello")
+            return asking.recv(100).decode()
+
+        async with running(engine, "first", published_ports=ports) as first:
+            with answering(first):
+                assert answer().startswith("first sees ")
+        async with running(engine, "heir") as heir:
+            # Somebody else has the address to which the kernel has led them so far.
+            assert heir.address4 == first.address4
+            async with running(engine, "second", published_ports=ports) as second:
+                with answering(second), answering(heir):
+                    assert answer().startswith("second sees ")
+
+
 async def test_ipv6_goes_out_and_comes_in(world, engine):
     await engine.create_network(NetworkRequest(name="six", has_ipv6=True))
     ports = (published(ECHO_PORT, 8080),)
