@@ -23,8 +23,8 @@ Line = tuple[Cell, ...]
 
 
 def network_lines(details: ContainerDetails) -> list[Line]:
-    """One line that says how it is connected, then the networks, name servers and ports."""
-    lines: list[Line] = [(Cell("Network", "accent"),), _connectivity(details)]
+    """The networks, name servers and ports."""
+    lines: list[Line] = [(Cell("Network", "accent"),)]
     for one in details.attachments:
         lines += _attachment_lines(one)
     lines += _name_lines(details)
@@ -41,7 +41,7 @@ def _fact(label: str, value: str, style: str = "") -> Line:
     )
 
 
-def _connectivity(details: ContainerDetails) -> Line:
+def connectivity_line(details: ContainerDetails) -> Line:
     """Addresses and gateway in a few words; without a network: why, and what to do."""
     summary = details.summary
     mode = details.network.mode

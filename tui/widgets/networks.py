@@ -50,12 +50,12 @@ class NetworkList(RowList[NetworkRow], inherit_bindings=False):
         network = row.network
         subnet_width = 20
         name_width = max(12, min(32, (width - subnet_width) // 3))
-        driver_width = 17 if width >= 80 else 8
+        driver_width = 17 if width >= 80 else 9
         members_width = max(8, width - name_width - driver_width - subnet_width)
         members, style = members_text(row)
         return [
             Cell(fit(clean(network.name, limit=128), name_width - 1) + " ", "strong"),
-            Cell(fit(kind_text(network, is_long=driver_width > 8), driver_width - 1) + " ", "dim"),
+            Cell(fit(kind_text(network, is_long=driver_width > 9), driver_width - 1) + " ", "dim"),
             Cell(fit(_subnet_text(network), subnet_width - 1) + " "),
             Cell(fit(members, members_width), style),
         ]
@@ -84,5 +84,4 @@ def members_text(row: NetworkRow) -> tuple[str, str]:
     resting = len(row.containers) - len(row.running)
     if not resting:
         return (names, "") if names else ("empty", "dim")
-    rest = f"{resting} that {'does' if resting == 1 else 'do'} not run"
-    return (f"{names} + {rest}", "") if names else (rest, "dim")
+    return (f"{names} +{resting} at rest", "") if names else (f"{resting} at rest", "dim")

@@ -10,7 +10,7 @@ from engine.late_dataclasses import dataclass
 from engine.types import ChangeKind, ContainerStats
 from tui import format as formatting
 from tui.sanitise import clean, clean_lines
-from tui.widgets.network_texts import network_lines
+from tui.widgets.network_texts import connectivity_line, network_lines
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
     ]
     if summary.error:
         lines.append(_fact("Error", summary.error, "bad"))
+    lines.append(connectivity_line(details))
     if summary.is_out_of_memory_killed:
         lines.append(_fact("Killed", "out of memory", "bad"))
     lines += _restart_lines(details)

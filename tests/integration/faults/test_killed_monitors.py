@@ -14,7 +14,7 @@ import pytest
 from engine.api import Engine
 from engine.containers.states import read_container_state
 from engine.errors import ContainerStateError, MonitorLostError
-from engine.types import ContainerRequest, ContainerStatus
+from engine.types import ContainerRequest, ContainerStatus, NetworkOptions
 from tests.integration.faults.conftest import children_named, groups_of
 from tests.processes import ended
 
@@ -117,6 +117,29 @@ async def test_a_spare_monitor_goes_with_the_engine(
     for process_id in spare:
         with pytest.raises(ProcessLookupError):
             os.kill(process_id, 0)
+
+
+async def test_a_spare_monitor_goes_with_the_engine_though_one_that_passed_it_by_lives_on(
+    config: EngineConfig, starter_image: LoadedImage
+) -> None:
+    request = ContainerRequest(
+        image="starter",
+        name="web",
+        command=("sleep", "infinity"),
+        network=NetworkOptions(mode="host"),
+    )
+    async with Engine.open(config) as engine:
+        await engine.create_container(request)
+        await engine._supervisor.ensure_launcher()
+        spare = await spare_of(engine._supervisor.launcher_process_id)
+        # A spare monitor is in a network of its own: this one cannot have it.
+        await engine.start_container("web")
+        assert await spare_of(engine._supervisor.launcher_process_id) == spare
+    for process_id in spare:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process_id, 0)
+    async with Engine.open(config) as engine:
+        await engine.remove_container("web", is_forced=True)
 
 
 @pytest.mark.root

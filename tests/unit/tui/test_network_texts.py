@@ -13,7 +13,7 @@ from engine.types import (
     PublishedPort,
 )
 from tests.fakes import FakeEngine
-from tui.widgets.network_texts import network_lines
+from tui.widgets.network_texts import connectivity_line, network_lines
 from tui.widgets.texts import StatsHistory
 
 BACKEND = NetworkAttachment(
@@ -59,13 +59,13 @@ def details():
 
 
 def said(details):
-    return ["".join(cell.text for cell in line) for line in network_lines(details)]
+    lines = (connectivity_line(details), *network_lines(details))
+    return ["".join(cell.text for cell in line) for line in lines]
 
 
 def test_the_first_line_is_how_it_is_connected(details):
     lines = said(details(attachments=(BACKEND, INSIDE)))
-    assert lines[0] == "Network"
-    assert lines[1] == (
+    assert lines[0] == (
         "Connected         10.80.4.2 in backend, 10.80.5.2 in inside, out by 10.80.4.1"
     )
     text = "\n".join(lines)
@@ -77,7 +77,7 @@ def test_the_first_line_is_how_it_is_connected(details):
 
 
 def test_one_in_internal_networks_alone_has_no_way_out(details):
-    assert said(details(attachments=(INSIDE,)))[1].endswith("10.80.5.2 in inside, with no way out")
+    assert said(details(attachments=(INSIDE,)))[0].endswith("10.80.5.2 in inside, with no way out")
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_one_in_internal_networks_alone_has_no_way_out(details):
     ],
 )
 def test_without_a_network_it_says_why_and_what_to_do(details, changes, line):
-    assert line in said(details(**changes))[1]
+    assert line in said(details(**changes))[0]
 
 
 def test_name_servers_are_said_as_the_container_asks_them(details):
