@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
@@ -11,11 +12,21 @@ import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 from textual.keys import _character_to_key
 
 from engine.api import open_engine
-from engine.types import ContainerRequest, MountRequest
+from engine.types import (
+    AttachmentRequest,
+    ContainerRequest,
+    MountRequest,
+    NetworkOptions,
+    NetworkRequest,
+    NetworkSubnet,
+    PublishedPort,
+)
+from tests.namespaces import Namespace
 from tests.screenshot_registry import (
     BYTES_PER_SECOND,
     NEW,
@@ -28,7 +39,7 @@ from tui.app import LamellaApp
 from tui.screens.update_form import UpdateScreen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from engine.api import EngineApi
@@ -131,8 +142,19 @@ SCENES: dict[str, Scene] = {
     "narrow-load": (NARROW, ("1", "L"), _is_ready),
     "save": (WIDE, ("1", "S", "right"), _is_ready),
     "import": (WIDE, ("1", "I", "G", "k", "k", "enter"), _is_ready),
+    "networks": (WIDE, ("5",), _is_ready),
+    "narrow-networks": (NARROW, ("5",), _is_ready),
+    "network": (
+        WIDE,
+        ("5", "c", *"shop", "tab", *keys_of("10.9.0.0/24"), "tab", "tab", "tab", "space"),
+        _is_ready,
+    ),
+    "ports": (WIDE, ("3", "plus"), _is_ready),
+    "connection": (WIDE, ("3", "down", "down", "i", "plus", *["j"] * 28), _is_ready),
     "light": (WIDE, ("3", "G"), _has_log),
 }
+OF_NETWORKS = ("networks", "narrow-networks", "network", "ports", "connection")
+HOST_NAME = "tower"
 OF_A_REGISTRY = ("registry", "peek", "pull", "push", "narrow-peek", "narrow-pull")
 UNSETTLED = ("pull", "narrow-pull")
 """What the last key began goes on while the picture is taken."""
@@ -190,6 +212,44 @@ async def make_volumes(engine: EngineApi) -> None:
     await engine.create_volume("backup")
 
 
+async def picture_networks(engine: EngineApi, top: Path, names: list[str]) -> None:
+    """Take the pictures of networks, with a shop that is in two of them."""
+    if not names:
+        return
+    for name, subnet, is_internal in (
+        ("frontend", "10.80.16.0/24", False),
+        ("storage", "10.80.17.0/24", True),
+    ):
+        subnets = (NetworkSubnet(subnet=subnet, gateway=""),)
+        await engine.create_network(
+            NetworkRequest(name=name, subnets=subnets, is_internal=is_internal)
+        )
+    front, back = (AttachmentRequest(network=name) for name in ("frontend", "storage"))
+    page = PublishedPort(container_port=80, host_port=8080)
+    admin = PublishedPort(container_port=9000, host_port=9000, host_address="127.0.0.1")
+    for name, attachments, ports in (
+        ("cache", (AttachmentRequest(network="storage", aliases=("redis",)),), ()),
+        ("shop", (front, back), (page, admin)),
+        ("proxy", (front,), (PublishedPort(container_port=443, host_port=8443),)),
+    ):
+        request = ContainerRequest(
+            image="starter",
+            name=name,
+            command=("sleep", "infinity"),
+            network=NetworkOptions(attachments=attachments, published_ports=ports),
+        )
+        await engine.start_container((await engine.create_container(request)).container_id)
+    shared = ContainerRequest(
+        image="starter",
+        name="metrics",
+        command=("sleep", "infinity"),
+        network=NetworkOptions(mode="container:shop"),
+    )
+    await engine.start_container((await engine.create_container(shared)).container_id)
+    for name in names:
+        await picture(name, top)
+
+
 async def picture_registries(engine: EngineApi, top: Path, names: list[str]) -> None:
     """Take the pictures that need a registry, with the lower layers of an image here."""
     if not names:
@@ -210,8 +270,9 @@ async def take_all(top: Path, names: list[str]) -> None:
         os.chdir(top / "archives")
         try:
             for name in names:
-                if name not in OF_A_REGISTRY:
+                if name not in (*OF_A_REGISTRY, *OF_NETWORKS):
                     await picture(name, top)
+            await picture_networks(engine, top, [one for one in names if one in OF_NETWORKS])
             await picture_registries(engine, top, [one for one in names if one in OF_A_REGISTRY])
         finally:
             for summary in await engine.list_containers():
@@ -220,12 +281,24 @@ async def take_all(top: Path, names: list[str]) -> None:
                 )
 
 
+@contextlib.contextmanager
+def own_network() -> Iterator[None]:
+    """Take no port of this host's, and leave no bridge on it; its name is in no picture."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch("socket.gethostname", return_value=HOST_NAME))
+        if os.geteuid() == 0:
+            namespace = stack.enter_context(contextlib.closing(Namespace("pictures")))
+            stack.enter_context(namespace.entered())
+        yield
+
+
 def main(names: list[str]) -> int:
     """Take the named pictures, or all."""
     DIRECTORY.mkdir(exist_ok=True)
     top = Path(tempfile.mkdtemp(prefix="lamella-shots-", dir="/tmp"))
     try:
-        asyncio.run(take_all(top, names or list(SCENES)))
+        with own_network():
+            asyncio.run(take_all(top, names or list(SCENES)))
     finally:
         shutil.rmtree(top, ignore_errors=True)
     return 0

@@ -87,9 +87,40 @@ async def test_details_say_how_a_container_is_connected(
         await settled(pilot)
         text = "\n".join(row.text for row in app.dashboard.detail.inspect.rows)
         assert "in backend, out by 10.80.4.1" in text
-        assert "127.0.0.11, which knows the containers of backend by name" in text
+        assert "127.0.0.11: containers of backend by name" in text
         assert "also called api" in text
         assert "8080->80" in text
+
+
+async def test_every_line_of_the_details_is_reached_by_keyboard(
+    app: LamellaApp, networks: FakeEngine
+) -> None:
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await pilot.press("3", "i")
+        await settled(pilot)
+        inspect = app.dashboard.detail.inspect
+        assert len(inspect.rows) > inspect.size.height
+        assert "Cgroup" not in screen_text(app)
+        await pilot.press("j", "j")
+        await settled(pilot)
+        assert inspect.current is inspect.rows[2]
+        await pilot.press("G")
+        await settled(pilot)
+        assert "Cgroup" in screen_text(app)
+
+
+async def test_the_one_whose_network_is_shared_is_called_by_its_name(
+    app: LamellaApp, networks: FakeEngine
+) -> None:
+    owner = networks._find("server").summary.container_id
+    add(networks, "guest", NetworkOptions(mode=f"container:{owner}"))
+    async with app.run_test(size=WIDE) as pilot:
+        await settled(pilot)
+        app.dashboard.containers.move_to_key(networks._find("guest").summary.container_id)
+        await pilot.press("3", "i")
+        await settled(pilot)
+        assert "the network of server, which it shares" in screen_text(app)
 
 
 @pytest.fixture

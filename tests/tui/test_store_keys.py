@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from engine.events import Event, EventSubject
-from engine.types import ContainerStatus
+from engine.types import AttachmentRequest, ContainerStatus, NetworkRequest
 from tests.tui.conftest import screen_text, settled, wait_until
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen
 from tui.screens.events import MAXIMUM_EVENTS, EventList, EventsScreen
@@ -101,3 +101,26 @@ async def test_a_store_where_everything_is_in_use_says_so(
         assert not isinstance(app.screen, ChoiceScreen)
         messages = [notification.message for notification in app._notifications]
         assert messages == ["Nothing to clean up: everything is in use"]
+
+
+async def test_networks_that_no_container_is_to_be_in_are_cleaned_up_as_well(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    for name in ("empty", "needed"):
+        await engine.create_network(NetworkRequest(name=name))
+    # It does not run, and is to be in it when it does.
+    await engine.connect_network("job", AttachmentRequest(network="needed"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await pilot.press("X")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        assert "networks without a container" in screen_text(app)
+        await pilot.press("end", "enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        text = screen_text(app)
+        assert "empty" in text
+        assert "needed" not in text
+        await pilot.press("y")
+        await settled(pilot)
+        assert "empty" not in [one.name for one in engine.networks.values()]
+        assert "needed" in [one.name for one in engine.networks.values()]

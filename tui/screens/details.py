@@ -237,7 +237,8 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
                 detail.changes.show_lines(texts.change_lines(changes))
             case _:
                 details = await call(lambda engine: engine.inspect_container(identity))
-                detail.inspect.show_lines(texts.container_lines(details))
+                names = self.containers.names()
+                detail.inspect.show_lines(texts.container_lines(details, names=names))
 
     async def _follow_log(self, identity: str, *, is_same: bool) -> None:
         logs = self.detail.logs

@@ -8,6 +8,7 @@ from engine.types import AttachmentRequest, NetworkDriver, PruneFilter
 from tui.sanitise import clean
 from tui.screens.dialogs import Choice, ChoiceScreen, ConfirmScreen
 from tui.screens.network_form import ConnectScreen, NetworkFormScreen
+from tui.screens.store import unused_networks
 from tui.widgets.networks import RUNNING
 
 if TYPE_CHECKING:
@@ -283,16 +284,6 @@ def _names_of(containers: tuple[ContainerSummary, ...]) -> str:
 async def _removed(engine: EngineApi, network_id: str) -> bool:
     await engine.remove_network(network_id)
     return True
-
-
-async def unused_networks(engine: EngineApi) -> tuple[Network, ...]:
-    """Those that no container is to be in, running or not."""
-    used = {name for one in await engine.list_containers() for name in one.network_names}
-    return tuple(
-        one
-        for one in await engine.list_networks()
-        if not one.is_predefined and one.name not in used
-    )
 
 
 def prune_networks(operations: ToolScreen) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from engine.api import EngineApi
-    from engine.types import DiskUsageDetails
+    from engine.types import DiskUsageDetails, Network
 
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 _MOST_NAMES = 8
@@ -24,7 +24,8 @@ class _Unused(NamedTuple):
 
     label: str
     names: tuple[str, ...]
-    size_bytes: int
+    size_bytes: int | None
+    """None of what has no size."""
     remove: Callable[[EngineApi], Awaitable[int]]
     """Removes them, and says how many bytes that freed."""
 
@@ -45,12 +46,12 @@ class StoreScreen(OperationScreen):
     async def _offer_prune(self) -> None:
         from tui.screens.dialogs import Choice, ChoiceScreen
 
-        usage = await self.operate(
-            "Measuring what nobody uses", lambda engine, _listen: engine.disk_usage_details()
+        unused = await self.operate(
+            "Measuring what nobody uses", lambda engine, _listen: _measure(engine)
         )
-        if usage is None:
+        if unused is None:
             return
-        kinds = {kind.label: kind for kind in _unused(usage) if kind.names}
+        kinds = {kind.label: kind for kind in unused if kind.names}
         if not kinds:
             self.tell("Nothing to clean up: everything is in use")
             return
@@ -61,7 +62,8 @@ class StoreScreen(OperationScreen):
 
         choices = tuple(
             Choice(
-                label=f"{kind.label:<32} {len(kind.names):>4}  {formatting.size(kind.size_bytes)}",
+                label=f"{kind.label:<32} {len(kind.names):>4}  "
+                + ("" if kind.size_bytes is None else formatting.size(kind.size_bytes)),
                 value=kind.label,
             )
             for kind in kinds.values()
@@ -81,7 +83,8 @@ class StoreScreen(OperationScreen):
                 f"Removing: {kind.label}", lambda engine, _listen: kind.remove(engine)
             )
             if freed_bytes is not None:
-                self.tell(f"Removed: {kind.label}, {formatting.size(freed_bytes)} freed")
+                freed = "" if kind.size_bytes is None else f", {formatting.size(freed_bytes)} freed"
+                self.tell(f"Removed: {kind.label}{freed}")
 
         def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
             if answer:
@@ -91,7 +94,18 @@ class StoreScreen(OperationScreen):
         self.app.push_screen(ConfirmScreen(title, explanation, verb="remove"), answered)
 
 
-def _unused(usage: DiskUsageDetails) -> tuple[_Unused, ...]:
+async def _measure(engine: EngineApi) -> tuple[_Unused, ...]:
+    return _unused(await engine.disk_usage_details(), await unused_networks(engine))
+
+
+async def unused_networks(engine: EngineApi) -> tuple[Network, ...]:
+    """Those that no container is to be in, running or not."""
+    used = {name for one in await engine.list_containers() for name in one.network_names}
+    networks = await engine.list_networks()
+    return tuple(one for one in networks if not one.is_predefined and one.name not in used)
+
+
+def _unused(usage: DiskUsageDetails, networks: tuple[Network, ...]) -> tuple[_Unused, ...]:
     stopped = [one for one in usage.containers if one.container.status not in _ALIVE]
     images = [one for one in usage.images if not one.image.container_count]
     nameless = [one for one in images if not one.image.names]
@@ -123,6 +137,12 @@ def _unused(usage: DiskUsageDetails) -> tuple[_Unused, ...]:
             sum(one.size_bytes for one in volumes),
             _prune_volumes,
         ),
+        _Unused(
+            "networks without a container",
+            tuple(one.name for one in networks),
+            None,
+            _prune_networks,
+        ),
     )
 
 
@@ -136,6 +156,11 @@ async def _prune_nameless_images(engine: EngineApi) -> int:
 
 async def _prune_images(engine: EngineApi) -> int:
     return (await engine.prune_images(PruneFilter(), includes_named=True)).freed_bytes
+
+
+async def _prune_networks(engine: EngineApi) -> int:
+    await engine.prune_networks(PruneFilter())
+    return 0
 
 
 async def _prune_volumes(engine: EngineApi) -> int:

@@ -17,6 +17,7 @@ from tui.widgets.rows import Cell, RowList, fit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NAME_BESIDE_PORTS = 18
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 
 
@@ -29,12 +30,16 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         super().__init__(id=id)
         self._figures: dict[ContainerId, tuple[str, str]] = {}
         self.shows_all = True
-        self._has_ports = False
+        self._longest_ports = 0
 
     def set_rows(self, rows: tuple[ContainerSummary, ...]) -> None:
         """Show other containers; ports get a column as soon as one has some."""
-        self._has_ports = any(row.ports for row in rows)
+        self._longest_ports = max((len(_ports_text(row)) for row in rows), default=0)
         super().set_rows(rows)
+
+    def names(self) -> dict[str, str]:
+        """The name of every container by its id, whatever the filter shows."""
+        return {row.container_id: row.name for row in self._all}
 
     def toggle_all(self) -> None:
         """Show all containers, or only those that run."""
@@ -89,11 +94,12 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
         state_width = 15 if width < 60 else 20
         image_width = 22 if width >= 84 else 0
         # In a narrow pane they stand where a name leaves room; an image gives way to them.
-        ports_width = 20 if self._has_ports and width >= 70 else 0
-        if ports_width and width < 104:
+        has_column = bool(self._longest_ports) and width >= 70
+        if has_column and width < 104:
             image_width = 0
-        others = state_width + 1 + figures_width + image_width + ports_width
-        name_width = max(6, width - 2 - others)
+        room = width - 2 - (state_width + 1 + figures_width + image_width)
+        ports_width = min(self._longest_ports + 1, room - _NAME_BESIDE_PORTS) if has_column else 0
+        name_width = max(6, room - ports_width)
         is_alive = row.status in (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
         if figures_width and not is_alive and not image_width and not ports_width:
             # What does not run has no figures; its state has the room to be said in full.
@@ -104,8 +110,7 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
             Cell(fit(formatting.short_status(row, now=time.time()), state_width) + " ", style),
         ]
         if ports_width:
-            ports = ", ".join(port_texts(row.ports))
-            cells.append(Cell(fit(ports, ports_width - 1) + " ", "accent"))
+            cells.append(Cell(fit(_ports_text(row), ports_width - 1) + " ", "accent"))
         if image_width:
             cells.append(Cell(fit(clean(row.image, limit=128), image_width - 1) + " ", "dim"))
         if figures_width:
@@ -128,3 +133,7 @@ class ContainerList(RowList[ContainerSummary], inherit_bindings=False):
             Cell(name + " ", "strong"),
             Cell(fit(ports, room, is_right_aligned=True) + " ", "accent"),
         )
+
+
+def _ports_text(row: ContainerSummary) -> str:
+    return ", ".join(port_texts(row.ports))

@@ -10,6 +10,8 @@ from tui.short_ports import distinct_ports, port_texts
 from tui.widgets.rows import Cell, fit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.types import ContainerDetails, NetworkAttachment
 
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
@@ -23,13 +25,13 @@ Line = tuple[Cell, ...]
 
 
 def network_lines(details: ContainerDetails) -> list[Line]:
-    """The networks, name servers and ports."""
-    lines: list[Line] = [(Cell("Network", "accent"),)]
+    """The networks, name servers and ports, below a heading; nothing of one that has none."""
+    lines: list[Line] = []
     for one in details.attachments:
         lines += _attachment_lines(one)
     lines += _name_lines(details)
     lines += _port_lines(details)
-    return lines
+    return [(), (Cell("Network", "accent"),), *lines] if lines else []
 
 
 def _fact(label: str, value: str, style: str = "") -> Line:
@@ -41,7 +43,7 @@ def _fact(label: str, value: str, style: str = "") -> Line:
     )
 
 
-def connectivity_line(details: ContainerDetails) -> Line:
+def connectivity_line(details: ContainerDetails, *, names: Mapping[str, str]) -> Line:
     """Addresses and gateway in a few words; without a network: why, and what to do."""
     summary = details.summary
     mode = details.network.mode
@@ -55,13 +57,14 @@ def connectivity_line(details: ContainerDetails) -> Line:
             "warn",
         )
     if mode.startswith(_JOIN):
-        owner = mode.removeprefix(_JOIN)[:12]
-        return _fact("Connected", f"the network of the container {owner}, which it shares", "good")
+        owner = mode.removeprefix(_JOIN)
+        text = f"the network of {names.get(owner, owner[:12])}, which it shares"
+        return _fact("Connected", text, "good")
     if not details.attachments:
         return _fact("Not connected", "it is in no network: 5, then a, connects it to one", "warn")
-    names = ", ".join(one.network_name for one in details.attachments)
+    networks = ", ".join(one.network_name for one in details.attachments)
     if not is_alive:
-        return _fact("Not connected", f"it does not run; s starts it in {names}", "dim")
+        return _fact("Not connected", f"it does not run; s starts it in {networks}", "dim")
     connected = [one for one in details.attachments if _addresses(one)]
     if not connected:
         why = next(iter(details.warnings), "the host gave it none; ! says what the host lacks")
@@ -106,12 +109,14 @@ def _name_lines(details: ContainerDetails) -> list[Line]:
         return []
     asked = ", ".join(options.dns_servers)
     own = [one.network_name for one in details.attachments if one.network_name != _DEFAULT_NETWORK]
+    others = asked or "the servers of the host"
     if own:
-        known = f"{EMBEDDED_SERVER}, which knows the containers of {', '.join(own)} by name"
-        text = f"{known}; it asks {asked or 'the servers of the host'} for the rest"
+        lines = [
+            _fact("Name servers", f"{EMBEDDED_SERVER}: containers of {', '.join(own)} by name"),
+            _fact("", f"it asks {others} for the rest"),
+        ]
     else:
-        text = asked or "the servers of the host"
-    lines = [_fact("Name servers", text)]
+        lines = [_fact("Name servers", others)]
     if options.dns_search:
         lines.append(_fact("Search", ", ".join(options.dns_search)))
     if options.dns_options:

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 from engine.late_dataclasses import dataclass
 from engine.types import ChangeKind, ContainerStats
 from tui import format as formatting
+from tui.keymap import Context, bindings_of
 from tui.sanitise import clean, clean_lines
 from tui.widgets.network_texts import connectivity_line, network_lines
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engine.types import (
         ContainerDetails,
         ImageConfig,
@@ -42,6 +45,8 @@ class TextRow:
 
 class TextRows(RowList[TextRow], inherit_bindings=False):
     """Lines of text that can be walked, filtered and copied."""
+
+    BINDINGS = [*bindings_of(Context.LISTS)]
 
     def show_lines(self, lines: list[tuple[Cell, ...]]) -> None:
         """Show other lines."""
@@ -139,8 +144,15 @@ def _config_lines(config: ImageConfig, config_json: str) -> list[tuple[Cell, ...
     ]
 
 
-def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
-    """Everything about a container."""
+def container_lines(
+    details: ContainerDetails, *, names: Mapping[str, str]
+) -> list[tuple[Cell, ...]]:
+    """Everything about a container.
+
+    Args:
+        details: What the engine says.
+        names: Those of containers by id: it may share the network of one.
+    """
     summary, limits = details.summary, details.limits
     state_style = formatting.status_style(summary.status, summary.exit_code)
     lines = [
@@ -152,7 +164,7 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
     ]
     if summary.error:
         lines.append(_fact("Error", summary.error, "bad"))
-    lines.append(connectivity_line(details))
+    lines.append(connectivity_line(details, names=names))
     if summary.is_out_of_memory_killed:
         lines.append(_fact("Killed", "out of memory", "bad"))
     lines += _restart_lines(details)
@@ -169,7 +181,6 @@ def container_lines(details: ContainerDetails) -> list[tuple[Cell, ...]]:
         _fact("Hostname", details.hostname),
         *_facts("Environment", details.environment),
         *_facts("Labels", tuple(f"{name}={value}" for name, value in details.labels)),
-        (),
         *network_lines(details),
         (),
         _heading("Limits"),

@@ -59,7 +59,7 @@ def details():
 
 
 def said(details):
-    lines = (connectivity_line(details), *network_lines(details))
+    lines = (connectivity_line(details, names={"d" * 64: "web-1"}), *network_lines(details))
     return ["".join(cell.text for cell in line) for line in lines]
 
 
@@ -87,7 +87,11 @@ def test_one_in_internal_networks_alone_has_no_way_out(details):
         ({"network": NetworkOptions(mode="none")}, "--network none"),
         (
             {"network": NetworkOptions(mode="container:" + "c" * 64)},
-            "the network of the container cccccccccccc",
+            "the network of cccccccccccc, which it shares",
+        ),
+        (
+            {"network": NetworkOptions(mode="container:" + "d" * 64)},
+            "the network of web-1, which it shares",
         ),
         ({"attachments": ()}, "it is in no network: 5, then a, connects it to one"),
         (
@@ -105,6 +109,11 @@ def test_without_a_network_it_says_why_and_what_to_do(details, changes, line):
     assert line in said(details(**changes))[0]
 
 
+def test_one_that_has_nothing_of_its_own_has_no_heading_for_it(details):
+    shared = details(network=NetworkOptions(mode="container:" + "c" * 64), attachments=())
+    assert network_lines(shared) == []
+
+
 def test_name_servers_are_said_as_the_container_asks_them(details):
     asked = NetworkOptions(
         dns_servers=("9.9.9.9",),
@@ -113,7 +122,8 @@ def test_name_servers_are_said_as_the_container_asks_them(details):
         extra_hosts=(("db", "10.0.0.7"), ("up", "host-gateway")),
     )
     text = "\n".join(said(details(attachments=(BACKEND,), network=asked)))
-    assert "127.0.0.11, which knows the containers of backend by name; it asks 9.9.9.9" in text
+    assert "127.0.0.11: containers of backend by name" in text
+    assert "it asks 9.9.9.9 for the rest" in text
     assert "corp.example" in text
     assert "ndots:2" in text
     assert "db  10.0.0.7" in text
