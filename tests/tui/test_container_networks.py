@@ -165,7 +165,9 @@ async def test_a_browser_gets_the_address_of_the_port_that_was_chosen(
     async with app.run_test(size=WIDE) as pilot:
         await press_web(pilot, app, networks, "both")
         assert isinstance(app.screen, ChoiceScreen)
-        assert "53->53" not in screen_text(app)
+        text = screen_text(app)
+        assert "https://localhost:8443/          port 443 of both" in text
+        assert "port 53" not in text
         await pilot.press("j", "enter")
         await wait_until(pilot, lambda: asked.exists() and asked.stat().st_size > 0)
         await settled(pilot)

@@ -11,6 +11,7 @@ from engine.errors import StoreError
 from engine.types import (
     AttachmentRequest,
     ContainerStatus,
+    HostFeature,
     NetworkOptions,
     NetworkRequest,
     NetworkSubnet,
@@ -425,3 +426,33 @@ async def test_help_and_palette_lead_there(app: LamellaApp, networks: FakeEngine
         await pilot.press("question_mark")
         await wait_until(pilot, lambda: isinstance(app.screen, ReadingScreen))
         assert "lamella network create NAME" in screen_text(app)
+
+
+async def test_what_the_host_does_not_give_is_said_below_the_map_and_among_the_hosts_features(
+    app: LamellaApp, networks: FakeEngine
+) -> None:
+    networks.network_features = (
+        HostFeature(name="network", is_available=True, detail="bridges and rules of nftables"),
+        HostFeature(
+            name="forwarding",
+            is_available=False,
+            detail="net.ipv4.ip_forward is 0",
+            remedy="As root: sysctl -w net.ipv4.ip_forward=1",
+        ),
+    )
+    async with app.run_test(size=WIDE) as pilot:
+        screen = await opened(pilot, app, "backend")
+        lines = [row.text for row in screen.map.rows]
+        assert lines[-1].startswith("! forwarding: net.ipv4.ip_forward is 0. As root: sysctl")
+        assert not any("nftables" in line for line in lines)
+        assert screen.list.move_to_key(
+            next(one.network_id for one in networks.networks.values() if one.name == "none")
+        )
+        await settled(pilot)
+        assert "forwarding" not in "".join(row.text for row in screen.map.rows)
+        await pilot.press("escape", "exclamation_mark")
+        await wait_until(pilot, lambda: isinstance(app.screen, ReadingScreen))
+        text = screen_text(app)
+        assert "bridges and rules of nftables" in text
+        assert "As root: sysctl -w net.ipv4.ip_forward=1" in text
+        assert "Use systemd" in text

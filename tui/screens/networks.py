@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from textual import on
 from textual.content import Content
 
 from engine.errors import EngineError, NetworkNotFoundError
+from engine.types import NetworkDriver
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
 from tui.network_map import picture_of
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
 
     from engine.api import EngineApi
-    from engine.types import ContainerSummary, Network, NetworkDetails
+    from engine.types import ContainerSummary, HostFeature, Network, NetworkDetails
     from tui.network_map import NetworkPicture
     from tui.screens.tools import ToolScreen
 
@@ -54,6 +56,8 @@ class NetworksScreen(Dialog[None]):
         self._operations = operations
         self._containers: tuple[ContainerSummary, ...] = ()
         self._wanted_row = ""
+        self._lacks: tuple[str, ...] | None = None
+        """What the host does not give networks; None until it was looked at."""
         self._is_stale = False
         self._is_loading = False
         self.list = NetworkList(id="networks")
@@ -92,6 +96,10 @@ class NetworksScreen(Dialog[None]):
                 networks, self._containers = await bridge.call(_read)
                 self._show(networks)
                 await self._read_map()
+                if self._lacks is None:
+                    features = await bridge.call(lambda engine: engine.list_network_features())
+                    self._lacks = tuple(_lack(one) for one in features if not one.is_available)
+                    await self._read_map()
         except EngineError as error:
             self.list.set_rows(())
             self.list.set_empty_text(_failure_text(error))
@@ -168,7 +176,11 @@ class NetworksScreen(Dialog[None]):
                 Cell("  " + " · ".join(facts), "dim"),
             )
         )
-        self.map.show_picture(picture_of(details, self._containers, host_name=socket.gethostname()))
+        picture = picture_of(details, self._containers, host_name=socket.gethostname())
+        if network.driver is NetworkDriver.BRIDGE and self._lacks:
+            warnings = dict.fromkeys((*picture.warnings, *self._lacks))
+            picture = replace(picture, warnings=tuple(warnings))
+        self.map.show_picture(picture)
 
     # --- actions ------------------------------------------------------------------------------
 
@@ -281,6 +293,10 @@ async def _read(
     return await engine.list_networks(), await engine.list_containers()
 
 
+def _lack(feature: HostFeature) -> str:
+    return f"{feature.name}: {feature.detail}. {feature.remedy}".rstrip(". ")
+
+
 def _failure_text(error: EngineError) -> str:
     return f"{clean(error.message, limit=300)}\n\n{clean(error.hint, limit=200)}"
 
@@ -314,6 +330,7 @@ def _about(picture: NetworkPicture) -> Content:
         facts += [("subnet", one.subnet), ("gateway", one.gateway)]
         if one.ip_range:
             facts.append(("range", one.ip_range))
+        facts += [("reserved", f"{address}  {name}") for name, address in one.auxiliary_addresses]
     facts += [("option", f"{key}={value}") for key, value in network.options]
     facts += [("label", f"{key}={value}" if value else key) for key, value in network.labels]
     for member in picture.members:

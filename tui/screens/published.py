@@ -10,7 +10,7 @@ from engine.types import ContainerStatus
 from tui.browser import find_browser, open_in_browser
 from tui.sanitise import clean
 from tui.screens.actions import ActionScreen
-from tui.short_ports import WebAddress, port_text, web_addresses
+from tui.short_ports import WebAddress, web_addresses
 
 if TYPE_CHECKING:
     from engine.types import ContainerSummary
@@ -53,7 +53,7 @@ class PublishedActions(ActionScreen):
 
         choices = tuple(
             Choice(
-                label=f"{container.name:<20} {port_text(address.port):<24} {address.url}",
+                label=f"{address.url:<32} port {address.port.container_port} of {container.name}",
                 value=number,
             )
             for number, (container, address) in found.items()

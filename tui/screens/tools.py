@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.types import LayerSummary
@@ -21,6 +22,7 @@ from tui.widgets.rows import LineView
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from engine.types import HostReport
     from tui.keymap import Command
 
 
@@ -105,11 +107,21 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
 
     def action_host(self) -> None:
         """Show what the host gives and lacks."""
+        if self._host is not None:
+            host = self._host
+            self.run_task(lambda: self._show_host(host), group="operation")
+
+    async def _show_host(self, host: HostReport) -> None:
         from tui.screens.dialogs import ReadingScreen
         from tui.screens.help import host_content
 
-        if self._host is not None:
-            self.app.push_screen(ReadingScreen("This host", host_content(self._host)))
+        # Others may have changed the host's rules since the start: these are looked at now.
+        of_networks = await self.operate(
+            "Looking at this host", lambda engine, _listen: engine.list_network_features()
+        )
+        if of_networks is not None:
+            content = host_content(replace(host, features=(*host.features, *of_networks)))
+            self.app.push_screen(ReadingScreen("This host", content))
 
     def action_volumes(self) -> None:
         """Show the volumes."""
