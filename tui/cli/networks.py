@@ -232,6 +232,27 @@ async def disconnect(engine: EngineApi, arguments: Arguments) -> int:
     return 0
 
 
+_LIST = Command(
+    "network ls",
+    "",
+    "List networks.",
+    list_networks,
+    (
+        Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(NETWORK_KEYS)}", True),
+        FORMAT,
+        NO_TRUNCATION,
+        Option("quiet", "q", "", "Print ids only"),
+    ),
+    only_looks=True,
+)
+_REMOVE = Command(
+    "network rm",
+    _NETWORKS,
+    "Remove networks.",
+    remove,
+    (Option("force", "f", "", "One that is not there is no error"),),
+    (1, None),
+)
 COMMANDS = command_group(
     "network",
     "Make, list, inspect, connect and remove networks.",
@@ -274,19 +295,8 @@ COMMANDS = command_group(
             (1, None),
             only_looks=True,
         ),
-        Command(
-            "network ls",
-            "",
-            "List networks.",
-            list_networks,
-            (
-                Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(NETWORK_KEYS)}", True),
-                FORMAT,
-                NO_TRUNCATION,
-                Option("quiet", "q", "", "Print ids only"),
-            ),
-            only_looks=True,
-        ),
+        _LIST,
+        _LIST._replace(name="network list"),
         Command(
             "network prune",
             "",
@@ -297,13 +307,7 @@ COMMANDS = command_group(
                 Option("force", "f", "", "Do not ask"),
             ),
         ),
-        Command(
-            "network rm",
-            _NETWORKS,
-            "Remove networks.",
-            remove,
-            (Option("force", "f", "", "One that is not there is no error"),),
-            (1, None),
-        ),
+        _REMOVE._replace(name="network remove"),
+        _REMOVE,
     ),
 )

@@ -77,7 +77,10 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
         "host host",
         "none null",
     ]
-    network_id = lamella.text("network", "create", "--subnet", "10.99.7.0/24", "shop").strip()
+    network_id = lamella.text(
+        "network", "create", "--subnet", "10.99.7.0/24", "--aux-address", "printer=10.99.7.2",
+        "shop",
+    ).strip()  # fmt: skip
     refused(lamella("network", "create", "shop"), 1, "network with name shop already exists")
     db = lamella.text(
         "run", "-d", "--name", "db", "--network", "shop", "--network-alias", "store", *FOREVER
@@ -104,7 +107,7 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
     assert network["Id"] == network_id
     assert {one["Name"]: one["IPv4Address"] for one in network["Containers"].values()} == {
         "app": "10.99.7.77/24",
-        "db": "10.99.7.2/24",
+        "db": "10.99.7.3/24",
     }
     assert shown(lamella, "app", "{{.NetworkSettings.Networks.shop.Gateway}}") == "10.99.7.1"
     assert os.readlink(shown(lamella, "app", "{{.NetworkSettings.SandboxKey}}")) == os.readlink(
@@ -114,7 +117,7 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
     # They find each other by name, and the world; the world and the host find what is published.
     with serving(lamella, "app"), serving(lamella, "db"):
         for host in ("app", "app.shop", "10.99.7.77"):
-            assert asks(lamella, "db", host).stdout == b"app sees 10.99.7.2\n", host
+            assert asks(lamella, "db", host).stdout == b"app sees 10.99.7.3\n", host
         for host in ("db", "store", db[:12]):
             assert asks(lamella, "app", host).stdout == b"db sees 10.99.7.77\n", host
         assert asks(lamella, "db", "web.example.test").stdout == b"web sees 192.0.2.10\n"
@@ -128,6 +131,8 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
     # A port that is taken is refused before anything runs; the container is left to look at.
     taken = lamella("run", "-d", "--name", "late", "-p", "8080:80", *FOREVER)
     refused(taken, 125, "port is already allocated")
+    printer = lamella("run", "--rm", "--network", "shop", "--ip", "10.99.7.2", IMAGE, "true")
+    refused(printer, 125, "Address already in use: 10.99.7.2")
     assert shown(lamella, "late", "{{.State.Status}}") == "created"
     assert names(lamella, "-a", "-f", "publish=80") == ["late"]
     lamella.text("rm", "late")

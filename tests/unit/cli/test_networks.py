@@ -355,3 +355,12 @@ def test_events_of_a_network_are_told_in_dockers_words(lamella, engine, front):
     assert told.endswith(
         f" network connect {front} (container={container_id}, name=front, type=bridge)\n"
     )
+
+
+def test_dockers_longer_words_do_the_same(lamella, engine, front):
+    assert lamella("network", "list", "-q") == lamella("network", "ls", "-q")
+    assert lamella("network", "remove", "front") == (0, "front\n", "")
+    assert front not in engine.networks
+    code, _, errors = lamella("network", "make")
+    assert code == 125
+    assert "unknown command: network make, only connect, create, disconnect, inspect" in errors
