@@ -134,14 +134,14 @@ async def start_exclusively(
         hold_mounts(services, record),
         services.attacher.hold(wanted_network(record)) as held,
     ):
+        told = await services.in_thread(
+            renew_files, services.config, record, held.spec, namespace=held.namespace
+        )
         spec = replace(
             spec,
             namespaces=replace(spec.namespaces, network=held.namespace),
             network=held.spec,
-            warnings=(*spec.warnings, *held.warnings),
-        )
-        await services.in_thread(
-            renew_files, services.config, record, spec.network, namespace=held.namespace
+            warnings=(*spec.warnings, *held.warnings, *told),
         )
         await carry_through(_start(services, record, spec, held.reservation))
 

@@ -16,12 +16,16 @@ from engine.network.attachments import HOST, JOIN
 from engine.network.hosts import OwnLines, changed_hosts, hosts_text, shared_hosts_text
 from engine.network.resolver import (
     NO_NETWORK,
+    PUBLIC_SERVERS,
     SYSTEMD_RESOLVER_PATH,
     HostResolver,
+    asks_public_servers,
+    forwarded_resolver_text,
     own_resolver_text,
     resolver_text,
     shared_resolver_text,
 )
+from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.network_view import HOST_RESOLVER_PATH, read_bounded
 from engine.runtime.spec import FileMount
 
@@ -44,13 +48,18 @@ class ContainerPlace:
         names: Its hostname and its name.
         addresses: Its own, IPv4 before IPv6 in each network; none without a network.
         gateways: Where it reaches the host; none in internal networks.
-        has_resolver: It asks a resolver of its own.
+        resolver: Address of whom it asks for names; empty for the host's servers themselves.
     """
 
     names: tuple[str, ...]
     addresses: tuple[str, ...] = ()
     gateways: tuple[str, ...] = ()
-    has_resolver: bool = False
+    resolver: str = ""
+
+    @property
+    def has_ipv6(self) -> bool:
+        """Whether it reaches servers by IPv6."""
+        return any(":" in address for address in self.addresses)
 
     @property
     def own_lines(self) -> OwnLines:
@@ -74,14 +83,19 @@ def write_network_files(directory: Path, *, hostname: str, name: str) -> None:
             file.write(content)
 
 
-def renew_network_files(directory: Path, options: NetworkOptions, place: ContainerPlace) -> None:
+def renew_network_files(
+    directory: Path, options: NetworkOptions, place: ContainerPlace
+) -> tuple[str, ...]:
     """Write hosts and resolv.conf as a container that starts is to have them; blocking.
+
+    Returns:
+        What a person may not expect of them, one sentence each.
 
     Raises:
         OSError: The disk is full, or a file is gone.
     """
     if options.mode.startswith(JOIN):
-        return  # It has those of the container whose network it shares.
+        return ()  # It has those of the container whose network it shares.
     if options.mode == HOST:
         hosts = shared_hosts_text(
             read_bounded(HOST_HOSTS_PATH).decode(errors="replace"),
@@ -93,7 +107,7 @@ def renew_network_files(directory: Path, options: NetworkOptions, place: Contain
             place.own_lines, extra_hosts=options.extra_hosts, gateways=place.gateways
         )
     _write_into(directory / _HOSTS, hosts.encode())
-    renew_resolver(directory, options, place)
+    return renew_resolver(directory, options, place)
 
 
 def change_hosts(directory: Path, *, before: ContainerPlace, after: ContainerPlace) -> None:
@@ -108,8 +122,13 @@ def change_hosts(directory: Path, *, before: ContainerPlace, after: ContainerPla
     _write_into(path, changed.encode(errors="surrogateescape"))
 
 
-def renew_resolver(directory: Path, options: NetworkOptions, place: ContainerPlace) -> None:
+def renew_resolver(
+    directory: Path, options: NetworkOptions, place: ContainerPlace
+) -> tuple[str, ...]:
     """Let resolv.conf follow a container to other networks; blocking.
+
+    Returns:
+        What a person may not expect of it, one sentence each.
 
     Raises:
         OSError: The disk is full, or the file is gone.
@@ -119,26 +138,31 @@ def renew_resolver(directory: Path, options: NetworkOptions, place: ContainerPla
     # Without a digest it is as it was made.
     noted = read_bounded(str(directory / _RESOLVER_DIGEST)) or _digest(NO_NETWORK.encode())
     if _digest(found) != noted:
-        return  # Somebody has written to it.
-    content = _resolver(options, place).encode()
-    if content != found:
-        _write_into(path, content)
-        _note_resolver(directory, content)
-
-
-def _resolver(options: NetworkOptions, place: ContainerPlace) -> str:
+        return ()  # Somebody has written to it.
     host = HostResolver(
         text=read_bounded(HOST_RESOLVER_PATH).decode(errors="replace"),
         upstream_text=read_bounded(SYSTEMD_RESOLVER_PATH).decode(errors="replace"),
     )
+    content = _resolver(host, options, place).encode()
+    if content != found:
+        _write_into(path, content)
+        _note_resolver(directory, content)
+    if not place.addresses or place.resolver:
+        return ()
+    is_told = asks_public_servers(host, options, has_ipv6=place.has_ipv6)
+    return (PUBLIC_SERVERS,) if is_told else ()
+
+
+def _resolver(host: HostResolver, options: NetworkOptions, place: ContainerPlace) -> str:
     if options.mode == HOST:
         return shared_resolver_text(host, options)
-    if place.has_resolver:
+    if place.resolver == RESOLVER_ADDRESS:
         return own_resolver_text(host, options)
+    if place.resolver:
+        return forwarded_resolver_text(host, options, place.resolver)
     if not place.addresses:
         return NO_NETWORK
-    has_ipv6 = any(":" in address for address in place.addresses)
-    return resolver_text(host, options, has_ipv6=has_ipv6)
+    return resolver_text(host, options, has_ipv6=place.has_ipv6)
 
 
 def _note_resolver(directory: Path, content: bytes) -> None:

@@ -12,6 +12,7 @@ from engine.containers.network_files import (
 )
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
+from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.namespaces import HOST
 from engine.store.durability import raise_store_error
 
@@ -55,14 +56,17 @@ def container_place(
         names=(record.hostname, record.name),
         addresses=own_addresses(network.interfaces),
         gateways=_LOOPBACK if namespace == HOST else tuple(gateways),
-        has_resolver=network.has_names,
+        resolver=RESOLVER_ADDRESS if network.has_names else "",
     )
 
 
 def renew_files(
     config: EngineConfig, record: ContainerRecord, network: NetworkSpec, *, namespace: str
-) -> None:
+) -> tuple[str, ...]:
     """Write hosts and resolv.conf of a container that is about to start; blocking.
+
+    Returns:
+        What a person may not expect of them, one sentence each.
 
     Raises:
         StoreError: They cannot be written.
@@ -70,7 +74,7 @@ def renew_files(
     directory = config.container_directory(record.container_id)
     place = container_place(record, network, namespace=namespace)
     try:
-        renew_network_files(directory, record.network, place)
+        return renew_network_files(directory, record.network, place)
     except OSError as error:
         raise_store_error(error, directory)
 

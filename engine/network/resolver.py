@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 
 from engine.late_dataclasses import dataclass
 from engine.runtime.host_resolver import Resolver, is_loopback, parse_resolver
+from engine.runtime.name_sockets import RESOLVER_ADDRESS
 
 if TYPE_CHECKING:
     from engine.types import NetworkOptions
 
-RESOLVER_ADDRESS = "127.0.0.11"
 SYSTEMD_RESOLVER_PATH = "/run/systemd/resolve/resolv.conf"
 _SYSTEMD_STUB = ("127.0.0.53",)
 _LAST_RESORT4 = ("8.8.8.8", "8.8.4.4")
 _LAST_RESORT6 = ("2001:4860:4860::8888", "2001:4860:4860::8844")
+PUBLIC_SERVERS = (
+    "Public name servers (8.8.8.8) are asked: this host's are on its loopback, where containers of "
+    "the default network do not reach them; --dns names others, and in a network made by "
+    "`lamella network create` the host's are asked"
+)
 _NO_SEARCH = (".",)
 _NDOTS = "ndots:"
 NO_NETWORK = "# This container has no network\n"
@@ -49,16 +54,26 @@ def resolver_text(host: HostResolver, options: NetworkOptions, *, has_ipv6: bool
         options: What the person wants instead.
         has_ipv6: The container has an IPv6 address.
     """
-    based_on = host.upstream_text if host.is_stub and host.upstream_text else host.text
-    resolver = parse_resolver(based_on)
-    servers = options.dns_servers
+    resolver = _outward(host)
+    servers = options.dns_servers or _reachable(resolver, has_ipv6=has_ipv6)
     if not servers:
-        servers = tuple(
-            each
-            for each in resolver.servers
-            if not is_loopback(each) and (has_ipv6 or ":" not in each)
-        ) or (_LAST_RESORT4 + (_LAST_RESORT6 if has_ipv6 else ()))
+        servers = _LAST_RESORT4 + (_LAST_RESORT6 if has_ipv6 else ())
     return _written(servers, _wanted_search(resolver, options), _wanted_options(resolver, options))
+
+
+def asks_public_servers(host: HostResolver, options: NetworkOptions, *, has_ipv6: bool) -> bool:
+    """Whether such a container asks servers that nobody has named."""
+    return not options.dns_servers and not _reachable(_outward(host), has_ipv6=has_ipv6)
+
+
+def _outward(host: HostResolver) -> Resolver:
+    return parse_resolver(host.upstream_text if host.is_stub and host.upstream_text else host.text)
+
+
+def _reachable(resolver: Resolver, *, has_ipv6: bool) -> tuple[str, ...]:
+    return tuple(
+        each for each in resolver.servers if not is_loopback(each) and (has_ipv6 or ":" not in each)
+    )
 
 
 def own_resolver_text(host: HostResolver, options: NetworkOptions) -> str:
@@ -72,6 +87,16 @@ def own_resolver_text(host: HostResolver, options: NetworkOptions) -> str:
         # A name without a dot is first of all a container's.
         found = (*found, "ndots:0")
     return _written((RESOLVER_ADDRESS,), _wanted_search(resolver, options), found)
+
+
+def forwarded_resolver_text(host: HostResolver, options: NetworkOptions, server: str) -> str:
+    """For a container that reaches the host's servers, loopback or not, by one that passes on."""
+    resolver = parse_resolver(host.text)
+    return _written(
+        options.dns_servers or (server,),
+        _wanted_search(resolver, options),
+        _wanted_options(resolver, options),
+    )
 
 
 def shared_resolver_text(host: HostResolver, options: NetworkOptions) -> str:

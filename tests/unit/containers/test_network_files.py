@@ -1,5 +1,7 @@
 """hosts and resolv.conf of a container, by Docker's rules."""
 
+from functools import partial
+
 import pytest
 
 from engine.containers import network_files
@@ -13,6 +15,7 @@ from engine.containers.network_files import (
 from engine.network.hosts import OwnLines, changed_hosts, hosts_text, shared_hosts_text
 from engine.network.resolver import (
     HostResolver,
+    forwarded_resolver_text,
     own_resolver_text,
     resolver_text,
     shared_resolver_text,
@@ -134,6 +137,19 @@ def test_a_container_in_the_hosts_network_has_the_hosts_but_for_what_was_asked_f
     ]
 
 
+def test_a_container_that_is_spoken_for_asks_who_speaks_for_it():
+    assert forwarded_resolver_text(STUB, NONE, "10.0.2.3").splitlines() == [
+        "nameserver 10.0.2.3",
+        "search lan",
+    ]
+    assert forwarded_resolver_text(OFFICE, OWN, "10.0.2.3").splitlines() == [
+        "nameserver 192.0.2.1",
+        "nameserver 127.0.0.1",
+        "search a.example b",
+        "options ndots:3",
+    ]
+
+
 # --- hosts ------------------------------------------------------------------------------------
 
 WEB = OwnLines(names=("c0ffee", "web"), addresses=("10.80.0.2", "fd00::2"))
@@ -245,11 +261,27 @@ def test_resolv_conf_follows_the_host_from_start_to_start_and_networks_meanwhile
     renew_network_files(made, NONE, PLACE)
     assert (made / "resolv.conf").read_text() == "nameserver 192.0.2.54\n"
 
-    named = ContainerPlace(names=NAMES, addresses=("10.81.0.2",), has_resolver=True)
+    named = ContainerPlace(names=NAMES, addresses=("10.81.0.2",), resolver="127.0.0.11")
     renew_resolver(made, NONE, named)
     assert words((made / "resolv.conf").read_text())[0] == ["nameserver", "127.0.0.11"]
     renew_resolver(made, NONE, ContainerPlace(names=NAMES))
     assert words((made / "resolv.conf").read_text())[0][0] == "#"
+
+
+def test_who_asks_public_servers_is_told_so(made, host):
+    renew = partial(renew_network_files, made)
+    assert renew(NONE, PLACE) == ()
+    host.write_text("nameserver 127.0.0.1\n")
+
+    (told,) = renew(NONE, PLACE)
+
+    assert "8.8.8.8" in told
+    assert "8.8.8.8" in (made / "resolv.conf").read_text()
+    assert renew(NetworkOptions(dns_servers=("192.0.2.1",)), PLACE) == ()
+    assert renew(NetworkOptions(mode="host"), ContainerPlace(names=NAMES)) == ()
+    assert renew(NetworkOptions(mode="none"), ContainerPlace(names=NAMES)) == ()
+    named = ContainerPlace(names=NAMES, addresses=("10.81.0.2",), resolver="127.0.0.11")
+    assert renew(NONE, named) == ()
 
 
 def test_a_container_in_the_hosts_network_has_the_hosts_files(made, host):
