@@ -11,9 +11,12 @@ from engine.containers.network_files import (
     renew_resolver,
 )
 from engine.network.attaching import WantedNetwork
+from engine.network.host import outgoing_address
 from engine.network.naming import own_addresses
 from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.namespaces import HOST
+from engine.runtime.user_network import ADDRESS as USER_ADDRESS
+from engine.runtime.user_network import RESOLVER as USER_RESOLVER
 from engine.store.durability import raise_store_error
 
 if TYPE_CHECKING:
@@ -46,6 +49,9 @@ def container_place(
         network: What it has.
         namespace: As in `NamespaceSpec`; matters for `host` only.
     """
+    names = (record.hostname, record.name)
+    if network.user_network:
+        return _spoken_for(names)
     gateways = [
         gateway
         for one in network.interfaces
@@ -53,10 +59,21 @@ def container_place(
         if gateway
     ]
     return ContainerPlace(
-        names=(record.hostname, record.name),
+        names=names,
         addresses=own_addresses(network.interfaces),
         gateways=_LOOPBACK if namespace == HOST else tuple(gateways),
         resolver=RESOLVER_ADDRESS if network.has_names else "",
+    )
+
+
+def _spoken_for(names: tuple[str, ...]) -> ContainerPlace:
+    """Of an ordinary user's container, whose way out is a program that speaks for it."""
+    host = outgoing_address()
+    return ContainerPlace(
+        names=names,
+        addresses=(USER_ADDRESS,),
+        gateways=(host,) if host else (),
+        resolver=USER_RESOLVER,
     )
 
 

@@ -1,8 +1,9 @@
-"""What of the host concerns networks: its routes."""
+"""What of the host concerns networks: its routes, and its own address."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from typing import TYPE_CHECKING
 
 from engine.errors import SyscallError
@@ -11,6 +12,9 @@ from engine.linux.routes import list_routes
 
 if TYPE_CHECKING:
     from engine.network.subnets import IPSubnet
+
+_SOMEBODY = ("192.0.2.1", 9)
+"""Nobody has it (RFC 5737): it stands for whoever is behind the default route."""
 
 
 def routed_subnets() -> tuple[IPSubnet, ...]:
@@ -23,3 +27,14 @@ def routed_subnets() -> tuple[IPSubnet, ...]:
             )
     except (SyscallError, OSError):
         return ()
+
+
+def outgoing_address() -> str:
+    """The host's address towards others; empty if it has no way out. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
+            towards.connect(_SOMEBODY)
+            address: str = towards.getsockname()[0]
+    except OSError:
+        return ""
+    return address

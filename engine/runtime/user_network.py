@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ADDRESS = "10.0.2.100"
 """What a container has by it; the host beyond is 10.0.2.2, and not its loopback."""
+RESOLVER = "10.0.2.3"
+"""Asks the host's servers, those on its loopback among them."""
 _DEVICE = "tap0"
 _MTU = 65520
 _AGAIN_SECONDS = 1.0

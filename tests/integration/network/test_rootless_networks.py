@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import tempfile
@@ -15,6 +16,7 @@ import pytest
 
 from tests.conftest import remove_store
 from tests.integration.network.inside import Inside, said_by, said_by_datagram
+from tests.questions import Answer, question
 from tests.worlds import ECHO_PORT, AnswersWithSource
 
 pytestmark = pytest.mark.root
@@ -36,9 +38,10 @@ asyncio.run(make())
 class Person:
     """Commands of an ordinary user on the machine, who may open /dev/net/tun, or may not."""
 
-    def __init__(self, user, tun):
+    def __init__(self, user, tun, resolver):
         self.user = user
         self.tun = tun
+        self.resolver = resolver
         self.store = Path(tempfile.mkdtemp(prefix="lamella-test-", dir="/tmp"))
         os.chown(self.store, user.user_id, user.user_id)
 
@@ -48,8 +51,12 @@ class Person:
         )
         if self.tun:
             # A node of its own in the place of the host's, which nobody may change for a test.
-            script = 'mount --bind "$0" /dev/net/tun && exec "$@"'
-            command = ["unshare", "--mount", "sh", "-c", script, str(self.tun), *command]
+            script = (
+                'mount --bind "$0" /dev/net/tun && mount --bind "$1" /etc/resolv.conf && '
+                'shift && exec "$@"'
+            )
+            files = (str(self.tun), str(self.resolver))
+            command = ["unshare", "--mount", "sh", "-c", script, *files, *command]
         done = subprocess.run(
             command, cwd="/", capture_output=True, text=True, timeout=60, check=False
         )
@@ -64,7 +71,6 @@ class Person:
 
 @pytest.fixture(params=["tun", "no tun"])
 def person(request, world, unprivileged_user, tmp_path):
-    del world
     tun = None
     if request.param == "tun":
         if shutil.which("slirp4netns") is None or not Path("/dev/net/tun").exists():
@@ -72,7 +78,7 @@ def person(request, world, unprivileged_user, tmp_path):
         tun = tmp_path / "tun"
         os.mknod(tun, stat.S_IFCHR | 0o666, os.makedev(10, 200))
         tun.chmod(0o666)
-    made = Person(unprivileged_user, tun)
+    made = Person(unprivileged_user, tun, world.resolver)
     script = _STARTER.format(store=made.store / "s")
     ended = unprivileged_user.run(unprivileged_user.python, "-c", script)
     assert ended.returncode == 0, ended.stderr
@@ -127,6 +133,29 @@ def test_it_reaches_the_world_if_the_host_lets_it(world, person):
         # Without the device there is the loopback, and a word of what to do.
         assert inside.links() == {"lo"}
         assert any("/dev/net/tun" in text for text in document["warnings"])
+
+
+def test_names_are_asked_of_the_hosts_servers(world, person):
+    inside, _document = person.start("web", "--add-host", "host:host-gateway")
+    with contextlib.closing(inside):
+        resolver = person.lamella("exec", "web", "cat", "/etc/resolv.conf").stdout
+        hosts = person.lamella("exec", "web", "cat", "/etc/hosts").stdout.splitlines()
+        if not person.tun:
+            assert resolver.startswith("#")
+            assert hosts[-1].startswith("127.0.0.1\t")
+            return
+        assert resolver.splitlines() == [
+            "nameserver 10.0.2.3",
+            "search example.test",
+            "options timeout:2",
+        ]
+        assert f"{world.machine.address4}\thost" in hosts
+        assert hosts[-1].startswith("10.0.2.100\t")
+        with inside.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(20)
+            client.connect(("10.0.2.3", 53))
+            client.send(question("web.example.test"))
+            assert Answer(client.recv(4096)).addresses == [world.web.address4]
 
 
 def test_what_there_is_of_it_is_among_the_hosts_features(person):
