@@ -14,7 +14,13 @@ from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundE
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices, derive_mac, read_setting
-from engine.network.naming import has_names, publish_addresses, publish_names, sweep_names
+from engine.network.naming import (
+    forget_dead,
+    has_names,
+    publish_addresses,
+    publish_names,
+    sweep_names,
+)
 from engine.network.planning import (
     DEFAULT_NETWORK,
     INTER_CONTAINER_OPTION,
@@ -106,6 +112,16 @@ class NetworkAttacher:
             PortInUseError: Something on the host has a port.
             FeatureUnavailableError: The host cannot give it any network that was asked for.
         """
+        try:
+            async with self._hold(wanted) as held:
+                yield held
+        except BaseException:
+            # Who does not start is not to be found under its name.
+            await asyncio.to_thread(forget_dead, self._config, wanted.container_id)
+            raise
+
+    @contextlib.asynccontextmanager
+    async def _hold(self, wanted: WantedNetwork) -> AsyncIterator[HeldNetwork]:
         options = wanted.options
         if options.mode:
             yield self._without_networks(options)

@@ -114,6 +114,14 @@ def publish_addresses(config: EngineConfig, container_id: str, addresses: tuple[
         raise_store_error(error, run_directory)
 
 
+def forget_dead(config: EngineConfig, container_id: str) -> None:
+    """Take a container's names away, unless it lives; blocking."""
+    with held_dead(config, container_id) as is_dead:
+        if is_dead:
+            with contextlib.suppress(OSError):
+                forget_container(str(config.container_run_directory(container_id)), container_id)
+
+
 def sweep_names(config: EngineConfig) -> None:
     """Take the names of containers away that ended unseen; blocking."""
     named: set[str] = set()

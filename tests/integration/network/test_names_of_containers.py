@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.containers import network_files
+from engine.errors import EngineError
 from engine.linux.process import CLONE_NEWUTS, enter_namespaces
 from engine.network import naming
 from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, NetworkRequest
@@ -218,6 +219,26 @@ async def test_a_killed_monitor_takes_its_server_along_and_its_names_go_with_the
         async with open_engine(root=store_paths.root, run=store_paths.run) as other:
             await other.list_containers()
         assert ask(web, "db").code == NAME_ERROR
+
+
+@pytest.mark.parametrize("reason", ["no such program", "no file of hosts"])
+async def test_who_does_not_start_has_no_names(engine, store_paths, reason):
+    await engine.create_network(NetworkRequest(name="front"))
+    request = ContainerRequest(
+        image=IMAGE,
+        name="web",
+        command=("/no/such/program",) if reason == "no such program" else ("sleep", "1000"),
+        network=NetworkOptions(attachments=(AttachmentRequest(network="front"),)),
+    )
+    made = await engine.create_container(request)
+    if reason == "no file of hosts":
+        (store_paths.root / "containers" / made.container_id / "hosts").unlink()
+
+    with pytest.raises(EngineError):
+        await engine.start_container("web")
+
+    assert not list(store_paths.run.glob("networks/*/members/*"))
+    assert not list(store_paths.run.glob("containers/*/network.json"))
 
 
 def servers_of(details):
