@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
-import os
 from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundError
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
-from engine.network.devices import NetworkDevices, derive_mac, read_setting
+from engine.network.devices import NetworkDevices
+from engine.network.interfaces import describe_interface, lease_request, with_gateways, with_hairpin
 from engine.network.naming import (
     forget_dead,
     has_names,
@@ -23,30 +22,24 @@ from engine.network.naming import (
 )
 from engine.network.planning import (
     DEFAULT_NETWORK,
-    INTER_CONTAINER_OPTION,
-    MTU_OPTION,
 )
 from engine.network.ports import PortReservation
 from engine.network.rootless import find_user_network, user_network_feature
-from engine.network.subnets import parse_subnet
 from engine.network.sweeping import is_live
 from engine.runtime.network_view import forget_container
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
 from engine.runtime.user_network import ADDRESS as USER_ADDRESS
-from engine.store.network_records import LeaseRequest
-from engine.types import AttachmentRequest, Network, NetworkSubnet, PublishedPort
+from engine.types import AttachmentRequest, Network, PublishedPort
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from engine.config import EngineConfig
     from engine.network.library import NetworkLibrary
-    from engine.store.network_records import NetworkRecords
+    from engine.store.network_records import LeaseRequest, NetworkRecords
     from engine.types import HostFeature, NetworkOptions
 
-_DEVICE_PREFIX = "lmv"
 _LOOPBACK = "127.0.0.1"
-_BRIDGED_RULES = "bridge/bridge-nf-call-iptables"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +147,7 @@ class NetworkAttacher:
             )
             spec = NetworkSpec(
                 table=self._devices.firewall.table,
-                interfaces=_with_hairpin(interfaces) if ports else interfaces,
+                interfaces=with_hairpin(interfaces) if ports else interfaces,
                 ports=ports,
                 has_names=has_names(kept),
             )
@@ -237,7 +230,7 @@ class NetworkAttacher:
             for place, one in enumerate(left):
                 other = networks.get(one.network_id)
                 if other is not None and not other.is_internal:
-                    left[place] = _with_gateways(one, other)
+                    left[place] = with_gateways(one, other)
                     break
         target = next((one for one in left if one.ipv4_gateway), None)
         ports = tuple(
@@ -291,7 +284,7 @@ class NetworkAttacher:
         """A link for each network, with addresses that are the container's from now on."""
         requests: list[LeaseRequest] = []
         for network, one in networks:
-            requests += (_lease_request(network, subnet, one) for subnet in network.subnets)
+            requests += (lease_request(network, subnet, one) for subnet in network.subnets)
         addresses = await self._records.lease(
             wanted.container_id,
             tuple(requests),
@@ -304,7 +297,7 @@ class NetworkAttacher:
         for number, (network, one) in enumerate(networks, first_number):
             is_way_out = has_gateway and not network.is_internal
             interfaces.append(
-                _interface(
+                describe_interface(
                     network,
                     one,
                     [
@@ -443,72 +436,3 @@ def _port_specs(
         )
         for one in reservation.bound
     )
-
-
-def _lease_request(
-    network: Network, one: NetworkSubnet, attachment: AttachmentRequest
-) -> LeaseRequest:
-    subnet = parse_subnet(one.subnet)
-    reserved = {ipaddress.ip_address(one.gateway), subnet.network_address}
-    reserved |= {ipaddress.ip_address(text) for _name, text in one.auxiliary_addresses}
-    if subnet.version == 4:
-        reserved.add(subnet.broadcast_address)
-    wanted = attachment.ipv4_address if subnet.version == 4 else attachment.ipv6_address
-    return LeaseRequest(
-        network_id=network.network_id,
-        subnet=subnet,
-        pool=parse_subnet(one.ip_range) if one.ip_range else subnet,
-        reserved=frozenset(reserved),
-        # As the kernel writes it: the same address may be written in several ways.
-        wanted=str(ipaddress.ip_address(wanted)) if wanted else "",
-    )
-
-
-def _interface(
-    network: Network,
-    attachment: AttachmentRequest,
-    addresses: list[tuple[NetworkSubnet, str]],
-    *,
-    name: str,
-    is_way_out: bool,
-    is_guarded: bool,
-) -> InterfaceSpec:
-    shown = {4: "", 6: ""}
-    gateways = {4: "", 6: ""}
-    for one, address in addresses:
-        subnet = parse_subnet(one.subnet)
-        shown[subnet.version] = f"{address}/{subnet.prefixlen}"
-        gateways[subnet.version] = one.gateway if is_way_out else ""
-    options = dict(network.options)
-    mac = attachment.mac_address.lower().replace("-", ":") or derive_mac(shown[4])
-    return InterfaceSpec(
-        network_id=network.network_id,
-        name=name,
-        host_name=_DEVICE_PREFIX + os.urandom(6).hex(),
-        bridge=network.bridge,
-        mac_address=mac,
-        ipv4_address=shown[4],
-        ipv4_gateway=gateways[4],
-        ipv6_address=shown[6],
-        ipv6_gateway=gateways[6],
-        mtu=int(options.get(MTU_OPTION, "0")),
-        is_guarded=is_guarded,
-        is_isolated=options.get(INTER_CONTAINER_OPTION) == "false",
-        network_name=network.name,
-    )
-
-
-def _with_gateways(interface: InterfaceSpec, network: Network) -> InterfaceSpec:
-    gateways = {":" in one.gateway: one.gateway for one in network.subnets}
-    return replace(
-        interface,
-        ipv4_gateway=gateways.get(False, ""),
-        ipv6_gateway=gateways.get(True, "") if interface.ipv6_address else "",
-    )
-
-
-def _with_hairpin(interfaces: tuple[InterfaceSpec, ...]) -> tuple[InterfaceSpec, ...]:
-    """With br_netfilter a bridge translates addresses itself, and sends back where it came from."""
-    if read_setting(_BRIDGED_RULES) != "1":
-        return interfaces
-    return tuple(replace(one, is_hairpin=True) for one in interfaces)
