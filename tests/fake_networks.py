@@ -99,7 +99,9 @@ class FakeNetworks(FakeVolumes):
     def _given(self, container: FakeContainer) -> tuple[NetworkAttachment, ...]:
         """What a container has in its networks; nothing but their names unless it runs."""
         found = []
-        for number, one in enumerate(self._attachments(container)):
+        is_running = container.summary.status in RUNNING
+        asked = container.request.network.attachments
+        for number, one in enumerate(self._attachments(container) if is_running else asked):
             network = self.networks.get(one.network)
             if network is None:
                 continue

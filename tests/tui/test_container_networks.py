@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.types import NetworkOptions, PublishedPort
+from engine.types import AttachmentRequest, NetworkOptions, PublishedPort
 from tests.tui.conftest import screen_text, settled, wait_until
 from tests.tui.networks import NARROW, WIDE, add, add_networks, networks_of, told
 from tui.screens.dialogs import ChoiceScreen
@@ -90,6 +90,14 @@ async def test_details_say_how_a_container_is_connected(
         assert "127.0.0.11: containers of backend by name" in text
         assert "also called api" in text
         assert "8080->80" in text
+        # What others change is there at once.
+        request = AttachmentRequest(network="spare")
+        await app.bridge.call(lambda engine: engine.connect_network("server", request))
+        await wait_until(
+            pilot,
+            lambda: any(row.text.startswith("spare ") for row in app.dashboard.detail.inspect.rows),
+        )
+        await settled(pilot)
 
 
 async def test_every_line_of_the_details_is_reached_by_keyboard(

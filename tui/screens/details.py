@@ -152,6 +152,8 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
             self.detail.show_tab(CONTAINER_TABS, self._container_tab)
             life = f"{container.status} {container.health} {container.restart_count}"
             state = life if self._container_tab != "logs" else ""
+            if self._container_tab == "inspect":
+                state += f" {container.name} {container.network_names} {container.ports}"
             key = f"{self._container_tab} {container.container_id} {state}"
         else:
             self.detail.show_tab(IMAGE_TABS, self._image_tab)
@@ -237,8 +239,10 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
                 detail.changes.show_lines(texts.change_lines(changes))
             case _:
                 details = await call(lambda engine: engine.inspect_container(identity))
-                names = self.containers.names()
-                detail.inspect.show_lines(texts.container_lines(details, names=names))
+                host, names = self._host, self.containers.names()
+                is_rootless = host is not None and not host.is_root
+                lines = texts.container_lines(details, names=names, is_rootless=is_rootless)
+                detail.inspect.show_lines(lines)
 
     async def _follow_log(self, identity: str, *, is_same: bool) -> None:
         logs = self.detail.logs

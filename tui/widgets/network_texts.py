@@ -21,6 +21,9 @@ _DEFAULT_NETWORK = "bridge"
 EMBEDDED_SERVER = "127.0.0.11"
 """Where containers of networks that a person made ask for names."""
 
+_ALONE = "only its loopback device"
+"""What every warning of a start without a network says."""
+
 Line = tuple[Cell, ...]
 
 
@@ -43,11 +46,18 @@ def _fact(label: str, value: str, style: str = "") -> Line:
     )
 
 
-def connectivity_line(details: ContainerDetails, *, names: Mapping[str, str]) -> Line:
-    """Addresses and gateway in a few words; without a network: why, and what to do."""
+def connectivity_line(
+    details: ContainerDetails, *, names: Mapping[str, str], is_rootless: bool
+) -> Line:
+    """Addresses and gateway in a few words; without a network: why, and what to do.
+
+    Args:
+        details: What the engine says.
+        names: Those of containers by id: it may share the network of one.
+        is_rootless: The engine is an ordinary user's, and has no bridges.
+    """
     summary = details.summary
     mode = details.network.mode
-    is_alive = summary.status in _ALIVE
     if mode == "host":
         return _fact("Connected", "the host's own network: its addresses and its ports", "good")
     if mode == "none":
@@ -60,19 +70,23 @@ def connectivity_line(details: ContainerDetails, *, names: Mapping[str, str]) ->
         owner = mode.removeprefix(_JOIN)
         text = f"the network of {names.get(owner, owner[:12])}, which it shares"
         return _fact("Connected", text, "good")
-    if not details.attachments:
-        return _fact("Not connected", "it is in no network: 5, then a, connects it to one", "warn")
-    networks = ", ".join(one.network_name for one in details.attachments)
-    if not is_alive:
+    if not summary.network_names:
+        return _fact("Not connected", "it is in no network: n connects it to one", "warn")
+    if summary.status not in _ALIVE:
+        networks = ", ".join(summary.network_names)
         return _fact("Not connected", f"it does not run; s starts it in {networks}", "dim")
     connected = [one for one in details.attachments if _addresses(one)]
-    if not connected:
-        why = next(iter(details.warnings), "the host gave it none; ! says what the host lacks")
-        return _fact("Not connected", f"no network: {why}", "bad")
-    said = ", ".join(f"{_addresses(one)[0]} in {one.network_name}" for one in connected)
-    gateways = [gateway for one in connected for gateway in _gateways(one)]
-    way_out = f", out by {gateways[0]}" if gateways else ", with no way out"
-    return _fact("Connected", said + way_out, "good")
+    if connected:
+        said = ", ".join(f"{_addresses(one)[0]} in {one.network_name}" for one in connected)
+        gateways = [gateway for one in connected for gateway in _gateways(one)]
+        way_out = f", out by {gateways[0]}" if gateways else ", with no way out"
+        return _fact("Connected", said + way_out, "good")
+    why = next((text for text in details.warnings if _ALONE in text), "")
+    if is_rootless and not why:
+        return _fact(
+            "Connected", "out as an ordinary user's program, in by published ports", "good"
+        )
+    return _fact("Not connected", why or "the host gave it none; ! says what the host lacks", "bad")
 
 
 def _addresses(one: NetworkAttachment) -> tuple[str, ...]:

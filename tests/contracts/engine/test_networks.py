@@ -258,3 +258,18 @@ async def test_whatever_the_host_does_not_give_networks_has_a_remedy(any_engine)
         assert feature.name
         assert feature.detail
         assert bool(feature.remedy) is not feature.is_available
+
+
+async def test_one_that_asks_for_nothing_is_to_be_in_the_default_network(any_engine, image):
+    created = await any_engine.create_container(ContainerRequest(image=image))
+    details = await any_engine.inspect_container(created.container_id)
+    assert details.summary.network_names == ("bridge",)
+    # It is drawn when it starts: until then there is nothing to tell of it.
+    assert details.attachments == ()
+    await any_engine.connect_network(
+        created.container_id, AttachmentRequest(network=(await create(any_engine, "back")).name)
+    )
+    details = await any_engine.inspect_container(created.container_id)
+    assert details.summary.network_names == ("bridge", "back")
+    assert [one.network_name for one in details.attachments] == ["bridge", "back"]
+    assert not any(one.ipv4_address or one.interface for one in details.attachments)

@@ -41,6 +41,8 @@ INSIDE = replace(
 AT_REST = replace(
     INSIDE, network_name="backend", ipv4_address="", mac_address="", interface="", aliases=()
 )
+LIMITS = "There is no limit of memory"
+ALONE = "The container has only its loopback device: slirp4netns is not installed. Install it"
 PORT = PublishedPort(container_port=80, host_port=8080)
 
 
@@ -58,9 +60,14 @@ def details():
     return change
 
 
+def first_line(details, **options):
+    options = {"names": {"d" * 64: "web-1"}, "is_rootless": False, **options}
+    return "".join(cell.text for cell in connectivity_line(details, **options))
+
+
 def said(details):
-    lines = (connectivity_line(details, names={"d" * 64: "web-1"}), *network_lines(details))
-    return ["".join(cell.text for cell in line) for line in lines]
+    lines = ["".join(cell.text for cell in line) for line in network_lines(details)]
+    return [first_line(details), *lines]
 
 
 def test_the_first_line_is_how_it_is_connected(details):
@@ -93,15 +100,20 @@ def test_one_in_internal_networks_alone_has_no_way_out(details):
             {"network": NetworkOptions(mode="container:" + "d" * 64)},
             "the network of web-1, which it shares",
         ),
-        ({"attachments": ()}, "it is in no network: 5, then a, connects it to one"),
         (
-            {"attachments": (AT_REST,), "warnings": ("the kernel has no bridges: load them",)},
-            "no network: the kernel has no bridges: load them",
+            {"summary": {"network_names": ()}, "attachments": ()},
+            "it is in no network: n connects it to one",
         ),
+        ({"attachments": (AT_REST,), "warnings": (LIMITS, ALONE)}, ALONE),
         ({"attachments": (AT_REST,)}, "! says what the host lacks"),
         (
             {"attachments": (AT_REST,), "summary": {"status": ContainerStatus.EXITED}},
-            "it does not run; s starts it in backend",
+            "it does not run; s starts it in bridge",
+        ),
+        # The engine has no attachment of one that asked for nothing and does not run.
+        (
+            {"attachments": (), "summary": {"status": ContainerStatus.CREATED}},
+            "it does not run; s starts it in bridge",
         ),
     ],
 )
@@ -112,6 +124,13 @@ def test_without_a_network_it_says_why_and_what_to_do(details, changes, line):
 def test_one_that_has_nothing_of_its_own_has_no_heading_for_it(details):
     shared = details(network=NetworkOptions(mode="container:" + "c" * 64), attachments=())
     assert network_lines(shared) == []
+
+
+def test_an_ordinary_users_has_no_addresses_and_is_connected_all_the_same(details):
+    without = details(attachments=())
+    assert first_line(without, is_rootless=True).startswith("Connected         out as an ordinary")
+    alone = details(attachments=(), warnings=(LIMITS, ALONE))
+    assert first_line(alone, is_rootless=True) == f"Not connected     {ALONE}"
 
 
 def test_name_servers_are_said_as_the_container_asks_them(details):
