@@ -6,7 +6,12 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.errors import EngineError, NotFoundError
+from engine.errors import (
+    AmbiguousReferenceError,
+    EngineError,
+    InvalidInputError,
+    NotFoundError,
+)
 from tui.cli import output
 from tui.cli.command import Command
 from tui.cli.dispatch import report
@@ -87,8 +92,10 @@ async def _inspect_one(engine: EngineApi, reference: str, kind: str | None) -> D
     for look in _KINDS.values():
         try:
             return await look(engine, reference)
-        except NotFoundError:
-            continue
+        except AmbiguousReferenceError:
+            raise
+        except (NotFoundError, InvalidInputError):
+            continue  # What cannot be the name of an image may be that of a network.
     raise _NothingFoundError(reference)
 
 

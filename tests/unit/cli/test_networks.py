@@ -4,6 +4,7 @@ import io
 import json
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -364,3 +365,23 @@ def test_dockers_longer_words_do_the_same(lamella, engine, front):
     code, _, errors = lamella("network", "make")
     assert code == 125
     assert "unknown command: network make, only connect, create, disconnect, inspect" in errors
+
+
+def test_inspect_finds_a_network_whose_name_no_image_could_have(lamella):
+    assert lamella("network", "create", "MyNet")[0] == 0
+    assert lamella("inspect", "-f", "{{.Name}}", "MyNet") == (0, "MyNet\n", "")
+    for reference in ("NoNet", "a/../b", ""):
+        code, _, errors = lamella("inspect", reference)
+        assert code == 1
+        assert errors.startswith(f"Error: No such object: {reference}\n")
+
+
+def test_inspect_says_when_the_beginning_of_an_id_means_several(lamella, engine, front):
+    for digit in "01":
+        network_id = f"{'f' * 62}0{digit}"
+        network = replace(engine.networks[front], network_id=network_id, name=f"n{digit}")
+        engine.networks[network_id] = network
+    code, told, errors = lamella("inspect", "f" * 20)
+    assert (code, told) == (1, "[]\n")
+    assert "f" * 20 in errors
+    assert "No such object" not in errors
