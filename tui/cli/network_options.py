@@ -34,6 +34,12 @@ _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 _HIGHEST_PORT = 65535
 
 
+def asks_for_network(arguments: Arguments) -> bool:
+    """Whether somebody wants more of networks than everybody gets."""
+    named = (name for option in ("network", "net", "publish") for name in arguments.texts(option))
+    return arguments.is_on("publish-all") or any(named)
+
+
 def read_network(arguments: Arguments) -> NetworkOptions:
     """Make the options from the command line.
 

@@ -13,7 +13,7 @@ from tui.cli.command import Command
 from tui.cli.dispatch import ENGINE_FAILED, report
 from tui.cli.identity_file import IdentityFile
 from tui.cli.limit_options import LIMIT_OPTIONS, read_limits
-from tui.cli.network_options import NETWORK_OPTIONS, read_network
+from tui.cli.network_options import NETWORK_OPTIONS, asks_for_network, read_network
 from tui.cli.options import Option, UsageError
 from tui.cli.process_options import PROCESS_OPTIONS, file_labels, file_variables, read_options
 from tui.cli.session_options import (
@@ -138,7 +138,7 @@ async def _create_or_pull(
     return await engine.create_container(request)
 
 
-async def _create(engine: EngineApi, arguments: Arguments) -> str:
+async def _create(engine: EngineApi, arguments: Arguments) -> CreatedContainer:
     import asyncio
 
     request = await asyncio.to_thread(read_request, arguments)
@@ -157,12 +157,12 @@ async def _create(engine: EngineApi, arguments: Arguments) -> str:
         identity_file.write(created.container_id)
     for warning in created.warnings:
         output.write_message(f"WARNING: {warning}")
-    return created.container_id
+    return created
 
 
 async def create(engine: EngineApi, arguments: Arguments) -> int:
     """Make a container and print its id."""
-    output.write_line(await _create(engine, arguments))
+    output.write_line((await _create(engine, arguments)).container_id)
     return 0
 
 
@@ -178,7 +178,8 @@ async def run(engine: EngineApi, arguments: Arguments) -> int:
         check_terminal(has_input=has_input, has_terminal=has_terminal)
     keys = detach_keys(arguments)
     try:
-        container_id = await _create(engine, arguments)
+        created = await _create(engine, arguments)
+        container_id = created.container_id
         if is_session:
             from tui.cli.connection import run_in_session
 
@@ -201,11 +202,21 @@ async def run(engine: EngineApi, arguments: Arguments) -> int:
                 with contextlib.suppress(NotFoundError):
                     await engine.remove_container(container_id)
             raise
+        if asks_for_network(arguments):
+            await _tell_start(engine, created)
     except EngineError as error:
         # Docker's: 125 when it was not the container's program that failed.
         return max(report(error), ENGINE_FAILED)
     output.write_line(container_id)
     return 0
+
+
+async def _tell_start(engine: EngineApi, created: CreatedContainer) -> None:
+    """Say what of the host is in the way of the networks and ports that were asked for."""
+    with contextlib.suppress(NotFoundError):  # It has ended and was removed.
+        for warning in (await engine.inspect_container(created.container_id)).warnings:
+            if warning not in created.warnings:
+                output.write_message(f"WARNING: {warning}")
 
 
 COMMANDS = (

@@ -82,9 +82,13 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
         "shop",
     ).strip()  # fmt: skip
     refused(lamella("network", "create", "shop"), 1, "network with name shop already exists")
-    db = lamella.text(
+    began = lamella(
         "run", "-d", "--name", "db", "--network", "shop", "--network-alias", "store", *FOREVER
-    ).strip()
+    )
+    db = began.stdout.decode().strip()
+    assert began.stderr.decode() == (
+        "WARNING: net.ipv4.ip_forward was set to 1: containers need it to go out\n"
+    )
     lamella.text(
         "run", "-d", "--name", "app", "--network", "shop", "--ip", "10.99.7.77",
         "-p", f"8080:{ECHO_PORT}", "-p", f"127.0.0.1::{ECHO_PORT}/udp", *FOREVER,
