@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from typing import NamedTuple
 
 from engine.types import HostFeature
@@ -21,6 +20,8 @@ class UserNetworkChoice(NamedTuple):
 
 def find_user_network() -> UserNetworkChoice:
     """Look for what is needed; blocking."""
+    import shutil  # for ordinary users only: it takes two milliseconds of every command
+
     program = shutil.which(_PROGRAM)
     if program is None:
         return UserNetworkChoice(
