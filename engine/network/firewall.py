@@ -8,7 +8,6 @@ Tables of others are not touched.
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import struct
 from typing import TYPE_CHECKING
@@ -67,6 +66,7 @@ from engine.linux.netfilter import (
 )
 from engine.linux.netlink import NETFILTER, NetlinkSocket
 from engine.network.planning import MASQUERADE_OPTION
+from engine.network.stores import store_mark
 from engine.runtime.network_rules import (
     ADDRESS_PORTS4,
     ADDRESS_PORTS6,
@@ -85,7 +85,6 @@ if TYPE_CHECKING:
     from engine.types import Network
 
 TABLE = "lamella"
-_USUAL_ROOT = "/var/lib/lamella"
 _BRIDGES, _INTERNAL, _SAME = "bridges", "internal", "same"
 _SUBNETS4, _SUBNETS6 = "subnets4", "subnets6"
 _RAW, _DESTINATION_NAT, _FILTER, _SOURCE_NAT = -300, -100, 0, 100
@@ -107,9 +106,8 @@ _ICMPV6_TYPE, _ADVERTISED_ADDRESS = (TRANSPORT_HEADER, 0, 1), (TRANSPORT_HEADER,
 
 def table_name(root: Path) -> str:
     """The name of a store's tables: several stores of one host have one each."""
-    if str(root) == _USUAL_ROOT:
-        return TABLE
-    return f"{TABLE}_{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    mark = store_mark(root)
+    return f"{TABLE}_{mark.hex()[:12]}" if mark else TABLE
 
 
 class Firewall:

@@ -24,6 +24,7 @@ from engine.network.planning import (
     plan_network,
     plan_predefined,
 )
+from engine.network.stores import subnet_turn
 from engine.store.locks import LockFile
 from engine.store.network_records import NetworkRecord
 from engine.types import Network
@@ -46,6 +47,7 @@ class NetworkLibrary:
         """Use a store."""
         self._config = config
         self._records = records
+        self._turn = subnet_turn(config.root)
 
     async def list(self) -> tuple[Network, ...]:
         """Every network, by name."""
@@ -83,7 +85,8 @@ class NetworkLibrary:
         def decide(others: tuple[NetworkRecord, ...]) -> tuple[NetworkRecord, ...]:
             # Within the transaction: no other network is made meanwhile.
             networks = tuple(map(_network, others))
-            return (_record(plan_network(request, networks, host, network_id=network_id)),)
+            made = plan_network(request, networks, host, network_id=network_id, turn=self._turn)
+            return (_record(made),)
 
         await self._records.insert(decide)
         return await self.find(network_id)
@@ -150,7 +153,8 @@ class NetworkLibrary:
         host = await asyncio.to_thread(routed_subnets)
 
         def decide(others: tuple[NetworkRecord, ...]) -> tuple[NetworkRecord, ...]:
-            return tuple(map(_record, plan_predefined(tuple(map(_network, others)), host)))
+            made = plan_predefined(tuple(map(_network, others)), host, turn=self._turn)
+            return tuple(map(_record, made))
 
         # Somebody else may have been faster: then theirs are the store's.
         with contextlib.suppress(NetworkNameInUseError):

@@ -47,13 +47,15 @@ _MTUS = range(68, 65536)
 _FLAG_OPTIONS = (INTER_CONTAINER_OPTION, MASQUERADE_OPTION)
 
 
-def plan_predefined(others: tuple[Network, ...], host: Iterable[IPSubnet]) -> tuple[Network, ...]:
-    """The networks that are there without having been made."""
+def plan_predefined(
+    others: tuple[Network, ...], host: Iterable[IPSubnet], *, turn: int = 0
+) -> tuple[Network, ...]:
+    """The networks that are there without having been made; `turn` as `draw_ipv4_subnet` has it."""
     taken = [*_subnets_of(others), *host]
-    return tuple(_predefined(name, driver, taken) for name, driver in PREDEFINED.items())
+    return tuple(_predefined(name, driver, taken, turn) for name, driver in PREDEFINED.items())
 
 
-def _predefined(name: str, driver: NetworkDriver, taken: list[IPSubnet]) -> Network:
+def _predefined(name: str, driver: NetworkDriver, taken: list[IPSubnet], turn: int) -> Network:
     network_id = os.urandom(32).hex()
     is_bridge = driver is NetworkDriver.BRIDGE
     return Network(
@@ -61,7 +63,7 @@ def _predefined(name: str, driver: NetworkDriver, taken: list[IPSubnet]) -> Netw
         name=name,
         driver=driver,
         created_at=time.time(),
-        subnets=(draw_ipv4_subnet(taken),) if is_bridge else (),
+        subnets=(draw_ipv4_subnet(taken, turn=turn),) if is_bridge else (),
         bridge=bridge_name(network_id) if is_bridge else "",
         is_predefined=True,
     )
@@ -73,6 +75,7 @@ def plan_network(
     host: Iterable[IPSubnet],
     *,
     network_id: str,
+    turn: int = 0,
 ) -> Network:
     """What a request that was checked comes to, beside the networks that there are.
 
@@ -83,7 +86,14 @@ def plan_network(
     if any(other.name == request.name for other in others):
         raise NetworkNameInUseError(request.name)
     store_id = next((one.network_id for one in others if one.name == DEFAULT_NETWORK), "")
-    subnets = _subnets(request, _subnets_of(others), host, store_id=store_id, network_id=network_id)
+    subnets = _subnets(
+        request,
+        _subnets_of(others),
+        host,
+        store_id=store_id,
+        network_id=network_id,
+        turn=turn,
+    )
     return Network(
         network_id=network_id,
         name=request.name,
@@ -189,6 +199,7 @@ def _subnets(
     *,
     store_id: str,
     network_id: str,
+    turn: int,
 ) -> tuple[NetworkSubnet, ...]:
     asked = tuple(check_subnet(one) for one in request.subnets)
     versions = [parse_subnet(one.subnet).version for one in asked]
@@ -205,7 +216,7 @@ def _subnets(
     refuse_overlap([parse_subnet(one.subnet) for one in asked], taken)
     drawn: list[NetworkSubnet] = []
     if 4 not in versions:
-        drawn.append(draw_ipv4_subnet((*taken, *host)))
+        drawn.append(draw_ipv4_subnet((*taken, *host), turn=turn))
     drawn.extend(asked)
     if request.has_ipv6 and 6 not in versions:
         drawn.append(draw_ipv6_subnet(store_id, network_id))

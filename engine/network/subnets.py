@@ -27,14 +27,19 @@ _SMALLEST_IPV4_PREFIX_LENGTH = 30
 _ULA_PREFIX = 0xFD
 
 
-def draw_ipv4_subnet(taken: Iterable[IPSubnet]) -> NetworkSubnet:
+def draw_ipv4_subnet(taken: Iterable[IPSubnet], *, turn: int = 0) -> NetworkSubnet:
     """A subnet that overlaps none of these.
+
+    Args:
+        taken: Other networks', and those to which the host has routes.
+        turn: How far from a pool's beginning to look first. Stores of one host know nothing of
+            each other's networks until there is a route to them.
 
     Raises:
         InvalidInputError: There is none left; the text is Docker's.
     """
     others = [subnet for subnet in taken if subnet.version == 4 and not is_wide(subnet)]
-    for candidate in _candidates():
+    for candidate in _candidates(turn):
         if not any(candidate.overlaps(other) for other in others):
             return NetworkSubnet(subnet=str(candidate), gateway=str(candidate[1]))
     raise InvalidInputError(
@@ -133,9 +138,11 @@ def parse_subnet(text: str) -> IPSubnet:
     return ipaddress.ip_network(text)
 
 
-def _candidates() -> Iterator[ipaddress.IPv4Network]:
+def _candidates(turn: int) -> Iterator[ipaddress.IPv4Network]:
     for pool in _POOLS:
-        yield from pool.subnets(new_prefix=_DRAWN_PREFIX)
+        candidates = tuple(pool.subnets(new_prefix=_DRAWN_PREFIX))
+        first = turn % len(candidates)
+        yield from (*candidates[first:], *candidates[:first])
 
 
 def _address(text: str, what: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

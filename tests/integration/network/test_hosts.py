@@ -4,10 +4,16 @@ import asyncio
 import contextlib
 import json
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
+from engine.api import open_engine
+from engine.errors import PortInUseError
+from engine.network.firewall import Firewall
 from engine.types import ContainerRequest, NetworkOptions, NetworkRequest
+from tests.conftest import StorePaths, remove_store
 from tests.integration.network.inside import (
     IMAGE,
     attached,
@@ -18,6 +24,7 @@ from tests.integration.network.inside import (
     said_by,
 )
 from tests.namespaces import Namespace, add_bridge, connect_namespaces
+from tests.workers import STORE_PREFIX
 from tests.worlds import ECHO_PORT, AnswersWithSource
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("starter_image")]
@@ -229,3 +236,42 @@ async def test_a_hundred_containers_are_on_one_bridge(world, engine):
         assert said_by(first.inside, world.web.address4, ECHO_PORT)
     await asyncio.gather(*(engine.remove_container(name, is_forced=True) for name in names))
     assert (await engine.inspect_network("crowd")).members == ()
+
+
+@pytest.fixture
+def other_store(starter_store):
+    top = Path(tempfile.mkdtemp(prefix=STORE_PREFIX, dir="/tmp"))
+    starter_store.copy_to(top / "root")
+    yield StorePaths(root=top / "root", run=top / "run")
+    remove_store(top)
+
+
+async def test_two_stores_of_one_host_leave_each_other_alone(
+    world, engine, store_paths, other_store
+):
+    ours, theirs = Firewall(store_paths.root), Firewall(other_store.root)
+    ports = (published(ECHO_PORT, 8080),)
+    async with running(engine, "ours", published_ports=ports) as box:
+        box.inside.address4 = box.address4
+        with AnswersWithSource(box.inside):
+            async with (
+                open_engine(root=other_store.root, run=other_store.run) as second,
+                running(second, "theirs") as other,
+            ):
+                assert other.address4 != box.address4
+                assert said_by(other.inside, world.web.address4, ECHO_PORT)
+                # Another store's networks are others', as every network is.
+                assert is_silent(other.inside, box.address4, ECHO_PORT)
+                assert len(theirs.owners()) == len(ours.owners()) == 1
+                await second.create_container(clashing())
+                with pytest.raises(PortInUseError):
+                    await second.start_container("clashing")
+            assert theirs.owners() == {}
+            assert len(ours.owners()) == 1
+            assert said_by(world.neighbour, world.machine.address4, 8080).startswith("ours")
+
+
+def clashing():
+    return ContainerRequest(
+        image=IMAGE, name="clashing", network=NetworkOptions(published_ports=(published(80, 8080),))
+    )

@@ -1,6 +1,7 @@
 """What is drawn for networks, and what of containers' traffic the rules of the host are told."""
 
 import ipaddress
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from engine.errors import InvalidInputError
 from engine.network.attachments import check_network_options, expand_exposed
+from engine.network.stores import subnet_turn
 from engine.network.subnets import draw_ipv4_subnet, draw_ipv6_subnet
 from engine.runtime.network_rules import change_container, container_elements, link_local
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
@@ -36,6 +38,18 @@ def test_what_is_drawn_is_free(taken):
         return
     assert not any(drawn.overlaps(one) for one in (*taken, *OTHERS))
     assert drawn.is_private
+
+
+def test_stores_begin_to_look_at_different_places():
+    assert subnet_turn(Path("/var/lib/lamella")) == 0
+    turns = {subnet_turn(Path(f"/srv/{number}")) for number in range(8)}
+    drawn = {draw_ipv4_subnet([], turn=turn).subnet for turn in turns}
+    assert len(drawn) == 8
+    # Whatever the turn, all of the pools are looked through.
+    everything = [ipaddress.ip_network("10.80.0.0/14"), ipaddress.ip_network("10.84.0.0/15")]
+    for turn in turns:
+        drawn_last = ipaddress.ip_network(draw_ipv4_subnet(everything, turn=turn).subnet)
+        assert drawn_last.subnet_of(ipaddress.ip_network("10.86.0.0/15"))
 
 
 def test_routes_to_everywhere_take_nothing():
