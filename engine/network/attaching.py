@@ -22,6 +22,7 @@ from engine.network.naming import (
 )
 from engine.network.planning import (
     DEFAULT_NETWORK,
+    find_network,
 )
 from engine.network.ports import PortReservation
 from engine.network.rootless import find_user_network, user_network_feature
@@ -130,10 +131,11 @@ class NetworkAttacher:
         async with contextlib.AsyncExitStack() as stack:
             try:
                 self._refuse_rootless()
-                networks = await self._find(options)
+                known = await self._library.list()
+                networks = _find(options, known)
                 kept = tuple(network for network, _one in networks)
                 await stack.enter_async_context(self._library.keep(kept))
-                told = await asyncio.to_thread(self._devices.ensure, kept)
+                told = await asyncio.to_thread(self._devices.ensure, kept, known)
             except FeatureUnavailableError as error:
                 if is_asked_for:
                     raise
@@ -203,7 +205,8 @@ class NetworkAttacher:
         numbers = {int(one.name.removeprefix("eth")) for one in has.interfaces}
         number = next(number for number in range(len(numbers) + 1) if number not in numbers)
         async with self._library.keep((network,)):
-            await asyncio.to_thread(self._devices.ensure, (network,))
+            known = await self._library.list()
+            await asyncio.to_thread(self._devices.ensure, (network,), known)
             added = await self._interfaces(
                 wanted,
                 ((network, request),),
@@ -261,18 +264,6 @@ class NetworkAttacher:
                 remedy="Leave --network out, run with --network host, or run Lamella as root",
             )
 
-    async def _find(self, options: NetworkOptions) -> tuple[tuple[Network, AttachmentRequest], ...]:
-        known = {network.network_id: network for network in await self._library.list()}
-        if not options.attachments:
-            default = await self._library.find(DEFAULT_NETWORK)
-            return ((default, AttachmentRequest(network=default.network_id)),)
-        found = []
-        for one in options.attachments:
-            if one.network not in known:
-                raise NetworkNotFoundError(one.network[:12])
-            found.append((known[one.network], one))
-        return tuple(found)
-
     async def _interfaces(
         self,
         wanted: WantedNetwork,
@@ -306,7 +297,7 @@ class NetworkAttacher:
                     ],
                     name=f"eth{number}",
                     is_way_out=is_way_out,
-                    is_guarded=not wanted.is_privileged,
+                    is_guarded=not (wanted.is_privileged or self._devices.firewall.guard_problem),
                 )
             )
             # The first network that leads out is the way out.
@@ -401,6 +392,26 @@ class NetworkAttacher:
         """
         if not self._is_rootless:
             await asyncio.to_thread(self._devices.remove, network)
+
+
+def _find(
+    options: NetworkOptions, networks: tuple[Network, ...]
+) -> tuple[tuple[Network, AttachmentRequest], ...]:
+    """The networks that a container is to be in, each with what it asks of it.
+
+    Raises:
+        NetworkNotFoundError: One was removed.
+    """
+    known = {network.network_id: network for network in networks}
+    if not options.attachments:
+        default = find_network(networks, DEFAULT_NETWORK)
+        return ((default, AttachmentRequest(network=default.network_id)),)
+    found = []
+    for one in options.attachments:
+        if one.network not in known:
+            raise NetworkNotFoundError(one.network[:12])
+        found.append((known[one.network], one))
+    return tuple(found)
 
 
 def _asked_ports(wanted: WantedNetwork) -> tuple[PublishedPort, ...]:

@@ -26,7 +26,6 @@ from engine.network.conditions import forwarding_conditions, route_conditions
 from engine.network.firewall import Firewall
 from engine.network.planning import MTU_OPTION
 from engine.network.sweeping import held_dead, live_networks
-from engine.runtime.network import HostNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,8 +48,12 @@ class NetworkDevices:
         self._config = config
         self.firewall = Firewall(config.root)
 
-    def ensure(self, networks: Iterable[Network]) -> tuple[str, ...]:
+    def ensure(self, networks: Iterable[Network], known: Iterable[Network]) -> tuple[str, ...]:
         """Have everything there that containers of these networks need.
+
+        Args:
+            networks: Those that are needed.
+            known: Every one of the store, of which some may have lost theirs as well.
 
         Returns:
             What of it was not so before and concerns the whole host, one sentence each.
@@ -59,12 +62,12 @@ class NetworkDevices:
             FeatureUnavailableError: This kernel cannot do it, or this process may not.
             SyscallError: The kernel refuses.
         """
-        networks = tuple(networks)
+        networks, known = tuple(networks), tuple(known)
         told: list[str] = []
-        is_new = not self.firewall.is_there()
+        is_new = not self.firewall.is_whole()
         try:
             if is_new:
-                self.firewall.make(networks)
+                self.firewall.make(one for one in known if one.bridge)
             with NetlinkSocket(ROUTE) as connection:
                 for network in networks:
                     if find_link(connection, network.bridge) is None:
@@ -82,19 +85,25 @@ class NetworkDevices:
                 "--network host or none",
             ) from error
         if is_new:
-            self._restore(networks)
+            self._restore(known)
             told += (text for network in networks for text in route_conditions(network))
-        return (*told, *forwarding_conditions(self.firewall.table))
+        return (*told, *forwarding_conditions(self.firewall.table), *self._guard_conditions())
+
+    def _guard_conditions(self) -> tuple[str, ...]:
+        if not self.firewall.guard_problem:
+            return ()
+        return (
+            "Containers of one network can pretend to be each other: the kernel has no rules for "
+            f"bridges ({self.firewall.guard_problem})",
+        )
 
     def conditions(self, network: Network) -> tuple[str, ...]:
         """What of the host keeps a network from working, one sentence each."""
-        told = [*route_conditions(network), *forwarding_conditions(self.firewall.table)]
-        if self.firewall.guard_problem:
-            told.append(
-                "Containers of one network can pretend to be each other: the kernel has no rules "
-                f"for bridges ({self.firewall.guard_problem})"
-            )
-        return tuple(told)
+        return (
+            *route_conditions(network),
+            *forwarding_conditions(self.firewall.table),
+            *self._guard_conditions(),
+        )
 
     def remove(self, network: Network) -> None:
         """Remove what a network has on the host; what is gone already is no error.
@@ -164,22 +173,22 @@ class NetworkDevices:
                     raise error
         connection.execute((set_up(link.index),), what="bring a bridge up")
 
-    def _restore(self, networks: Iterable[Network]) -> None:
+    def _restore(self, known: tuple[Network, ...]) -> None:
         """Give containers that run what somebody has removed under them."""
         live = live_networks(self._config)
         if not live:
             return
         owners = self.firewall.owners()
-        host = HostNetwork()
-        try:
-            for container_id, spec in live.items():
-                if spec.table and container_id not in owners:
-                    with contextlib.suppress(SyscallError):
-                        host.add_rules(container_id, spec)
-            with NetlinkSocket(ROUTE) as connection:
-                _reconnect(connection, networks, live)
-        finally:
-            host.close()
+        used = {interface.bridge for spec in live.values() for interface in spec.interfaces}
+        with NetlinkSocket(ROUTE) as connection:
+            for network in known:
+                if network.bridge in used and find_link(connection, network.bridge) is None:
+                    self._make_bridge(connection, network)
+            _reconnect(connection, known, live)
+        for container_id, spec in live.items():
+            # One that ends just now needs nothing.
+            with contextlib.suppress(SyscallError):
+                self.firewall.restore(container_id, spec, owners.get(container_id, ()))
 
 
 def _reconnect(

@@ -76,12 +76,14 @@ from engine.runtime.network_rules import (
     PORTS4,
     PORTS6,
     SETS,
+    container_elements,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
+    from engine.runtime.spec import NetworkSpec
     from engine.types import Network
 
 TABLE = "lamella"
@@ -127,8 +129,19 @@ class Firewall:
         with self._open() as connection:
             return has_table(connection, INET, self.table)
 
+    def is_whole(self) -> bool:
+        """Whether both tables are there, or one is and the other is not to be had.
+
+        Raises:
+            FeatureUnavailableError: The kernel has no netfilter.
+        """
+        with self._open() as connection:
+            return has_table(connection, INET, self.table) and (
+                bool(self.guard_problem) or has_table(connection, BRIDGE, self.table)
+            )
+
     def make(self, networks: Iterable[Network]) -> None:
-        """Make the tables, unless they are there, for these networks.
+        """Make the tables that are not there, for these networks.
 
         Raises:
             FeatureUnavailableError: The kernel cannot do it, or this process may not.
@@ -188,6 +201,25 @@ class Firewall:
             ),
             what=f"let network {network.name} out",
         )
+
+    def restore(
+        self, container_id: str, spec: NetworkSpec, present: Collection[tuple[int, str, Element]]
+    ) -> None:
+        """Give a container that runs the elements that it has lost.
+
+        Raises:
+            SyscallError: The kernel refuses.
+        """
+        lost = [
+            add_elements(family, self.table, name, missing, is_exclusive=False)
+            for (family, name), listed in container_elements(
+                container_id, spec.interfaces, spec.ports
+            ).items()
+            if (missing := [one for one in listed if (family, name, one) not in present])
+        ]
+        if lost:
+            with self._open() as connection:
+                connection.execute(transaction(lost), what="restore network rules")
 
     def remove_network(self, network: Network) -> None:
         """The opposite; what is gone already is no error."""

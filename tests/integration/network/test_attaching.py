@@ -12,6 +12,9 @@ from engine.errors import (
     NetworkNotFoundError,
     PortInUseError,
 )
+from engine.linux.netfilter import add_table
+from engine.network import firewall
+from engine.network.firewall import Firewall
 from engine.types import (
     AttachmentRequest,
     ContainerRequest,
@@ -290,18 +293,41 @@ async def test_without_a_network_there_is_the_loopback_alone(world, engine):
         assert box.inside.links() == {"lo"}
 
 
-async def test_what_somebody_flushes_is_made_again_at_the_next_start(world, engine):
+async def test_what_somebody_removes_is_made_again_at_the_next_start(world, engine, store_paths):
+    rules = Firewall(store_paths.root)
+    await engine.create_network(NetworkRequest(name="front"))
     ports = (published(ECHO_PORT, 8080),)
-    async with running(engine, "web", published_ports=ports) as box:
+    async with (
+        running(engine, "web", published_ports=ports) as box,
+        running(engine, "two", "front"),
+    ):
+        whole = rules.owners()
         with answering(box):
             world.run_on_machine("nft", "flush", "ruleset")
             bridge = (await engine.inspect_network("bridge")).network.bridge
             world.machine.configure(lambda route: route.link("del", ifname=bridge))
-            async with running(engine, "other") as other:
+            # Somebody who is in another network finds it, and puts right what is all the others'.
+            async with running(engine, "other", "front") as other:
                 assert said_by(other.inside, world.web.address4, ECHO_PORT)
-                # The first one, too, has again what it had.
                 assert said_by(box.inside, world.web.address4, ECHO_PORT)
                 assert said_by(world.neighbour, world.machine.address4, 8080).startswith("web")
+        assert rules.owners() == whole
+        world.run_on_machine("nft", "delete", "table", "bridge", rules.table)
+        assert rules.owners() != whole
+        async with running(engine, "other"):
+            pass
+        assert rules.owners() == whole
+
+
+async def test_without_rules_for_bridges_it_works_and_that_is_said(world, engine, monkeypatch):
+    """As on kernels without them, which refuse the family."""
+    monkeypatch.setattr(firewall, "_guard_table", lambda name: [add_table(99, name)])
+    async with running(engine, "one") as one, running(engine, "two") as two:
+        with answering(two):
+            assert said_by(one.inside, two.address4, ECHO_PORT) == f"two sees {one.address4}"
+            assert said_by(one.inside, world.web.address4, ECHO_PORT)
+        (warning,) = (await engine.inspect_container("two")).warnings
+        assert warning.startswith("Containers of one network can pretend to be each other")
 
 
 async def test_a_removed_network_takes_its_device_along(world, engine):
