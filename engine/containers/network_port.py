@@ -47,9 +47,6 @@ class ContainerNetworks(Protocol):
     def exclusively(self, network: Network, /) -> AbstractAsyncContextManager[None]:
         """Let nobody start in a network or remove it while the block lasts."""
 
-    async def addresses(self, network: Network, /) -> dict[str, tuple[str, ...]]:
-        """Who has which addresses in a network, by container id."""
-
     async def release(self, container_id: str, network: Network, /) -> None:
         """Take a container's addresses in a network back."""
 

@@ -135,17 +135,6 @@ def has_table(connection: NetlinkSocket, family: int, name: str) -> bool:
     return connection.ask(request, what=f"find table {name}") is not None
 
 
-def list_table_names(connection: NetlinkSocket, family: int) -> tuple[str, ...]:
-    """Every table of a family.
-
-    Raises:
-        SyscallError: The kernel does not say.
-    """
-    request = message(_SUBSYSTEM << 8 | _GET_TABLE, DUMP, _HEADER.pack(family, 0, 0))
-    answers = connection.dump(request, what="list tables")
-    return tuple(_text_of(answer.body, 1) for answer in answers)
-
-
 class BaseChain(NamedTuple):
     """A chain that the kernel sends packets through."""
 

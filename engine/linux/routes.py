@@ -16,7 +16,6 @@ from engine.linux.netlink import (
     attributes_of,
     message,
     nested,
-    read_text,
     text,
 )
 
@@ -51,11 +50,7 @@ class Link:
     """A network device; `master` is the index of the bridge that it is a port of, or 0."""
 
     index: int
-    name: str
-    is_up: bool
-    kind: str
     master: int
-    mac_address: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,16 +212,6 @@ def find_link(connection: NetlinkSocket, name: str) -> Link | None:
     return _link(found.body) if found is not None else None
 
 
-def list_links(connection: NetlinkSocket) -> tuple[Link, ...]:
-    """Every link of the namespace.
-
-    Raises:
-        SyscallError: The kernel does not say.
-    """
-    answers = connection.dump(message(_GET_LINK, DUMP, _LINK.pack(0, 0, 0, 0, 0)), what="links")
-    return tuple(_link(answer.body) for answer in answers)
-
-
 def list_routes(connection: NetlinkSocket) -> tuple[Route, ...]:
     """Where the routes of the namespace lead, in whatever table but that of its own addresses.
 
@@ -249,18 +234,9 @@ def list_routes(connection: NetlinkSocket) -> tuple[Route, ...]:
 
 
 def _link(body: bytes) -> Link:
-    _family_of, _kind, index, flags, _change = _LINK.unpack_from(body)
-    attributes = attributes_of(body[_LINK.size :])
-    information = attributes_of(attributes.get(_IFLA_LINK_INFO, b""))
-    master = attributes.get(_IFLA_MASTER, bytes(4))
-    return Link(
-        index=index,
-        name=read_text(attributes.get(_IFLA_NAME, b"")),
-        is_up=bool(flags & _UP),
-        kind=read_text(information.get(_INFO_KIND, b"")),
-        master=_NUMBER.unpack(master)[0],
-        mac_address=attributes.get(_IFLA_ADDRESS, b"").hex(":"),
-    )
+    _family_of, _kind, index, _flags, _change = _LINK.unpack_from(body)
+    master = attributes_of(body[_LINK.size :]).get(_IFLA_MASTER, bytes(4))
+    return Link(index=index, master=_NUMBER.unpack(master)[0])
 
 
 def _family(address: bytes) -> int:

@@ -47,7 +47,6 @@ from engine.linux.netfilter import (
     connection_was_redirected,
     decide,
     delete_elements,
-    delete_table,
     equals,
     has_table,
     interface_key,
@@ -174,15 +173,6 @@ class Firewall:
             except SyscallError as error:
                 return str(error)
         return ""
-
-    def remove(self) -> None:
-        """Remove the tables; those that are not there are no error."""
-        with self._open() as connection:
-            for family in (INET, BRIDGE):
-                if has_table(connection, family, self.table):
-                    connection.execute(
-                        transaction((delete_table(family, self.table),)), what="remove rules"
-                    )
 
     def add_network(self, network: Network) -> None:
         """Let a bridge's containers out, and keep them from those of others.

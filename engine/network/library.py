@@ -114,13 +114,6 @@ class NetworkLibrary:
         async with self._locked(networks, is_shared=True):
             yield
 
-    async def addresses(self, network: Network) -> dict[str, tuple[str, ...]]:
-        """Who has which addresses in a network, by container id."""
-        found: dict[str, tuple[str, ...]] = {}
-        for lease in await self._records.leases(network_id=network.network_id):
-            found[lease.container_id] = (*found.get(lease.container_id, ()), lease.address)
-        return found
-
     async def release(self, container_id: str, network: Network) -> None:
         """Take a container's addresses in a network back."""
         await self._records.release(container_id, network.network_id)

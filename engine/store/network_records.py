@@ -65,15 +65,6 @@ class LeaseRequest:
     wanted: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """An address that a container has."""
-
-    network_id: str
-    address: str
-    container_id: str
-
-
 class NetworkRecords:
     """Queries on networks; every method may raise StoreError or NoSpaceError."""
 
@@ -129,19 +120,6 @@ class NetworkRecords:
                 raise NetworkNotFoundError(network_id)
 
         await self._database.write(delete)
-
-    async def leases(self, *, network_id: str = "", container_id: str = "") -> tuple[Lease, ...]:
-        """Addresses in a network, of a container, or all of them."""
-        return await self._database.read(
-            lambda connection: tuple(
-                Lease(network_id=row[0], address=row[1], container_id=row[2])
-                for row in connection.execute(
-                    "SELECT network_id, address, container_id FROM network_leases "
-                    "WHERE (? = '' OR network_id = ?) AND (? = '' OR container_id = ?)",
-                    (network_id, network_id, container_id, container_id),
-                )
-            )
-        )
 
     async def lease(
         self, container_id: str, requests: tuple[LeaseRequest, ...], *, is_live: LiveCheck
