@@ -81,16 +81,21 @@ class DatagramProxy:
                 continue
             source = _answering_from(ancillary)
             key = (sender, source[0][2] if source else b"")
-            client = self._clients.pop(key, None) or self._add(key, sender, source)
+            target = self._find_target()
+            if key in self._clients and self._clients[key].target != target:
+                # The container is elsewhere by now.
+                self._forget(key)
+            if target is None:
+                continue
+            client = self._clients.pop(key, None) or self._add(key, target, sender, source)
             if client is not None:
                 # The last one is the one that spoke last.
                 self._clients[key] = client
                 client.send(content)
 
-    def _add(self, key: object, sender: Address, source: _Ancillary) -> _Client | None:
-        target = self._find_target()
-        if target is None:
-            return None
+    def _add(
+        self, key: object, target: Target, sender: Address, source: _Ancillary
+    ) -> _Client | None:
         if len(self._clients) >= self._most_clients:
             self._forget(next(iter(self._clients)))
         try:
@@ -107,7 +112,7 @@ class DatagramProxy:
         if not self._is_looking:
             self._is_looking = True
             self._reactor.after(self._idle_seconds / _LOOKS, self._look)
-        client = _Client(self._bound, onward, sender, source)
+        client = _Client(self._bound, onward, target, sender, source)
         self._reactor.watch(onward.fileno(), lambda _events: self._answer(key, client))
         return client
 
@@ -134,12 +139,18 @@ class DatagramProxy:
 class _Client:
     """One sender: what it says goes on by a socket of its own, what comes there goes to it."""
 
-    __slots__ = ("_bound", "_sender", "_source", "moment", "onward")
+    __slots__ = ("_bound", "_sender", "_source", "moment", "onward", "target")
 
     def __init__(
-        self, bound: socket.socket, onward: socket.socket, sender: Address, source: _Ancillary
+        self,
+        bound: socket.socket,
+        onward: socket.socket,
+        target: Target,
+        sender: Address,
+        source: _Ancillary,
     ) -> None:
         self._bound = bound
+        self.target = target
         self._sender = sender
         self._source = source
         self.onward = onward

@@ -84,8 +84,14 @@ class NetworkServer:
             return
         try:
             self._process_id = self._fork()
-            self._pidfd = os.pidfd_open(self._process_id)
         except OSError:  # no process is to be had now
+            self._again = self._reactor.after(_AGAIN_SECONDS, self._begin)
+            return
+        try:
+            self._pidfd = os.pidfd_open(self._process_id)
+        except OSError:  # nor a descriptor: one that nobody watches must not serve
+            os.kill(self._process_id, signal.SIGKILL)
+            os.waitpid(self._process_id, 0)
             self._again = self._reactor.after(_AGAIN_SECONDS, self._begin)
             return
         self._reactor.watch(self._pidfd, lambda _events: self._ended())

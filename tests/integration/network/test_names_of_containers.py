@@ -12,7 +12,14 @@ from engine.errors import EngineError
 from engine.linux.process import CLONE_NEWUTS, enter_namespaces
 from engine.network import naming
 from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, NetworkRequest
-from tests.integration.network.inside import IMAGE, box_of, published, running, said_by
+from tests.integration.network.inside import (
+    IMAGE,
+    box_of,
+    published,
+    running,
+    said_by,
+    said_by_datagram,
+)
 from tests.questions import AAAA, NAME_ERROR, NO_ERROR, PTR, SERVER_FAILURE, Answer, question, wire
 from tests.worlds import AnswersWithSource
 
@@ -329,3 +336,20 @@ async def test_a_published_port_answers_on_the_loopback_of_both_families(world, 
             gateway = web.address4.rsplit(".", 1)[0]
             for address in ("127.0.0.1", "::1"):
                 assert said_by(world.machine, address, 8007).startswith(f"web sees {gateway}.")
+
+
+async def test_a_published_port_follows_the_container_to_its_other_network(world, engine):
+    await engine.create_network(NetworkRequest(name="front"))
+    await engine.create_network(NetworkRequest(name="back"))
+    ports = (published(7, 8007), published(7, 8007, protocol="udp"))
+    async with running(engine, "web", "front", "back", published_ports=ports) as web:
+        web.inside.address4 = web.address4
+        with AnswersWithSource(web.inside):
+            for network in ("front", "back"):
+                gateway = web.addresses[network].rpartition(".")[0]
+                for ask in (said_by, said_by_datagram):
+                    for address in ("127.0.0.1", "::1"):
+                        heard = ask(world.machine, address, 8007)
+                        assert heard.startswith(f"web sees {gateway}."), (network, address)
+                if network == "front":
+                    await engine.disconnect_network("web", "front")

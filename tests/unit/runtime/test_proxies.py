@@ -40,9 +40,12 @@ def bound():
 
 @contextlib.contextmanager
 def proxied(reactor, bound, inside, **options):
-    target = Target(family=socket.AF_INET, address=inside.getsockname())
-    proxy = DatagramProxy(reactor, bound, find_target=lambda: target, **options)
-    yield
+    def target():
+        return Target(family=socket.AF_INET, address=places[0].getsockname()) if places else None
+
+    places = [inside]
+    proxy = DatagramProxy(reactor, bound, find_target=target, **options)
+    yield places
     # What a process does by ending.
     for client in proxy._clients.values():
         client.onward.close()
@@ -98,6 +101,26 @@ def test_the_sender_that_spoke_last_is_kept(reactor, bound, inside):
         assert port_seen(reactor, bound, inside, one) == ports[one]
         port_seen(reactor, bound, inside, two)
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_sender_is_led_to_where_the_container_is_by_now(reactor, bound, inside):
+    with (
+        datagrams() as other,
+        datagrams() as client,
+        proxied(reactor, bound, inside) as places,
+    ):
+        port_seen(reactor, bound, inside, client)
+        before = len(os.listdir("/proc/self/fd"))
+        places[0] = other
+        assert port_seen(reactor, bound, other, client)
+        assert len(os.listdir("/proc/self/fd")) == before
+        # Nowhere: it is forgotten, and what it says is lost.
+        places.clear()
+        client.sendto(b"lost", bound.getsockname())
+        let_pass(reactor, 0.01)
+        assert len(os.listdir("/proc/self/fd")) == before - 1
+        places.append(inside)
+        assert port_seen(reactor, bound, inside, client)
 
 
 def test_a_pipe_with_something_in_it_is_not_given_to_anybody_else():
