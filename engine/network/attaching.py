@@ -14,7 +14,7 @@ from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices
 from engine.network.interfaces import describe_interface, lease_request, with_gateways, with_hairpin
 from engine.network.naming import (
-    forget_dead,
+    forget_unstarted,
     has_names,
     publish_addresses,
     publish_names,
@@ -111,7 +111,7 @@ class NetworkAttacher:
                 yield held
         except BaseException:
             # Who does not start is not to be found under its name.
-            await asyncio.to_thread(forget_dead, self._config, wanted.container_id)
+            await asyncio.to_thread(forget_unstarted, self._config, wanted.container_id)
             raise
 
     @contextlib.asynccontextmanager

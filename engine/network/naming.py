@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from engine.network.planning import DEFAULT_NETWORK
-from engine.network.sweeping import held_dead
+from engine.network.sweeping import MONITOR_LOCK_FILE, held_idle
 from engine.runtime.network_view import (
     HOST_RESOLVER_PATH,
     MemberNames,
@@ -20,6 +20,7 @@ from engine.runtime.network_view import (
     write_view,
 )
 from engine.store.durability import raise_store_error
+from engine.store.locks import is_locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,12 +115,12 @@ def publish_addresses(config: EngineConfig, container_id: str, addresses: tuple[
         raise_store_error(error, run_directory)
 
 
-def forget_dead(config: EngineConfig, container_id: str) -> None:
-    """Take a container's names away, unless it lives; blocking."""
-    with held_dead(config, container_id) as is_dead:
-        if is_dead:
-            with contextlib.suppress(OSError):
-                forget_container(str(config.container_run_directory(container_id)), container_id)
+def forget_unstarted(config: EngineConfig, container_id: str) -> None:
+    """Take a container's names away, unless it runs; for who was to start it. Blocking."""
+    directory = config.container_run_directory(container_id)
+    if not is_locked(directory / MONITOR_LOCK_FILE):
+        with contextlib.suppress(OSError):
+            forget_container(str(directory), container_id)
 
 
 def sweep_names(config: EngineConfig) -> None:
@@ -128,8 +129,8 @@ def sweep_names(config: EngineConfig) -> None:
     for directory in _directories(config.run / "networks"):
         named.update(_names_in(directory / "members"))
     for container_id in named:
-        with held_dead(config, container_id) as is_dead:
-            if not is_dead:
+        with held_idle(config, container_id) as is_idle:
+            if not is_idle:
                 continue
             for directory in _directories(config.run / "networks"):
                 with contextlib.suppress(OSError):

@@ -104,9 +104,11 @@ def test_a_network_that_was_left_forgets_the_container(config):
     }
 
 
-def test_a_sweep_takes_only_the_names_of_the_dead(config):
+# A monitor's, and that of who is about to start a container and has told its names.
+@pytest.mark.parametrize("name", ["lock", "operation.lock"])
+def test_a_sweep_takes_only_the_names_of_the_dead(config, name):
     publish(config, interface("f", "10.1.0.2/24"))
-    lock = LockFile(config.container_run_directory(WEB) / "lock", what="a monitor")
+    lock = LockFile(config.container_run_directory(WEB) / name)
     lock.acquire_now()
     sweep_names(config)
     assert set(members(config)) == {"f"}
