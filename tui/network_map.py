@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.cells import cell_len
@@ -56,11 +58,17 @@ class NetworkPicture:
     members: tuple[MapMember, ...]
     """By name, those that run first."""
     host_name: str
+    is_rootless: bool = False
+    """There are no bridges: each goes out by itself, as a program of the host's."""
     warnings: tuple[str, ...] = ()
 
 
 def picture_of(
-    details: NetworkDetails, containers: tuple[ContainerSummary, ...], *, host_name: str
+    details: NetworkDetails,
+    containers: tuple[ContainerSummary, ...],
+    *,
+    host_name: str,
+    is_rootless: bool,
 ) -> NetworkPicture:
     """Put together what the engine says of a network and of the containers."""
     network = details.network
@@ -77,7 +85,11 @@ def picture_of(
     ]
     members.sort(key=lambda one: (not one.is_running, one.name))
     return NetworkPicture(
-        network=network, members=tuple(members), host_name=host_name, warnings=details.warnings
+        network=network,
+        members=tuple(members),
+        host_name=host_name,
+        is_rootless=is_rootless,
+        warnings=details.warnings,
     )
 
 
@@ -130,13 +142,19 @@ _ASCII = _Glyphs("-", ".", "|", "+-", "`-", "+.", "`.", "+", "++++", "+", "+")
 def map_lines(picture: NetworkPicture, width: int, *, is_ascii: bool = False) -> list[Line]:
     """Draw a map of at most `width` cells: side by side, or from top to bottom."""
     glyphs = _ASCII if is_ascii else _LINES
-    if picture.network.driver is NetworkDriver.BRIDGE and width >= SIDE_BY_SIDE_FROM_COLUMNS:
+    if _has_bridge(picture) and width >= SIDE_BY_SIDE_FROM_COLUMNS:
         lines = _side_by_side(picture, width, glyphs)
     else:
         lines = _top_to_bottom(picture, width, glyphs)
     for warning in picture.warnings:
-        lines.append(((Cell("! ", "warn"), Cell(clean(warning, limit=400), "warn")), None))
+        parts = textwrap.wrap(clean(warning, limit=400), max(20, width - 2))
+        for mark, part in zip_longest("!", parts, fillvalue=" "):
+            lines.append(((Cell(f"{mark} {part}", "warn"),), None))
     return lines
+
+
+def _has_bridge(picture: NetworkPicture) -> bool:
+    return picture.network.driver is NetworkDriver.BRIDGE and not picture.is_rootless
 
 
 def way_out(network: Network) -> str:
@@ -276,6 +294,19 @@ def _top_to_bottom(picture: NetworkPicture, width: int, glyphs: _Glyphs) -> list
                     None,
                 )
             )
+        case _ if picture.is_rootless:
+            down_text = " as a program of yours: out by itself, in by published ports"
+            lines += [
+                ((Cell("world", "strong"),), None),
+                ((*down, Cell(down_text, "dim")), None),
+                (
+                    (
+                        Cell("host", "strong"),
+                        Cell(f"  {host_name}: an ordinary user has no bridges", "dim"),
+                    ),
+                    None,
+                ),
+            ]
         case _:
             crossing = (
                 (Cell("x", "bad"), Cell(" internal: nothing goes out, nothing comes in", "dim"))
@@ -321,7 +352,7 @@ _NOBODY = {
 
 def _member_lines(picture: NetworkPicture, width: int, glyphs: _Glyphs) -> list[Line]:
     if not picture.members:
-        text = f" {_NOBODY[picture.network.driver]}"
+        text = f" {'nobody' if picture.is_rootless else _NOBODY[picture.network.driver]}"
         return [((Cell(glyphs.last, "accent"), Cell(text, "dim")), None)]
     longest = max(cell_len(clean(one.name, limit=128)) for one in picture.members)
     name_width = max(4, min(24, longest, width // 2 - 3))
@@ -340,7 +371,7 @@ def _member_lines(picture: NetworkPicture, width: int, glyphs: _Glyphs) -> list[
         )
         indent = Cell(trunk + " " * (cell_len(branch) + name_width), "accent")
         room = width - cell_len(branch) - 1 - name_width
-        for cells in _flowing(_facts_of(member, picture.network), room):
+        for cells in _flowing(_facts_of(member, has_bridge=_has_bridge(picture)), room):
             lines.append(((*head, *cells), member))
             head = (indent, Cell(""))
     return lines
@@ -361,12 +392,12 @@ def _flowing(pieces: list[list[Cell]], room: int) -> list[list[Cell]]:
     return lines
 
 
-def _facts_of(member: MapMember, network: Network) -> list[list[Cell]]:
+def _facts_of(member: MapMember, *, has_bridge: bool) -> list[list[Cell]]:
     """What stands behind a name: addresses, and what else is to be said of it."""
     if not member.is_running:
         return [[Cell("  does not run", "dim")]]
     about = _about(member)
-    if network.driver is not NetworkDriver.BRIDGE:
+    if not has_bridge:
         return [about]
     addresses = [one for one in (member.ipv4_address, member.ipv6_address) if one]
     first, *more = [

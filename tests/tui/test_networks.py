@@ -61,6 +61,7 @@ async def test_the_list_and_the_map_show_who_is_where(
         assert "backend" in line
         assert [row.network.name for row in screen.list.rows][:2] == ["backend", "spare"]
         map_text = "\n".join(row.text for row in screen.map.rows)
+        assert "1 running in it" in text
         assert "10.80.4.1" in map_text
         assert "8080->80" in map_text
         assert "as api" in map_text

@@ -82,6 +82,11 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
         return self.containers.current
 
     @property
+    def is_rootless(self) -> bool:
+        """Whether the engine is an ordinary user's."""
+        return self._host is not None and not self._host.is_root
+
+    @property
     def _is_about_container(self) -> bool:
         return self._subject == "containers" and self.containers.current is not None
 
@@ -239,9 +244,8 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
                 detail.changes.show_lines(texts.change_lines(changes))
             case _:
                 details = await call(lambda engine: engine.inspect_container(identity))
-                host, names = self._host, self.containers.names()
-                is_rootless = host is not None and not host.is_root
-                lines = texts.container_lines(details, names=names, is_rootless=is_rootless)
+                names = self.containers.names()
+                lines = texts.container_lines(details, names=names, is_rootless=self.is_rootless)
                 detail.inspect.show_lines(lines)
 
     async def _follow_log(self, identity: str, *, is_same: bool) -> None:

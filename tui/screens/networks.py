@@ -166,7 +166,7 @@ class NetworksScreen(Dialog[None]):
 
     def _show_map(self, row: NetworkRow, details: NetworkDetails) -> None:
         network = row.network
-        facts = [kind_text(network, is_long=True), f"{len(details.members)} running in it"]
+        facts = [kind_text(network, is_long=True), f"{len(row.running)} running in it"]
         if not network.is_predefined:
             age_text = formatting.age(network.created_at, now=time.time())
             facts.append("new" if age_text == "now" else f"made {age_text} ago")
@@ -176,7 +176,12 @@ class NetworksScreen(Dialog[None]):
                 Cell("  " + " · ".join(facts), "dim"),
             )
         )
-        picture = picture_of(details, self._containers, host_name=socket.gethostname())
+        picture = picture_of(
+            details,
+            self._containers,
+            host_name=socket.gethostname(),
+            is_rootless=self._operations.is_rootless,
+        )
         if network.driver is NetworkDriver.BRIDGE and self._lacks:
             warnings = dict.fromkeys((*picture.warnings, *self._lacks))
             picture = replace(picture, warnings=tuple(warnings))

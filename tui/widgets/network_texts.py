@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 from engine.types import ContainerStatus
@@ -21,6 +22,7 @@ _DEFAULT_NETWORK = "bridge"
 EMBEDDED_SERVER = "127.0.0.11"
 """Where containers of networks that a person made ask for names."""
 
+_WIDTH_OF_REASONS = 48
 _ALONE = "only its loopback device"
 """What every warning of a start without a network says."""
 
@@ -46,9 +48,9 @@ def _fact(label: str, value: str, style: str = "") -> Line:
     )
 
 
-def connectivity_line(
+def connectivity_lines(
     details: ContainerDetails, *, names: Mapping[str, str], is_rootless: bool
-) -> Line:
+) -> list[Line]:
     """Addresses and gateway in a few words; without a network: why, and what to do.
 
     Args:
@@ -56,12 +58,21 @@ def connectivity_line(
         names: Those of containers by id: it may share the network of one.
         is_rootless: The engine is an ordinary user's, and has no bridges.
     """
+    label, text, style = _connectivity(details, names, is_rootless=is_rootless)
+    # A reason and its remedy are two sentences, and a pane is not wide.
+    parts = [text] if style == "good" else textwrap.wrap(text, _WIDTH_OF_REASONS)
+    return [_fact(label if not n else "", part, style) for n, part in enumerate(parts)]
+
+
+def _connectivity(
+    details: ContainerDetails, names: Mapping[str, str], *, is_rootless: bool
+) -> tuple[str, str, str]:
     summary = details.summary
     mode = details.network.mode
     if mode == "host":
-        return _fact("Connected", "the host's own network: its addresses and its ports", "good")
+        return ("Connected", "the host's own network: its addresses and its ports", "good")
     if mode == "none":
-        return _fact(
+        return (
             "Not connected",
             "as asked for with --network none: loopback alone; run another without it",
             "warn",
@@ -69,24 +80,22 @@ def connectivity_line(
     if mode.startswith(_JOIN):
         owner = mode.removeprefix(_JOIN)
         text = f"the network of {names.get(owner, owner[:12])}, which it shares"
-        return _fact("Connected", text, "good")
+        return ("Connected", text, "good")
     if not summary.network_names:
-        return _fact("Not connected", "it is in no network: n connects it to one", "warn")
+        return ("Not connected", "it is in no network: n connects it to one", "warn")
     if summary.status not in _ALIVE:
         networks = ", ".join(summary.network_names)
-        return _fact("Not connected", f"it does not run; s starts it in {networks}", "dim")
+        return ("Not connected", f"it does not run; s starts it in {networks}", "dim")
     connected = [one for one in details.attachments if _addresses(one)]
     if connected:
         said = ", ".join(f"{_addresses(one)[0]} in {one.network_name}" for one in connected)
         gateways = [gateway for one in connected for gateway in _gateways(one)]
         way_out = f", out by {gateways[0]}" if gateways else ", with no way out"
-        return _fact("Connected", said + way_out, "good")
+        return ("Connected", said + way_out, "good")
     why = next((text for text in details.warnings if _ALONE in text), "")
     if is_rootless and not why:
-        return _fact(
-            "Connected", "out as an ordinary user's program, in by published ports", "good"
-        )
-    return _fact("Not connected", why or "the host gave it none; ! says what the host lacks", "bad")
+        return ("Connected", "out as an ordinary user's program, in by published ports", "good")
+    return ("Not connected", why or "the host gave it none; ! says what the host lacks", "bad")
 
 
 def _addresses(one: NetworkAttachment) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from engine.types import ChangeKind, ContainerStats
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean, clean_lines
-from tui.widgets.network_texts import connectivity_line, network_lines
+from tui.widgets.network_texts import connectivity_lines, network_lines
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def container_lines(
     ]
     if summary.error:
         lines.append(_fact("Error", summary.error, "bad"))
-    lines.append(connectivity_line(details, names=names, is_rootless=is_rootless))
+    lines += connectivity_lines(details, names=names, is_rootless=is_rootless)
     if summary.is_out_of_memory_killed:
         lines.append(_fact("Killed", "out of memory", "bad"))
     lines += _restart_lines(details)

@@ -37,8 +37,8 @@ WEB = MapMember(
 STOPPED = MapMember(container_id="b" * 64, name="job", is_running=False)
 
 
-def picture(*members, network=NETWORK, warnings=()):
-    return NetworkPicture(network=network, members=members, host_name="tower", warnings=warnings)
+def picture(*members, network=NETWORK, **options):
+    return NetworkPicture(network=network, members=members, host_name="tower", **options)
 
 
 def drawn(shown, width, *, is_ascii=False):
@@ -155,6 +155,28 @@ def test_what_keeps_it_from_working_is_said_below():
     assert lines[-1] == "! The host forwards nothing"
 
 
+def test_a_warning_is_folded_and_not_cut():
+    words = "The packets of containers are dropped by the rules of another program. " * 3
+    for width in (110, 70):
+        lines = drawn(picture(WEB, warnings=(words,)), width)
+        begin = next(n for n, line in enumerate(lines) if line.startswith("! "))
+        assert " ".join(line[2:] for line in lines[begin:]) == words.strip()
+        assert all(line.startswith("  ") for line in lines[begin + 1 :])
+        assert max(map(len, lines)) <= width
+
+
+@pytest.mark.parametrize("width", [110, 70])
+def test_an_ordinary_user_has_no_bridge_and_none_is_drawn(width):
+    member = replace(WEB, ipv4_address="")
+    assert drawn(picture(member, STOPPED, is_rootless=True), width) == [
+        "world",
+        "│ as a program of yours: out by itself, in by published ports",
+        "host  tower: an ordinary user has no bridges",
+        "├─ web-1  8080->80",
+        "└┄ job    does not run",
+    ]
+
+
 NAMES = st.text(min_size=1, max_size=140)
 
 
@@ -208,7 +230,7 @@ def test_the_picture_puts_together_who_runs_who_rests_and_who_shares():
         ),
         warnings=("a warning",),
     )
-    shown = picture_of(details, (rests, guest, other, web), host_name="tower")
+    shown = picture_of(details, (rests, guest, other, web), host_name="tower", is_rootless=False)
     assert shown.members == (
         MapMember(
             container_id=web.container_id,

@@ -13,7 +13,7 @@ from engine.types import (
     PublishedPort,
 )
 from tests.fakes import FakeEngine
-from tui.widgets.network_texts import connectivity_line, network_lines
+from tui.widgets.network_texts import connectivity_lines, network_lines
 from tui.widgets.texts import StatsHistory
 
 BACKEND = NetworkAttachment(
@@ -62,7 +62,10 @@ def details():
 
 def first_line(details, **options):
     options = {"names": {"d" * 64: "web-1"}, "is_rootless": False, **options}
-    return "".join(cell.text for cell in connectivity_line(details, **options))
+    label, *rest = (
+        "".join(cell.text for cell in line) for line in connectivity_lines(details, **options)
+    )
+    return " ".join((label, *(line.strip() for line in rest)))
 
 
 def said(details):
@@ -131,6 +134,15 @@ def test_an_ordinary_users_has_no_addresses_and_is_connected_all_the_same(detail
     assert first_line(without, is_rootless=True).startswith("Connected         out as an ordinary")
     alone = details(attachments=(), warnings=(LIMITS, ALONE))
     assert first_line(alone, is_rootless=True) == f"Not connected     {ALONE}"
+
+
+def test_a_reason_and_its_remedy_are_not_cut_in_a_narrow_pane(details):
+    alone = details(attachments=(), warnings=(ALONE,))
+    lines = connectivity_lines(alone, names={}, is_rootless=True)
+    texts = ["".join(cell.text for cell in line) for line in lines]
+    assert len(texts) > 1
+    assert max(map(len, texts)) <= 66
+    assert all(text.startswith(" " * 18) for text in texts[1:])
 
 
 def test_name_servers_are_said_as_the_container_asks_them(details):
