@@ -14,8 +14,12 @@ from engine.types import (
     NetworkSubnet,
     PublishedPort,
 )
+from tests.tui.conftest import settled
+from tui.screens.networks import NetworksScreen
 
 if TYPE_CHECKING:
+    from textual.pilot import Pilot
+
     from tests.fakes import FakeEngine
     from tui.app import LamellaApp
 
@@ -50,3 +54,16 @@ async def add_networks(engine: FakeEngine) -> FakeEngine:
     add(engine, "rests", rests, runs=False)
     engine.calls.clear()
     return engine
+
+
+async def opened(pilot: Pilot[None], app: LamellaApp, name: str = "") -> NetworksScreen:
+    await settled(pilot)
+    await pilot.press("5")
+    await settled(pilot)
+    screen = app.screen
+    assert isinstance(screen, NetworksScreen)
+    if name:
+        row = next(row for row in screen.list.rows if row.network.name == name)
+        assert screen.list.move_to_key(row.network.network_id)
+        await settled(pilot)
+    return screen

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,37 +17,32 @@ from engine.types import (
     HostFeature,
     NetworkOptions,
     NetworkRequest,
-    NetworkSubnet,
 )
 from tests.tui.conftest import screen_text, settled, wait_until
-from tests.tui.networks import NARROW, SMALLEST, WIDE, add_networks, networks_of, told
+from tests.tui.networks import (
+    NARROW,
+    SMALLEST,
+    WIDE,
+    add_networks,
+    networks_of,
+    opened,
+    told,
+)
+from tui.app import LamellaApp
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen, ReadingScreen
-from tui.screens.network_form import ConnectScreen, NetworkFormScreen
+from tui.screens.network_form import ConnectScreen
 from tui.screens.networks import NetworksScreen
 
 if TYPE_CHECKING:
-    from textual.pilot import Pilot
+    from collections.abc import AsyncIterator
 
+    from engine.api import EngineApi
     from tests.fakes import FakeEngine
-    from tui.app import LamellaApp
 
 
 @pytest.fixture
 async def networks(engine: FakeEngine) -> FakeEngine:
     return await add_networks(engine)
-
-
-async def opened(pilot: Pilot[None], app: LamellaApp, name: str = "") -> NetworksScreen:
-    await settled(pilot)
-    await pilot.press("5")
-    await settled(pilot)
-    screen = app.screen
-    assert isinstance(screen, NetworksScreen)
-    if name:
-        row = next(row for row in screen.list.rows if row.network.name == name)
-        assert screen.list.move_to_key(row.network.network_id)
-        await settled(pilot)
-    return screen
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW])
@@ -100,82 +98,6 @@ async def test_with_none_of_its_own_it_says_which_key_makes_one(app: LamellaApp)
     async with app.run_test(size=NARROW) as pilot:
         await opened(pilot, app)
         assert "none of your own yet: c makes one" in screen_text(app)
-
-
-async def test_one_is_made_in_the_form_and_stands_under_the_cursor(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    async with app.run_test(size=NARROW) as pilot:
-        screen = await opened(pilot, app)
-        await pilot.press("c")
-        await wait_until(pilot, lambda: isinstance(app.screen, NetworkFormScreen))
-        await pilot.press("enter")
-        assert "Name: which?" in screen_text(app)
-        await pilot.press(*"mine", "tab", *"10.9.0.0/24", "tab", *"10.9.0.254", "tab")
-        await pilot.press(*"10.9.0.128/25", "tab", "space", "tab", "space", "enter")
-        await settled(pilot)
-        assert app.screen is screen
-        row = screen.list.current
-        assert row is not None
-        made = row.network
-        assert made.name == "mine"
-        assert made.subnets[0] == NetworkSubnet(
-            subnet="10.9.0.0/24", gateway="10.9.0.254", ip_range="10.9.0.128/25"
-        )
-        assert made.is_internal
-        assert made.has_ipv6
-        assert made.subnets[1].subnet.startswith("fd")
-        assert "mine is ready" in told(app)
-
-
-@pytest.mark.parametrize(
-    ("subnet", "gateway", "address_range", "problem"),
-    [
-        ("10.9.0.1/24", "", "", "it should be 10.9.0.0/24"),
-        ("nonsense", "", "", "is none; such as 10.5.0.0/24"),
-        ("10.9.0.0/24 10.10.0.0/24", "", "", "one IPv4 subnet"),
-        ("10.9.0.0/24", "10.8.0.1", "", "it is not in 10.9.0.0/24"),
-        ("", "10.8.0.1", "", "Gateway: give the subnet, too"),
-        ("10.9.0.0/24", "10.9.0.0/30", "", "one address, without a prefix"),
-        ("10.9.0.0/24", "", "10.9.0.0/16", "Range: it is not in 10.9.0.0/24"),
-        ("10.9.0.0/31", "", "", "no room"),
-    ],
-)
-async def test_what_makes_no_sense_is_said_in_the_form_and_can_be_mended(
-    app: LamellaApp, engine: FakeEngine, subnet: str, gateway: str, address_range: str, problem: str
-) -> None:
-    async with app.run_test(size=WIDE) as pilot:
-        await opened(pilot, app)
-        await pilot.press("c")
-        await wait_until(pilot, lambda: isinstance(app.screen, NetworkFormScreen))
-        for field, text in (
-            ("name", "mine"),
-            ("subnet", subnet),
-            ("gateway", gateway),
-            ("range", address_range),
-        ):
-            app.screen.query_one(f"#field-{field}").value = text  # type: ignore[attr-defined]
-        await pilot.press("enter")
-        await settled(pilot)
-        assert isinstance(app.screen, NetworkFormScreen)
-        assert problem in " ".join(screen_text(app).split())
-        assert not any(name == "mine" for name in (n.name for n in engine.networks.values()))
-
-
-async def test_a_name_that_is_taken_is_said_in_the_form(
-    app: LamellaApp, networks: FakeEngine
-) -> None:
-    async with app.run_test(size=WIDE) as pilot:
-        await opened(pilot, app)
-        await pilot.press("c")
-        await wait_until(pilot, lambda: isinstance(app.screen, NetworkFormScreen))
-        await pilot.press(*"backend", "enter")
-        await settled(pilot)
-        assert "network with name backend already exists" in screen_text(app)
-        await pilot.press("2", "enter")
-        await settled(pilot)
-        assert isinstance(app.screen, NetworksScreen)
-        assert "backend2" in screen_text(app)
 
 
 async def test_a_container_is_connected_with_names_and_address(
@@ -457,3 +379,42 @@ async def test_what_the_host_does_not_give_is_said_below_the_map_and_among_the_h
         assert "bridges and rules of nftables" in text
         assert "As root: sysctl -w net.ipv4.ip_forward=1" in text
         assert "Use systemd" in text
+
+
+async def test_a_screen_that_is_opened_before_the_store_fills_when_it_is(
+    networks: FakeEngine,
+) -> None:
+    gate = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def opened_late() -> AsyncIterator[EngineApi]:
+        await gate.wait()
+        async with networks.opened() as engine:
+            yield engine
+
+    app = LamellaApp(opened_late)
+    async with app.run_test(size=NARROW) as pilot:
+        await pilot.press("5")
+        await wait_until(pilot, lambda: "the engine is not open" in screen_text(app))
+        await wait_until(pilot, lambda: app.bridge._loop is not None)
+        loop = app.bridge._loop
+        assert loop is not None
+        loop.call_soon_threadsafe(gate.set)
+        await wait_until(pilot, lambda: "backend" in screen_text(app))
+        await settled(pilot)
+
+
+async def test_nothing_of_the_screen_is_loaded_before_it_is_asked_for(
+    app: LamellaApp, networks: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tui.screens.networks", "tui.screens.network_form"):
+        monkeypatch.delitem(sys.modules, name)
+    async with app.run_test(size=NARROW) as pilot:
+        await settled(pilot)
+        await app.bridge.call(
+            lambda engine: engine.create_network(NetworkRequest(name="elsewhere"))
+        )
+        await app.bridge.call(lambda engine: engine.stop_container("server"))
+        await settled(pilot)
+        assert "tui.screens.networks" not in sys.modules
+        assert "tui.screens.network_form" not in sys.modules

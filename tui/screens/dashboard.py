@@ -109,8 +109,7 @@ class Dashboard(ToolScreen, inherit_bindings=False):
             case EngineOpened():
                 self._host = state.host
                 self._failure = None
-                self.reload_volumes()
-                self.reload_networks()
+                self.pass_on(state)
             case EngineFailed():
                 self._failure = state
                 self._host = None
@@ -122,10 +121,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
                 self._has_containers = True
                 self.containers.set_rows(state.containers)
                 self._select_wanted(self.containers)
-            case VolumesTouched():
-                self.reload_volumes()
-            case NetworksTouched():
-                self.reload_networks()
+            case VolumesTouched() | NetworksTouched():
+                self.pass_on(state)
             case UsageChanged():
                 self._total_text = formatting.size(state.usage.total_bytes)
             case StatsSampled():

@@ -90,7 +90,7 @@ def _member_label(container: ContainerSummary) -> str:
 def connect(operations: ToolScreen, container: ContainerSummary, network: Network) -> None:
     """Ask for address and further names, where the network has those, and connect."""
 
-    def done(_request: AttachmentRequest | None = None) -> None:
+    def tell_connected() -> None:
         when = "" if container.status in RUNNING else "; it has it when it runs"
         operations.tell(
             f"Connected {clean(container.name, limit=128)} to "
@@ -101,7 +101,7 @@ def connect(operations: ToolScreen, container: ContainerSummary, network: Networ
 
         def answered(request: AttachmentRequest | None) -> None:
             if request is not None:
-                done()
+                tell_connected()
 
         screen = ConnectScreen(operations.bridge, container, network)
         operations.app.push_screen(screen, answered)
@@ -113,7 +113,7 @@ def connect(operations: ToolScreen, container: ContainerSummary, network: Networ
             f"Connecting {container.name} to {network.name}",
             lambda engine, _listen: _connected(engine, container.container_id, request),
         ):
-            done()
+            tell_connected()
 
     operations.run_task(lambda: connect_now(), group="operation")
 

@@ -15,6 +15,7 @@ from engine.errors import EngineError, NetworkNotFoundError
 from engine.types import NetworkDriver
 from tui import format as formatting
 from tui.keymap import Context, bindings_of
+from tui.messages import EngineOpened, NetworksTouched
 from tui.network_map import picture_of
 from tui.sanitise import clean
 from tui.screens.dialogs import Choice, ChoiceScreen, Dialog, PromptScreen, ReadingScreen
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from engine.api import EngineApi
     from engine.types import ContainerSummary, HostFeature, Network, NetworkDetails
+    from tui.messages import EngineState
     from tui.network_map import NetworkPicture
     from tui.screens.tools import ToolScreen
 
@@ -80,6 +82,11 @@ class NetworksScreen(Dialog[None]):
         self.reload()
 
     # --- what is shown ------------------------------------------------------------------------
+
+    def follow(self, state: EngineState) -> None:
+        """Read everything afresh when it may have changed."""
+        if isinstance(state, NetworksTouched | EngineOpened):
+            self.reload()
 
     def reload(self) -> None:
         """Read everything afresh; once more if something happens while it is read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.types import LayerSummary
 from tui import format as formatting
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
     from engine.types import HostReport
     from tui.keymap import Command
+    from tui.messages import EngineState
+
+
+@runtime_checkable
+class FollowsStore(Protocol):
+    """A screen that shows something of the store, and keeps it fresh."""
+
+    def follow(self, state: EngineState) -> None:
+        """Read afresh what this is about."""
 
 
 class ToolScreen(DetailScreen, inherit_bindings=False):
@@ -135,21 +144,11 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
 
         self.app.push_screen(NetworksScreen(self))
 
-    def reload_volumes(self) -> None:
-        """Let what shows volumes read them afresh."""
-        from tui.screens.volumes import VolumesScreen
-
+    def pass_on(self, state: EngineState) -> None:
+        """Let the screens above know what happened to what they may show."""
         for screen in self.app.screen_stack:
-            if isinstance(screen, VolumesScreen):
-                screen.reload()
-
-    def reload_networks(self) -> None:
-        """Let what shows networks read them afresh."""
-        from tui.screens.networks import NetworksScreen
-
-        for screen in self.app.screen_stack:
-            if isinstance(screen, NetworksScreen):
-                screen.reload()
+            if isinstance(screen, FollowsStore):
+                screen.follow(state)
 
     def action_registry(self) -> None:
         """Look for images in registries."""

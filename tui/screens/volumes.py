@@ -11,6 +11,7 @@ from textual.content import Content
 from engine.errors import EngineError
 from tui import format as formatting
 from tui.keymap import Context, commands_of, display_keys
+from tui.messages import EngineOpened, VolumesTouched
 from tui.sanitise import clean
 from tui.screens.dialogs import (
     Choice,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from engine.api import EngineApi
     from engine.types import VolumeSummary
+    from tui.messages import EngineState
     from tui.screens.tools import ToolScreen
 
 _MOST_NAMES = 8
@@ -70,6 +72,11 @@ class VolumesScreen(Dialog[None]):
         self.reload()
 
     # --- what is shown ------------------------------------------------------------------------
+
+    def follow(self, state: EngineState) -> None:
+        """Read the list afresh when it may have changed."""
+        if isinstance(state, VolumesTouched | EngineOpened):
+            self.reload()
 
     def reload(self) -> None:
         """Read the list afresh, then measure what has no size yet."""
