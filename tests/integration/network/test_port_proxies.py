@@ -37,9 +37,24 @@ def published(request, world, tmp_path):
         container.close()
 
 
+@contextlib.asynccontextmanager
 async def serve(published, answer, address="0.0.0.0"):
-    """Have the container's port 80 served; `answer` gets reader and writer."""
-    return await asyncio.start_server(answer, sock=published.inside.listen(address, 80))
+    """Have the container's port 80 served; `answer` gets reader and writer, and is waited for."""
+    answering = set()
+
+    async def answered(reader, writer):
+        answering.add(asyncio.current_task())
+        try:
+            await answer(reader, writer)
+        finally:
+            await closed(writer)
+
+    server = await asyncio.start_server(answered, sock=published.inside.listen(address, 80))
+    async with server:
+        yield
+        server.close()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def connect(address="127.0.0.1"):
@@ -75,7 +90,7 @@ async def tell_peer(_reader, writer):
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "192.0.2.10", "2001:db8::a"])
 async def test_every_own_address_leads_to_the_container(published, address):
-    async with await serve(published, tell_peer):
+    async with serve(published, tell_peer):
         reader, writer = await connect(address)
         assert await reader.read() == b"10.77.0.1"
         await closed(writer)
@@ -103,7 +118,7 @@ async def test_both_directions_are_whole_and_at_once(published):
     async def answer(reader, writer):
         inside.set_result(await exchange(reader, writer, sent[1]))
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         outside = await exchange(*await connect(), sent[0])
 
     assert outside == hashlib.sha256(sent[1]).digest()
@@ -117,7 +132,7 @@ async def test_an_end_of_one_direction_leaves_the_other_open(published):
         writer.write_eof()
         await closed(writer)
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         reader, writer = await connect()
         writer.write(b"everything")
         writer.write_eof()
@@ -133,7 +148,7 @@ async def test_the_container_may_end_first_and_go_on_listening(published):
         heard.set_result(await reader.read())
         await closed(writer)
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         reader, writer = await connect()
         assert await reader.read() == b""
         writer.write(b"still here")
@@ -149,7 +164,7 @@ async def test_a_reset_comes_out_as_a_reset(published):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
         writer.transport.abort()
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         reader, writer = await connect()
         writer.write(b"x")
         with pytest.raises(ConnectionResetError):
@@ -171,7 +186,7 @@ async def test_a_slow_reader_holds_its_writer_up_and_nobody_else(published):
             writer.write(b"short")
         await closed(writer)
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         flooded = [await connect() for _each in range(20)]
         for _reader, writer in flooded:
             writer.write(b"f")
@@ -192,7 +207,7 @@ async def test_hundreds_of_connections_are_carried_and_none_is_left(published):
             writer.write(line)
         await closed(writer)
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         reader, writer = await connect()
         writer.write(b"first\n")
         assert await reader.readline() == b"first\n"
@@ -223,7 +238,7 @@ async def test_who_finds_no_room_waits_until_somebody_leaves(published):
             writer.write(line)
         await closed(writer)
 
-    async with await serve(published, answer):
+    async with serve(published, answer):
         connections = [await connect() for _each in range(3)]
         for _reader, writer in connections:
             writer.write(b"hello\n")
@@ -243,7 +258,7 @@ async def test_who_finds_no_room_waits_until_somebody_leaves(published):
 
 
 async def test_the_address_of_a_container_that_moves_is_followed(published):
-    async with await serve(published, tell_peer):
+    async with serve(published, tell_peer):
         published.write_view()
         assert await is_reset()
 
@@ -257,7 +272,7 @@ async def test_a_container_with_both_families_hears_each_by_its_own(published):
     published.world.machine.add_address("veth-test", "fd00:77::1/64")
     published.inside.add_address("eth0", f"{INSIDE6}/64")
     published.write_view(addresses=(INSIDE, INSIDE6))
-    async with await serve(published, tell_peer), await serve(published, tell_peer, "::"):
+    async with serve(published, tell_peer), serve(published, tell_peer, "::"):
         for address, seen in (("127.0.0.1", b"10.77.0.1"), ("::1", b"fd00:77::1")):
             reader, writer = await connect(address)
             assert await reader.read() == seen
