@@ -81,10 +81,9 @@ class VolumeNotFoundError(NotFoundError):
 class NetworkNotFoundError(NotFoundError):
     """No network matches the id, its beginning, or the name; the text is Docker's."""
 
-    def __init__(self, reference: str) -> None:
-        super().__init__(
-            f"network {reference} not found", hint="`lamella network ls` lists every network"
-        )
+    def __init__(self, reference: str, *, hint: str = "") -> None:
+        listed = "`lamella network ls` lists every network"
+        super().__init__(f"network {reference} not found", hint=hint or listed)
         self.reference = reference
 
 

@@ -6,8 +6,13 @@ import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.containers.networking import names_of, refuse_shared
-from engine.errors import AttachmentError, InvalidInputError, NetworkInUseError
+from engine.containers.networking import names_of, refuse_shared, without_removed
+from engine.errors import (
+    AttachmentError,
+    InvalidInputError,
+    NetworkInUseError,
+    NetworkNotFoundError,
+)
 from engine.events import EventSubject
 from engine.network.attachments import DISCONNECTED, check_attachment, network_warnings
 from engine.network.planning import (
@@ -212,8 +217,13 @@ class FakeNetworks(FakeVolumes):
         self, container: str, network: str, *, is_forced: bool = False
     ) -> None:
         await self._note("disconnect_network", f"{network} {container}")
-        left_network = self._network(network)
         found = self._find(container)
+        try:
+            left_network = self._network(network)
+        except NetworkNotFoundError:
+            options = without_removed(found.request.network, network)
+            found.request = replace(found.request, network=options)
+            return
         refuse_shared(found.request.network.mode, left_network)
         attachments = self._attachments(found)
         left = tuple(one for one in attachments if one.network != left_network.network_id)

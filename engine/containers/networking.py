@@ -221,8 +221,12 @@ async def disconnect_network(
     services: ContainerServices, reference: str, network_reference: str, *, is_forced: bool
 ) -> None:
     """Take a container out of a network."""
-    network = await services.networks.find(network_reference)
     record = await services.table.find(reference)
+    try:
+        network = await services.networks.find(network_reference)
+    except NetworkNotFoundError:
+        await _leave_removed(services, record, network_reference)
+        return
     async with exclusively(services, record) as fresh:
         options = fresh.network
         refuse_shared(options.mode, network)
@@ -238,6 +242,32 @@ async def disconnect_network(
         changed = replace(options, mode="" if left else DISCONNECTED, attachments=left)
         await carry_through(disconnect(services, replace(fresh, network=changed), network))
     await _tell(services, "disconnect", network, container=fresh.container_id)
+
+
+async def _leave_removed(
+    services: ContainerServices, record: ContainerRecord, network_reference: str
+) -> None:
+    """Take a container out of a network that was removed: nothing but its id is left of it."""
+    async with exclusively(services, record) as fresh:
+        changed = without_removed(fresh.network, network_reference)
+        await services.table.replace(replace(fresh, network=changed))
+
+
+def without_removed(options: NetworkOptions, network_reference: str) -> NetworkOptions:
+    """What a container asks for without a network that is there no more.
+
+    Args:
+        network_reference: Its id or the beginning of it.
+
+    Raises:
+        NetworkNotFoundError: It does not ask for any such network.
+    """
+    left = tuple(
+        one for one in options.attachments if not one.network.startswith(network_reference)
+    )
+    if not network_reference or len(left) == len(options.attachments):
+        raise NetworkNotFoundError(network_reference)
+    return replace(options, mode="" if left else DISCONNECTED, attachments=left)
 
 
 def refuse_shared(mode: str, network: Network) -> None:

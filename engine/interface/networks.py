@@ -67,6 +67,8 @@ class NetworkApi(Protocol):
     ) -> None:
         """Take a container out of a network; forced: one that is not in it is no error.
 
+        A network that was removed meanwhile is named by its id.
+
         Raises:
             NetworkNotFoundError: There is no such network.
             ContainerNotFoundError: There is no such container.

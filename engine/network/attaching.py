@@ -132,7 +132,7 @@ class NetworkAttacher:
             try:
                 self._refuse_rootless()
                 known = await self._library.list()
-                networks = _find(options, known)
+                networks = _find(wanted, known)
                 kept = tuple(network for network, _one in networks)
                 await stack.enter_async_context(self._library.keep(kept))
                 told = await asyncio.to_thread(self._devices.ensure, kept, known)
@@ -395,7 +395,7 @@ class NetworkAttacher:
 
 
 def _find(
-    options: NetworkOptions, networks: tuple[Network, ...]
+    wanted: WantedNetwork, networks: tuple[Network, ...]
 ) -> tuple[tuple[Network, AttachmentRequest], ...]:
     """The networks that a container is to be in, each with what it asks of it.
 
@@ -403,13 +403,17 @@ def _find(
         NetworkNotFoundError: One was removed.
     """
     known = {network.network_id: network for network in networks}
-    if not options.attachments:
+    if not wanted.options.attachments:
         default = find_network(networks, DEFAULT_NETWORK)
         return ((default, AttachmentRequest(network=default.network_id)),)
     found = []
-    for one in options.attachments:
+    for one in wanted.options.attachments:
         if one.network not in known:
-            raise NetworkNotFoundError(one.network[:12])
+            raise NetworkNotFoundError(
+                (network_id := one.network[:12]),
+                hint=f"`lamella network disconnect {network_id} {wanted.container_id[:12]}` "
+                "takes the container out of the network that was removed",
+            )
         found.append((known[one.network], one))
     return tuple(found)
 

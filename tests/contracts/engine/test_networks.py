@@ -239,6 +239,30 @@ async def test_an_address_outside_of_the_network_is_refused(any_engine, image):
         )
 
 
+async def test_a_container_is_taken_out_of_a_network_that_was_removed_meanwhile(any_engine, image):
+    gone = await create(any_engine, "gone")
+    await create(any_engine, "front")
+    attachments = tuple(AttachmentRequest(network=name) for name in ("gone", "front"))
+    for container, names_left in (("first", ("front",)), ("second", ())):
+        wanted = NetworkOptions(attachments=attachments if names_left else attachments[:1])
+        await any_engine.create_container(
+            ContainerRequest(image=image, name=container, network=wanted)
+        )
+    await any_engine.remove_network("gone")
+    for container, names_left in (("first", ("front",)), ("second", ())):
+        await any_engine.disconnect_network(container, gone.network_id[:12])
+        details = await any_engine.inspect_container(container)
+        assert details.summary.network_names == names_left
+        for reference in (gone.network_id, "gone", ""):
+            with pytest.raises(NetworkNotFoundError):
+                await any_engine.disconnect_network(container, reference)
+        # It can go on elsewhere.
+        if not names_left:
+            await any_engine.connect_network(container, AttachmentRequest(network="front"))
+            details = await any_engine.inspect_container(container)
+            assert details.summary.network_names == ("front",)
+
+
 @pytest.mark.parametrize("mode", ["host", "none"])
 async def test_ports_that_nothing_can_lead_to_are_said_to_be_discarded(any_engine, image, mode):
     ports = (PublishedPort(container_port=80, host_port=8080),)

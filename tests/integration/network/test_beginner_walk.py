@@ -166,7 +166,19 @@ def test_two_containers_on_a_network_of_ones_own(world, lamella):
     lamella.text("start", "app")
     assert shown(lamella, "app", "{{.NetworkSettings.Networks.shop.IPAddress}}") == "10.99.7.77"
     assert lamella.text("port", "app", "7").splitlines() == ["0.0.0.0:8080", "[::]:8080"]
-    lamella.text("rm", "-f", "app", "db", "lone")
+
+    # What was removed while nobody ran in it does not keep its containers from going on.
+    brief = lamella.text("network", "create", "brief").strip()
+    lamella.text("create", "--name", "late", "--network", "brief", *FOREVER)
+    lamella.text("network", "rm", "brief")
+    late = lamella("start", "late")
+    refused(late, 1, f"network {brief[:12]} not found")
+    (command,) = re.findall(r"`lamella (network disconnect [^`]*)`", late.stderr.decode())
+    lamella.text(*command.split())
+    lamella.text("network", "connect", "shop", "late")
+    lamella.text("start", "late")
+    assert names(lamella, "-f", "network=shop") == ["app", "db", "late"]
+    lamella.text("rm", "-f", "app", "db", "late", "lone")
     assert lamella.text("network", "rm", "shop") == "shop\n"
     assert lamella.text("network", "prune", "-f") == "Deleted Networks:\nlab\n\n"
     assert not {name for name in world.machine.links() if name.startswith("lm")} - {
