@@ -7,6 +7,7 @@ link, no reserved port and no address of the container's left, and it starts as 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from engine.api import open_engine
 from engine.network.firewall import Firewall
-from engine.types import ContainerRequest, NetworkOptions, NetworkRequest
+from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, NetworkRequest
 from tests.integration.network.inside import IMAGE, attached, published
 
 if TYPE_CHECKING:
@@ -347,3 +348,19 @@ async def test_an_application_is_killed_while_it_changes_networks(
     assert done.returncode == -signal.SIGKILL, done.stderr
     possible = ({"front", "back"},) if operation == "connect" else ({"front"}, set())
     await assert_nothing_is_left(world, store_paths, networks=possible)
+
+
+async def test_a_launcher_is_killed_before_and_after_a_start(world, store_paths):
+    """The reservation of ports is the application's until a monitor has it."""
+    await prepare(store_paths)
+    async with open_engine(root=store_paths.root, run=store_paths.run) as engine:
+        os.kill(engine._supervisor.launcher_process_id, signal.SIGKILL)
+        await engine.start_container("web")
+        os.kill(engine._supervisor.launcher_process_id, signal.SIGKILL)
+        await engine.connect_network("web", AttachmentRequest(network="back"))
+        details = await whole(engine)
+        assert len(details.attachments) == 2
+        with pytest.raises(OSError, match="in use"):
+            world.machine.listen("0.0.0.0", PORT)
+        await engine.stop_container("web", timeout_seconds=0)
+    await assert_nothing_is_left(world, store_paths, networks=({"front", "back"},))
