@@ -186,12 +186,7 @@ def test_a_way_out_that_is_killed_is_made_again(world, person):
         pytest.skip("without the device there is none")
     inside, _document = person.start("web")
     with contextlib.closing(inside):
-        (helper,) = (
-            process
-            for process in psutil.process_iter(("name", "uids"))
-            if process.info["name"] == "slirp4netns"
-            and process.info["uids"].real == person.user.user_id
-        )
+        helper = way_out_of(person)
         helper.kill()
         helper.wait(10)
         assert inside.links() == {"lo"}
@@ -202,6 +197,31 @@ def test_a_way_out_that_is_killed_is_made_again(world, person):
         while "10.0.2.100" not in addresses_of(inside):
             assert time.monotonic() < deadline
         assert said_by(inside, world.web.address4, ECHO_PORT)
+
+
+def test_the_way_out_ends_with_its_monitor(person):
+    if not person.tun:
+        pytest.skip("without the device there is none")
+    inside, _document = person.start("web", "-p", f"18080:{ECHO_PORT}")
+    inside.close()
+    helper = way_out_of(person)
+    monitor = helper.parent()
+    children = monitor.children()
+    assert helper in children
+    monitor.kill()
+    gone, alive = psutil.wait_procs(children, timeout=10)
+    # The way out, the server of the port and the container's first process.
+    assert (len(gone), alive) == (3, [])
+
+
+def way_out_of(person):
+    (helper,) = (
+        process
+        for process in psutil.process_iter(("name", "uids"))
+        if process.info["name"] == "slirp4netns"
+        and process.info["uids"].real == person.user.user_id
+    )
+    return helper
 
 
 def addresses_of(inside):
