@@ -1,6 +1,7 @@
 """Containers in networks: out, in, between, and what keeps them apart."""
 
 import contextlib
+import errno
 import socket
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from engine.errors import (
     AddressInUseError,
     AttachmentError,
+    FeatureUnavailableError,
     NetworkInUseError,
     NetworkNotFoundError,
     PortInUseError,
@@ -328,6 +330,33 @@ async def test_without_rules_for_bridges_it_works_and_that_is_said(world, engine
             assert said_by(one.inside, world.web.address4, ECHO_PORT)
         (warning,) = (await engine.inspect_container("two")).warnings
         assert warning.startswith("Containers of one network can pretend to be each other")
+
+
+async def test_a_kernel_without_netfilter_gives_the_loopback_and_says_so(
+    world, engine, monkeypatch
+):
+    def refuse(_protocol):
+        raise OSError(errno.EPROTONOSUPPORT, "Protocol not supported")
+
+    monkeypatch.setattr(firewall, "NetlinkSocket", refuse)
+    before = world.machine.links()
+    async with running(engine, "web") as box:
+        assert box.inside.links() == {"lo"}
+        (warning,) = (await engine.inspect_container("web")).warnings
+        assert "the kernel has no netfilter: the container has only its loopback" in warning
+        assert "--network host" in warning
+    # What was asked for is not left out in silence.
+    await engine.create_network(NetworkRequest(name="front"))
+    for name, options in (
+        ("in", NetworkOptions(attachments=attached("front"))),
+        ("published", NetworkOptions(published_ports=(published(80, 8080),))),
+    ):
+        await engine.create_container(ContainerRequest(image=IMAGE, name=name, network=options))
+        with pytest.raises(FeatureUnavailableError, match="a network is not available here"):
+            await engine.start_container(name)
+    assert world.machine.links() == before
+    async with running(engine, "host", mode="host") as box:
+        assert box.inside.links() == before
 
 
 async def test_a_removed_network_takes_its_device_along(world, engine):
