@@ -330,7 +330,9 @@ async def change_network(
         EngineError: It cannot be; then all is as it was.
     """
     with contextlib.suppress(MonitorLostError):
-        await _call(services, record, MonitorCall(call="network", network=network))
+        # The monitor knows the ports, of which there may be more than a packet has room for.
+        told = replace(network, ports=())
+        await _call(services, record, MonitorCall(call="network", network=told))
 
 
 async def tell_monitor_name(

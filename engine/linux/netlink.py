@@ -44,8 +44,8 @@ _SOL_NETLINK = 270
 _EXTENDED_ACKNOWLEDGE = 11
 _GET_STRICT = 12
 _RECEIVED_BYTES = 1 << 18
-_BUFFER_BYTES = 4 << 20
-_MOST_SENT_BYTES = 1 << 20
+_BUFFER_BYTES = 8 << 20
+_SNDBUF_FORCE, _RCVBUF_FORCE = 32, 33
 
 
 class Message(NamedTuple):
@@ -117,13 +117,23 @@ class NetlinkSocket:
             # Lets a dump be asked of one network's table only; older kernels do not know it.
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(_SOL_NETLINK, _GET_STRICT, 1)
-            # Many answers to one transaction; what is above the host's limit is cut to it.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_SENT_BYTES)
+            # A transaction is one datagram with many answers.
+            for size, forced in (
+                (socket.SO_RCVBUF, _RCVBUF_FORCE),
+                (socket.SO_SNDBUF, _SNDBUF_FORCE),
+            ):
+                self._make_room(size, forced)
             self._socket.bind((0, 0))
         except BaseException:
             self._socket.close()
             raise
+
+    def _make_room(self, option: int, forced: int) -> None:
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, forced, _BUFFER_BYTES)
+        except PermissionError:
+            # Then it is cut to the host's limit.
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
 
     def close(self) -> None:
         """Close it."""

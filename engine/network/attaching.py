@@ -27,6 +27,7 @@ from engine.network.planning import (
 from engine.network.ports import PortReservation
 from engine.network.rootless import find_user_network, user_network_feature
 from engine.network.sweeping import is_live
+from engine.runtime.network_rules import lead_ports
 from engine.runtime.network_view import forget_container
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
 from engine.runtime.user_network import ADDRESS as USER_ADDRESS
@@ -235,15 +236,7 @@ class NetworkAttacher:
                 if other is not None and not other.is_internal:
                     left[place] = with_gateways(one, other)
                     break
-        target = next((one for one in left if one.ipv4_gateway), None)
-        ports = tuple(
-            replace(
-                port,
-                ipv4_target=target.ipv4_address.partition("/")[0] if target else "",
-                ipv6_target=target.ipv6_address.partition("/")[0] if target else "",
-            )
-            for port in has.ports
-        )
+        ports = lead_ports(has.ports, tuple(left))
         found = tuple(networks[one.network_id] for one in left if one.network_id in networks)
         return replace(has, interfaces=tuple(left), ports=ports, has_names=has_names(found))
 

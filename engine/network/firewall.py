@@ -76,6 +76,7 @@ from engine.runtime.network_rules import (
     PORTS6,
     SETS,
     container_elements,
+    in_parts,
 )
 
 if TYPE_CHECKING:
@@ -200,12 +201,11 @@ class Firewall:
         Raises:
             SyscallError: The kernel refuses.
         """
+        elements = container_elements(container_id, spec.interfaces, spec.ports)
         lost = [
-            add_elements(family, self.table, name, missing, is_exclusive=False)
-            for (family, name), listed in container_elements(
-                container_id, spec.interfaces, spec.ports
-            ).items()
-            if (missing := [one for one in listed if (family, name, one) not in present])
+            add_elements(family, self.table, name, part, is_exclusive=False)
+            for (family, name), listed in elements.items()
+            for part in in_parts([one for one in listed if (family, name, one) not in present])
         ]
         if lost:
             with self._open() as connection:

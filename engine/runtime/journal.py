@@ -9,6 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from engine.runtime.spec import NetworkSpec
 from engine.runtime.state_file import (
     append_container_event,
     append_network_events,
@@ -18,7 +19,7 @@ from engine.runtime.state_file import (
 
 if TYPE_CHECKING:
     from engine.runtime.records import RecordDocument
-    from engine.runtime.spec import ContainerSpec, NetworkSpec, StateRecord
+    from engine.runtime.spec import ContainerSpec, StateRecord
 
 CONFIG_FILE = "config.json"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -64,11 +65,14 @@ class ContainerJournal:
 
     @property
     def told_state(self) -> StateRecord:
-        """The state without what probes wrote, which is long and for who reads state.json."""
+        """The state without what is long, and for who reads state.json.
+
+        That is what probes wrote, and the network: thousands of ports fit into no packet.
+        """
         health = self.state.health
-        if health is None:
-            return self.state
-        return dataclasses.replace(self.state, health=dataclasses.replace(health, results=()))
+        if health is not None:
+            health = dataclasses.replace(health, results=())
+        return dataclasses.replace(self.state, health=health, network=NetworkSpec())
 
     def begin(self, state: StateRecord) -> None:
         """Write down that the program runs.

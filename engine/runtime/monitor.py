@@ -152,8 +152,8 @@ class Monitor:
         elif call.call == "update":
             self._update(call)
         elif call.call == "network" and call.network is not None:
-            self._network.change(call.network)
-            self._journal.change(dataclasses.replace(self.state, network=call.network))
+            network = self._network.change(call.network)
+            self._journal.change(dataclasses.replace(self.state, network=network))
         elif call.call == "rename":
             self._journal.name = call.name
         elif call.call != "state":

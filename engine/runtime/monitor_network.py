@@ -20,6 +20,7 @@ from engine.errors import ContainerStateError, EngineError, SyscallError
 from engine.linux.process import CLONE_NEWNET, enter_namespaces
 from engine.runtime.name_sockets import open_name_sockets
 from engine.runtime.network import HostNetwork, change_interfaces
+from engine.runtime.network_rules import lead_ports
 from engine.runtime.network_view import forget_container
 from engine.runtime.protocol import FrameKind, read_error, receive_frame, send_error, send_frame
 from engine.runtime.user_network import UserNetwork
@@ -209,8 +210,11 @@ class MonitorNetwork:
         self._names = None
         self._reservation = self.namespace = -1
 
-    def change(self, after: NetworkSpec) -> None:
+    def change(self, after: NetworkSpec) -> NetworkSpec:
         """Connect the container to what it is not connected to yet, and take it out of the rest.
+
+        Returns:
+            What it has then: the ports are those that it had, wherever they lead now.
 
         Raises:
             ContainerStateError: It has no network of its own.
@@ -218,6 +222,7 @@ class MonitorNetwork:
         """
         spec = self._spec.record
         before = spec.network
+        after = replace(after, ports=lead_ports(before.ports, after.interfaces))
         if self.namespace < 0:
             raise ContainerStateError(
                 "container sharing network namespace with another container or host cannot be "
@@ -247,6 +252,7 @@ class MonitorNetwork:
         self._spec.replace(replace(spec, network=after))
         if self._names is not None and not before.has_names:
             self._serve()
+        return after
 
     def _configure(self, before: NetworkSpec, after: NetworkSpec, *, wants_names: bool) -> None:
         """Have a child do it in the container's namespace: there is no way back for it."""

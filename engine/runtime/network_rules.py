@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.linux.connections import forget_connections
@@ -41,6 +42,7 @@ SETS = (
     (INET, ADDRESS_PORTS4),
     (INET, ADDRESS_PORTS6),
 )
+_MOST_ELEMENTS = 200
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
 
 
@@ -105,14 +107,38 @@ def is_loopback(address: bytes) -> bool:
     return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\1"
 
 
+def in_parts(elements: list[Element]) -> list[list[Element]]:
+    """As many as one attribute has room for, which is 64 KiB."""
+    return [
+        elements[first : first + _MOST_ELEMENTS]
+        for first in range(0, len(elements), _MOST_ELEMENTS)
+    ]
+
+
+def lead_ports(
+    ports: tuple[PortSpec, ...], interfaces: tuple[InterfaceSpec, ...]
+) -> tuple[PortSpec, ...]:
+    """Have published ports lead to the address by which a container goes out, if any."""
+    target = next((one for one in interfaces if one.ipv4_gateway or one.ipv6_gateway), None)
+    return tuple(
+        replace(
+            port,
+            ipv4_target=target.ipv4_address.partition("/")[0] if target else "",
+            ipv6_target=target.ipv6_address.partition("/")[0] if target else "",
+        )
+        for port in ports
+    )
+
+
 def add_container(container_id: str, network: NetworkSpec) -> list[bytes]:
     """What lets a container's traffic in and out, in one step; nothing if there is none."""
     elements = container_elements(container_id, network.interfaces, network.ports)
     if not elements:
         return []
     return transaction(
-        add_elements(family, network.table, name, listed)
+        add_elements(family, network.table, name, part)
         for (family, name), listed in elements.items()
+        for part in in_parts(listed)
     )
 
 
@@ -122,8 +148,9 @@ def remove_container(container_id: str, network: NetworkSpec) -> list[bytes]:
     if not elements:
         return []
     return transaction(
-        delete_elements(family, network.table, name, listed)
+        delete_elements(family, network.table, name, part)
         for (family, name), listed in elements.items()
+        for part in in_parts(listed)
     )
 
 
@@ -145,10 +172,11 @@ def change_container(container_id: str, before: NetworkSpec, after: NetworkSpec)
     for place in {**old, **new}:
         family, name = place
         had, wanted = old.get(place, []), new.get(place, [])
-        if gone := [one for one in had if one not in wanted]:
-            messages.append(delete_elements(family, before.table, name, gone))
-        if added := [one for one in wanted if one not in had]:
-            messages.append(add_elements(family, after.table, name, added))
+        had_set, wanted_set = frozenset(had), frozenset(wanted)
+        gone = [one for one in had if one not in wanted_set]
+        added = [one for one in wanted if one not in had_set]
+        messages += [delete_elements(family, before.table, name, one) for one in in_parts(gone)]
+        messages += [add_elements(family, after.table, name, one) for one in in_parts(added)]
     return transaction(messages) if messages else []
 
 

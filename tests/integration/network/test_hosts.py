@@ -12,7 +12,7 @@ import pytest
 from engine.api import open_engine
 from engine.errors import PortInUseError
 from engine.network.firewall import Firewall
-from engine.types import ContainerRequest, NetworkOptions, NetworkRequest
+from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, NetworkRequest
 from tests.conftest import StorePaths, remove_store
 from tests.integration.network.inside import (
     IMAGE,
@@ -207,6 +207,31 @@ async def test_two_hundred_ports_lead_to_one_container(world, engine):
         assert [one.host_port for one in details.summary.ports] == list(numbers)
     for number in numbers:
         world.machine.listen("0.0.0.0", number).close()
+
+
+async def test_a_range_of_thousands_leads_to_one_container(world, engine, store_paths):
+    """More than one attribute, one packet or the usual number of descriptors has room for."""
+    numbers = range(20_000, 22_000)
+    await engine.create_network(NetworkRequest(name="back", has_ipv6=True))
+    ports = tuple(published(ECHO_PORT, number) for number in numbers)
+    async with running(engine, "web", "back", published_ports=ports) as box:
+        box.inside.address4 = box.address4
+        with AnswersWithSource(box.inside):
+            for number in (numbers[0], numbers[-1]):
+                for address in (world.machine.address4, world.machine.address6):
+                    assert said_by(world.neighbour, address, number).startswith("web sees ")
+                assert said_by(world.machine, "127.0.0.1", number).startswith("web sees ")
+        await engine.connect_network("web", AttachmentRequest(network="bridge"))
+        await engine.disconnect_network("web", "back")
+        joined = await box_of(engine, "web")
+        with contextlib.closing(joined.inside) as inside:
+            inside.address4 = joined.address4
+            with AnswersWithSource(inside):
+                machine = world.machine.address4
+                assert said_by(world.neighbour, machine, numbers[-1]).startswith("web sees ")
+        await engine.stop_container("web", timeout_seconds=0)
+    world.machine.listen("0.0.0.0", numbers[-1]).close()
+    assert Firewall(store_paths.root).owners() == {}
 
 
 async def test_a_hundred_containers_are_on_one_bridge(world, engine):
