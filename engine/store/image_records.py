@@ -75,6 +75,22 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAddition:
+    """An image to be recorded.
+
+    Attributes:
+        image: With its layers.
+        names: Familiar, with tag.
+        origin: Where it was pulled from. An image that was here before gets the manifest and the
+            blobs of this one then.
+    """
+
+    image: ImageRecord
+    names: tuple[str, ...] = ()
+    origin: RepositoryDigest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageListRecord:
     """What a list of images shows of one."""
 
@@ -107,28 +123,16 @@ class ImageRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(
-        self,
-        image: ImageRecord,
-        names: tuple[str, ...] = (),
-        *,
-        origin: RepositoryDigest | None = None,
-    ) -> bool:
-        """Add an image with its layers and give it names, in one transaction.
+    async def insert(self, *additions: ImageAddition) -> tuple[bool, ...]:
+        """Add images with their layers and give them names: all of them, or none.
 
         Layers that are known stay as they are; names move from other images.
 
-        Args:
-            image: What is added.
-            names: Familiar, with tag.
-            origin: Where it was pulled from. An image that was here before gets the manifest and
-                the blobs of this one then.
-
         Returns:
-            False when the image was here before; its names are added all the same.
+            For each, False when it was here before; its names are added all the same.
         """
         return await self._database.write(
-            lambda connection: _insert(connection, image, names, origin)
+            lambda connection: tuple(_insert(connection, addition) for addition in additions)
         )
 
     async def list_images(self) -> tuple[ImageListRecord, ...]:
@@ -307,12 +311,8 @@ class ImageRecords:
 LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
 
 
-def _insert(
-    connection: sqlite3.Connection,
-    image: ImageRecord,
-    names: tuple[str, ...],
-    origin: RepositoryDigest | None,
-) -> bool:
+def _insert(connection: sqlite3.Connection, addition: ImageAddition) -> bool:
+    image, origin = addition.image, addition.origin
     is_new = (
         connection.execute("SELECT 1 FROM images WHERE image_id = ?", (image.image_id,)).fetchone()
         is None
@@ -357,7 +357,7 @@ def _insert(
         if not is_new:
             replace_manifest(connection, image)
         insert_repository_digest(connection, origin, image.image_id)
-    for name in names:
+    for name in addition.names:
         _tag(connection, name, image.image_id)
     return is_new
 
