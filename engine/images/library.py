@@ -321,7 +321,7 @@ class ImageLibrary:
         unpacking = staging / "unpacking"
         unpacking.mkdir(mode=0o700)
         async with self.adding_images(staging, action="load") as catalog:
-            return await load_archive(
+            result = await load_archive(
                 archive,
                 staging=unpacking,
                 layers_directory=self._config.layers_directory,
@@ -332,6 +332,10 @@ class ImageLibrary:
                 limits=self._config.layer_limits,
                 progress=progress,
             )
+        # Empty by now, unless somebody else was faster: no work for another process.
+        with contextlib.suppress(OSError):
+            unpacking.rmdir()
+        return result
 
     @functools.cached_property
     def archives(self) -> ImageArchives:

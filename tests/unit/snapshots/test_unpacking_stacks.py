@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from engine.config import LayerLimits
-from engine.errors import ArchiveError, DigestMismatchError, LimitError
+from engine.errors import ArchiveError, DigestMismatchError, LimitError, UnsafePathError
 from engine.snapshots.unpacking import (
     StackLayer,
     StackProgress,
@@ -145,6 +145,21 @@ def test_a_damaged_blob_ends_the_stack_and_leaves_the_layers_below(stack: Stack)
         stack.finish()
     assert (stack.path / "layer-0/diff/file").exists()
     assert list((stack.path / "layer-1").iterdir()) == []
+
+
+@pytest.mark.parametrize("arrived", [1.0, 0.6], ids=["the next layer", "the rest of it"])
+def test_a_layer_that_is_refused_waits_for_nothing_that_is_to_come(
+    stack: Stack, arrived: float
+) -> None:
+    tar = entry(b"../outside", b"content") + entry(b"file", os.urandom(4 << 20)) + END
+    first = stack.add(tar, tar)
+    stack.add(tar, tar)  # Of which not a byte ever comes.
+    stack.start()
+    stack.write(first, tar[: int(len(tar) * arrived)])
+    # pytest's own limit ends a wait that is in vain.
+    with pytest.raises(UnsafePathError):
+        stack.finish()
+    assert list((stack.path / "layer-0").iterdir()) == []
 
 
 def test_a_layer_of_a_terabyte_is_refused_before_it_is_written(stack: Stack) -> None:
