@@ -26,7 +26,8 @@ class FakeCatalogs(FakeWorld):
 
     async def search_images(self, term: str, *, limit: int = 25) -> tuple[FoundImage, ...]:
         await self._note("search", term)
-        words = term.rpartition("/")[2] if ":" in term.partition("/")[0] else term
+        host, slash, words = term.partition("/")
+        words = (words if slash else "") if ":" in host else term
         found = [one for one in self.repositories if words in one.name + one.description]
         return tuple(found[:limit])
 

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.oci.documents import ConfigSection, HistoryDocument, ImageDocument, parse_time
+from engine.errors import ImageForPlatformNotFoundError
+from engine.oci.documents import (
+    ConfigSection,
+    HistoryDocument,
+    ImageDocument,
+    decode_config,
+    parse_time,
+)
+from engine.oci.platforms import parse_platform, platform_rank
 from engine.types import ChainId, HealthCheck, ImageConfig, LayerSummary
 
 if TYPE_CHECKING:
@@ -18,6 +26,22 @@ _NANOSECONDS = 1_000_000_000
 _DEFAULT_HEALTH_SECONDS = 30.0
 _DEFAULT_HEALTH_RETRIES = 3
 _DEFAULT_START_INTERVAL_SECONDS = 5.0
+
+
+def require_platform(config: bytes, reference: str, wanted: str) -> None:
+    """See that an image is for what a person asked for, if anything.
+
+    Raises:
+        InvalidInputError: What was asked for is no platform.
+        ImageForPlatformNotFoundError: The image is for another one.
+    """
+    if not wanted:
+        return
+    platform = parse_platform(wanted)
+    own = decode_config(config, reference).platform
+    # Very old images do not say it.
+    if own.architecture and platform_rank(own, platform) is None:
+        raise ImageForPlatformNotFoundError(reference, platform=str(platform))
 
 
 def container_config(document: ImageDocument) -> ImageConfig:

@@ -8,8 +8,9 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from engine.errors import DigestMismatchError, RegistryError, StoreError
+from engine.errors import DigestMismatchError, InvalidInputError, RegistryError, StoreError
 from engine.oci.digests import digest_of
+from engine.oci.documents import MAXIMUM_MANIFEST_BYTES
 from engine.store.durability import raise_store_error
 from engine.types import Digest, TransferStatus
 
@@ -33,8 +34,11 @@ def blob_name(digest: str) -> str:
     return f"blob-{digest.removeprefix('sha256:')}"
 
 
-class ConfigFetcher:
-    """Gets configs: from the store, of what a pull left that was cut short, or the registry's."""
+class DocumentFetcher:
+    """Gets configs: from the store, of what a pull left that was cut short, or the registry's.
+
+    Manifests as well, but only those that are in the store.
+    """
 
     def __init__(self, source: ImageSource, *, blobs: BlobStore, downloads: DownloadArea) -> None:
         """Get from one registry what is not here."""
@@ -42,7 +46,15 @@ class ConfigFetcher:
         self._blobs = blobs
         self._downloads = downloads
 
-    def get(self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int) -> bytes:
+    def find_manifest(self, digest: str, /) -> bytes | None:
+        """As KnownManifests."""
+        with contextlib.suppress(StoreError, DigestMismatchError, InvalidInputError):
+            return self._blobs.read(digest, maximum_bytes=MAXIMUM_MANIFEST_BYTES)
+        return None
+
+    def get_config(
+        self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int
+    ) -> bytes:
         """As ConfigGetter."""
         digest = descriptor.digest
         # A collector may take it, and a disk may damage it: the registry has it as well.

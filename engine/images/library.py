@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ImageNotFoundError, StoreError
 from engine.errors import InvalidReferenceError as BadReferenceError
-from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
+from engine.images.catalog import StoreCatalog, append_image_event
 from engine.images.collector import StoreCollector
 from engine.images.documents import config_labels, container_config, history_steps, indented
+from engine.images.layer_files import LayerFiles
 from engine.oci.documents import ConfigSection, decode_config
-from engine.oci.platforms import host_platform
+from engine.oci.platforms import host_platform, wanted_platform
 from engine.oci.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.store.blobs import BlobStore
@@ -42,11 +42,13 @@ if TYPE_CHECKING:
     from engine.images.removal import ImageRemoval
     from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
+    from engine.oci.documents import Platform
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
     from engine.types import (
         ContainerRequest,
+        FileContent,
         FileTree,
         LoadedImage,
         PruneFilter,
@@ -73,7 +75,6 @@ class ImageLibrary:
         self._database = database
         self._records = ImageRecords(database)
         self._containers = ContainerRecords(database)
-        self._database = database
         self._claims = ClaimRecords(database)
         self._lock = ImageLock(config.root)
         self._blobs = BlobStore(config.blobs_directory)
@@ -91,11 +92,13 @@ class ImageLibrary:
         )
         self._labels: dict[ImageId, tuple[tuple[str, str], ...]] = {}
         """Of images that were listed: a config never changes, so it is read once."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="layer-files")
+        self._held = contextlib.ExitStack()
+        self._files = LayerFiles(config=config, runner=runner, inspect=self.inspect)
+        self._held.callback(self._files.close)
 
     def close(self) -> None:
-        """Let the thread go that reads indexes."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of threads, and of what was looked into."""
+        self._held.close()
 
     # --- look ---------------------------------------------------------------------------------
 
@@ -186,38 +189,12 @@ class ImageLibrary:
         return record
 
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
-        """As EngineApi. Reads the indexes in a thread; the newest request waits for the last."""
-        # Loaded by who looks at files.
-        from engine.snapshots.index import MergedTree, read_index
-        from engine.types import FileTree
+        """As EngineApi."""
+        return await self._files.list(reference, position)
 
-        details = await self.inspect(reference)
-        if not 0 <= position < len(details.layers):
-            raise ImageNotFoundError(f"{reference} (step {position})")
-        step = details.layers[position]
-        if step.chain_id is None:
-            return FileTree(title=step.created_by, entries=(), size_bytes=0)
-        below = [
-            str(layer_directory(self._config, layer.chain_id) / "index")
-            for layer in details.layers[:position]
-            if layer.chain_id is not None
-        ]
-        own = str(layer_directory(self._config, step.chain_id) / "index")
-
-        def compare() -> FileTree:
-            index = read_index(own)
-            entries = MergedTree.of(read_index(path) for path in below).compare(index)
-            return FileTree(title=step.created_by, entries=entries, size_bytes=step.size_bytes)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, compare)
-        except FileNotFoundError:
-            # Reading waits for nobody: the image was removed meanwhile, or the store is damaged.
-            await self._resolve(reference)
-            raise StoreError(
-                f"a layer of {reference} is missing from the store",
-                hint="`lamella fsck` says what else is, and what to do about it",
-            ) from None
+    async def read_layer_file(self, reference: str, position: int, path: str) -> FileContent:
+        """As EngineApi."""
+        return await self._files.read(reference, position, path)
 
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers, each counted once, and of all blobs."""
@@ -279,11 +256,12 @@ class ImageLibrary:
     # --- add ----------------------------------------------------------------------------------
 
     async def load(
-        self, archive: Path, *, progress: ProgressListener = ignore_progress
+        self, archive: Path, *, platform: str = "", progress: ProgressListener = ignore_progress
     ) -> tuple[LoadedImage, ...]:
         """As EngineApi.load_images."""
+        wanted = wanted_platform(platform)
         async with self._staging.claim("load") as staging:
-            return (await self._load(archive, staging, progress)).images
+            return (await self._load(archive, staging, progress, wanted)).images
 
     @contextlib.asynccontextmanager
     async def adding_images(self, staging: Path, *, action: str) -> AsyncIterator[StoreCatalog]:
@@ -315,7 +293,13 @@ class ImageLibrary:
                 if catalog.has_replaced_documents:
                     await self._collector.sweep()
 
-    async def _load(self, archive: Path, staging: Path, progress: ProgressListener) -> LoadResult:
+    async def _load(
+        self,
+        archive: Path,
+        staging: Path,
+        progress: ProgressListener,
+        platform: Platform | None = None,
+    ) -> LoadResult:
         from engine.images.archive import load_archive
 
         unpacking = staging / "unpacking"
@@ -327,7 +311,7 @@ class ImageLibrary:
                 layers_directory=self._config.layers_directory,
                 catalog=catalog,
                 runner=self._runner,
-                host_architecture=host_platform().architecture,
+                platform=platform or host_platform(),
                 uses_user_xattrs=self._is_rootless,
                 limits=self._config.layer_limits,
                 progress=progress,
@@ -439,9 +423,13 @@ class ImageLibrary:
 
     # --- remove -------------------------------------------------------------------------------
 
-    async def remove(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
+    async def remove(
+        self, reference: str, *, is_forced: bool = False, keeps_parents: bool = False
+    ) -> RemovedImage:
         """As EngineApi.remove_image."""
-        return await self._removal.remove(reference, self._resolve, is_forced=is_forced)
+        return await self._removal.remove(
+            reference, self._resolve, is_forced=is_forced, keeps_parents=keeps_parents
+        )
 
     async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
         """As EngineApi.prune_images."""
@@ -474,7 +462,7 @@ class ImageLibrary:
         from engine.images.transfers import ImageTransfers
         from engine.store.transfer_records import TransferRecords
 
-        return ImageTransfers(
+        transfers = ImageTransfers(
             config=self._config,
             records=self._records,
             transfers=TransferRecords(self._database),
@@ -485,6 +473,8 @@ class ImageLibrary:
             connect=connect,
             uses_user_xattrs=self._is_rootless,
         )
+        self._held.callback(transfers.close)
+        return transfers
 
     # --- common -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from engine.images.archive import StagedLayer
 from engine.images.archive_documents import NewImage
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import layer_directory
-from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, ConfigFetcher, blob_name
+from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, DocumentFetcher, blob_name
 from engine.images.remote import ImageInRegistry, read_image
 from engine.images.transfer_board import TransferBoard
 from engine.linux.files import sync_file_system
@@ -149,9 +149,15 @@ class ImagePuller:
                     end=source.cancel,
                 ) as calls,
             ):
-                configs = ConfigFetcher(source, blobs=self._blobs, downloads=self._downloads)
+                documents = DocumentFetcher(source, blobs=self._blobs, downloads=self._downloads)
                 image = await calls.run(
-                    lambda: read_image(source, name, platform, get_config=configs.get)
+                    lambda: read_image(
+                        source,
+                        name,
+                        platform,
+                        get_config=documents.get_config,
+                        known=documents.find_manifest,
+                    )
                 )
                 # Before it is looked what is here: so it stays.
                 digests = [layer.blob.digest for layer in image.layers]

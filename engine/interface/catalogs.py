@@ -19,7 +19,7 @@ class CatalogApi(Protocol):
 
         Args:
             term: Looked for on Docker Hub; `HOST/TERM` looks on another registry, most of which
-                know nothing but names.
+                know nothing but names. `HOST/` is all that it has, and so is `localhost:5000`.
             limit: How many at most; none has more than 100.
         """
 

@@ -19,6 +19,7 @@ from engine.registry.listing import list_tags, search_registry
 from engine.registry.manifests import (
     ACCEPTED_MANIFESTS,
     ChosenManifest,
+    KnownManifests,
     RemoteDocument,
     choose_manifest,
     read_document,
@@ -178,16 +179,19 @@ class RegistryClient:
         # A registry need not say it.
         return self.get_manifest(name, tag_or_digest=tag_or_digest).digest
 
-    def choose(self, name: Reference, platform: Platform) -> ChosenManifest:
+    def choose(
+        self, name: Reference, platform: Platform, *, known: KnownManifests | None = None
+    ) -> ChosenManifest:
         """Get the manifest of a name for a platform, through indexes where there are some.
 
         A manifest that no index is before is taken as it is: its config says what it is for.
+        What the name leads to is always asked for; what an index leads to, unless it is known.
 
         Raises:
             PlatformMismatchError: There is none for the platform.
             EngineError: As `get_manifest`.
         """
-        return choose_manifest(self, name, platform)
+        return choose_manifest(self, name, platform, known)
 
     def put_manifest(
         self, name: Reference, *, tag_or_digest: str, media_type: str, content: bytes

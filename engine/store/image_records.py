@@ -260,6 +260,15 @@ class ImageRecords:
             lambda connection: delete_images(connection, image_ids, dead_holders)
         )
 
+    async def untagged_parents(self, image_id: str) -> tuple[ImageId, ...]:
+        """The images below an image that nothing else needs, topmost first."""
+        # Loaded by who removes one.
+        from engine.store.image_deletion import find_untagged_parents
+
+        return await self._database.read(
+            lambda connection: find_untagged_parents(connection, image_id)
+        )
+
     async def layer_chain_ids(self) -> frozenset[ChainId]:
         """Every layer that has a record."""
         return await self._database.read(

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from engine.errors import EngineError
-from tui.image_names import repository_of, with_tag
+from tui.image_names import is_registry, repository_of, with_tag
 from tui.keymap import Context, commands_of, display_keys
 from tui.sanitise import clean
 from tui.screens.dialogs import Dialog, PromptScreen, ReadingScreen, safe_text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from engine.types import FoundImage
     from tui.screens.tools import ToolScreen
+    from tui.widgets.rows import LineView
 
 _MOST_FOUND = 100
 _SHARE_OF_WIDTH = 0.96
@@ -59,6 +60,7 @@ class NamesScreen(Dialog[None]):
     """Lists names of images that can be looked into and pulled."""
 
     CONTEXTS: tuple[Context, ...] = (Context.REGISTRY, Context.LISTS)
+    LEFT_OUT: frozenset[str] = frozenset()
 
     def __init__(self, title: str, operations: ToolScreen) -> None:
         """List names.
@@ -73,6 +75,11 @@ class NamesScreen(Dialog[None]):
     @property
     def current_name(self) -> str:
         """The name under the cursor; empty without one."""
+        raise NotImplementedError
+
+    @property
+    def context_view(self) -> LineView:
+        """The names."""
         raise NotImplementedError
 
     def _chosen_name(self) -> str:
@@ -131,6 +138,11 @@ class RegistryScreen(NamesScreen):
             yield self._header
             yield self.list
 
+    @property
+    def context_view(self) -> LineView:
+        """What was found."""
+        return self.list
+
     def on_mount(self) -> None:
         """Begin in the input."""
         self.list.set_empty_text("What is typed above stands here, and below it what is found")
@@ -155,7 +167,7 @@ class RegistryScreen(NamesScreen):
     def _show(self) -> None:
         typed = self._typed
         of_typed = next((one for one in self._found if one.name == typed), None)
-        is_name = bool(typed) and not typed.endswith("/")
+        is_name = bool(typed) and not typed.endswith("/") and not is_registry(typed)
         rows = [FoundRow(name=typed, found=of_typed, is_typed=True)] if is_name else []
         rows += [FoundRow(name=one.name, found=one) for one in self._found if one.name != typed]
         self.list.set_rows(tuple(rows))
@@ -176,9 +188,8 @@ class RegistryScreen(NamesScreen):
         self._found = ()
         self._show()
         self._note(f"Looking for {term} ...")
-        self.run_worker(
-            self._search(repository_of(term)), group="search", exclusive=True, exit_on_error=False
-        )
+        wanted = term if is_registry(term) else repository_of(term)
+        self.run_worker(self._search(wanted), group="search", exclusive=True, exit_on_error=False)
 
     async def _search(self, term: str) -> None:
         operations = self._operations
@@ -226,6 +237,11 @@ class TagsScreen(NamesScreen):
         box.add_class("-list")
         with box:
             yield self.list
+
+    @property
+    def context_view(self) -> LineView:
+        """The tags."""
+        return self.list
 
     def on_mount(self) -> None:
         """Ask for them; closing the screen ends that."""

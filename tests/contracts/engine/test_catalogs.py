@@ -77,6 +77,9 @@ async def test_a_search_finds_repositories_and_their_tags(any_engine, registry):
 
     assert [image.name for image in found] == [f"{registry}/team/web"]
     assert await any_engine.search_images(f"{registry}/nothing") == ()
+    for everything in (registry, f"{registry}/"):
+        found = await any_engine.search_images(everything)
+        assert [image.name for image in found] == [f"{registry}/team/web"]
     assert sorted(await any_engine.list_remote_tags(f"{registry}/team/web")) == ["1", "2"]
     with pytest.raises(RemoteImageNotFoundError):
         await any_engine.list_remote_tags(f"{registry}/team/nothing")

@@ -136,3 +136,51 @@ async def test_a_look_at_a_file_can_be_given_up(engine, proxy):
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await looking
+
+
+def asked(proxy) -> list[str]:
+    """What the registry was asked for since the last time, beside whether it is one."""
+    paths = [request.path for request in proxy.requests if request.path != "/v2/"]
+    proxy.requests.clear()
+    return paths
+
+
+async def test_what_was_looked_into_is_not_asked_for_again(engine, proxy, store_paths):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1", "two": b"2"}, {"three": b"3"})
+    seen = await engine.peek_image(f"{proxy.address}/web:1")
+    exact = f"{proxy.address}/web@{seen.digest}"
+    asked(proxy)
+
+    await engine.list_remote_layer_files(exact, 0)
+    assert [one for one in proxy.requests if is_layer(one, image_id)]
+    assert all("/manifests/" not in path for path in asked(proxy))
+    for path, content in (("one", b"1"), ("two", b"2")):
+        assert (await engine.read_remote_file(exact, 0, path)).content == content
+    assert asked(proxy) == []
+    # Another layer is another matter, and a tag may lead elsewhere by now.
+    await engine.read_remote_file(exact, 1, "three")
+    assert len(asked(proxy)) == 1
+    await engine.read_remote_file(f"{proxy.address}/web:1", 1, "three")
+    assert any("/manifests/1" in path for path in asked(proxy))
+    # It has no name, so that nothing is left of it, however the process ends.
+    assert [path for path in (store_paths.root / "staging").glob("*") if path.name != ".gate"] == []
+
+
+async def test_a_layer_that_was_pulled_is_not_asked_for_unless_it_is_damaged(
+    engine, proxy, store_paths
+):
+    push_files(f"{proxy.upstream}/web:1", {"one": b"1", "two": b"2"})
+    name = f"{proxy.address}/web:1"
+    await engine.pull_image(name)
+    seen = await engine.peek_image(name)
+    exact = f"{proxy.address}/web@{seen.digest}"
+    asked(proxy)
+
+    assert (await engine.read_remote_file(exact, 0, "one")).content == b"1"
+    assert asked(proxy) == []
+    blob = store_paths.root / "blobs/sha256" / seen.layers[0].digest.removeprefix("sha256:")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    assert (await engine.read_remote_file(exact, 0, "two")).content == b"2"
+    assert len(asked(proxy)) == 1
+    blob.write_bytes(whole)

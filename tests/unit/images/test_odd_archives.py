@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from engine.errors import ArchiveError, EngineError
 from engine.images.archive_documents import ArchiveImage, read_images
 from engine.images.archive_source import open_archive
+from engine.oci.documents import Platform
 from engine.operations import Cancellation
 from tests.unit.snapshots.tars import END, entry, hard_link, symlink
 
@@ -49,7 +50,7 @@ def images_of(path: Path) -> tuple[ArchiveImage, ...]:
             on_bytes=ignore_bytes,
         )
         try:
-            return read_images(source, host_architecture="amd64")
+            return read_images(source, platform=Platform(os="linux", architecture="amd64"))
         finally:
             source.close()
     finally:
