@@ -103,6 +103,7 @@ class FakeImages(FakeWorld):
             container_count=0,
             digest=Digest(image_id),
             labels=labels,
+            platform="linux/amd64",
         )
         self.images[image_id] = ImageDetails(
             summary=summary,

@@ -18,6 +18,7 @@ from engine.api import open_engine
 from engine.types import ContainerRequest, MountRequest
 from tests.screenshot_registry import (
     BYTES_PER_SECOND,
+    MANY,
     NEW,
     OLD,
     REPOSITORY,
@@ -113,13 +114,30 @@ SCENES: dict[str, Scene] = {
     "push": (WIDE, ("1", "p"), _is_ready),
     "narrow-peek": (NARROW, _LOOKED_INTO, _is_ready),
     "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
+    "tags": (WIDE, (*_SEARCHED, "t"), _is_ready),
+    "platform": (WIDE, ("P", *keys_of(MANY), "enter", "enter", "p"), _is_ready),
+    "login": (
+        WIDE,
+        ("1", "l", *keys_of("registry.lan:5000"), "tab", *"ada", "tab", *"secret"),
+        _is_ready,
+    ),
+    "view": (WIDE, ("1", "slash", *"demo", "enter", "enter", "enter", "j", "enter"), _is_ready),
     "load": (WIDE, ("1", "L"), _is_ready),
     "narrow-load": (NARROW, ("1", "L"), _is_ready),
     "save": (WIDE, ("1", "S", "right"), _is_ready),
     "import": (WIDE, ("1", "I", "G", "k", "k", "enter"), _is_ready),
     "light": (WIDE, ("3", "G"), _has_log),
 }
-OF_A_REGISTRY = ("registry", "peek", "pull", "push", "narrow-peek", "narrow-pull")
+OF_A_REGISTRY = (
+    "registry",
+    "tags",
+    "platform",
+    "peek",
+    "pull",
+    "push",
+    "narrow-peek",
+    "narrow-pull",
+)
 UNSETTLED = ("pull", "narrow-pull")
 """What the last key began goes on while the picture is taken."""
 

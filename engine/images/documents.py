@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -11,6 +11,7 @@ from engine.oci.documents import (
     ConfigSection,
     HistoryDocument,
     ImageDocument,
+    Platform,
     decode_config,
     parse_time,
 )
@@ -65,15 +66,30 @@ class _LabelsOfSection(msgspec.Struct, frozen=True):
     labels: dict[str, str | None] | None = msgspec.field(default=None, name="Labels")
 
 
-class _LabelsOfConfig(msgspec.Struct, frozen=True):
+class _ListedConfig(msgspec.Struct, frozen=True):
     config: _LabelsOfSection | None = None
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
 
 
-def config_labels(config: bytes) -> tuple[tuple[str, str], ...]:
-    """Only the labels of a config document, which costs a tenth of reading all of it."""
-    section = msgspec.json.decode(config, type=_LabelsOfConfig).config
-    labels = section.labels if section is not None else None
-    return tuple((name, value or "") for name, value in (labels or {}).items())
+class ListedConfig(NamedTuple):
+    """What a list of images shows of a config."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
+
+
+def listed_config(config: bytes) -> ListedConfig:
+    """Read that only, which costs a tenth of reading all of a document."""
+    listed = msgspec.json.decode(config, type=_ListedConfig)
+    labels = listed.config.labels if listed.config is not None else None
+    platform = Platform(
+        os=listed.os or "", architecture=listed.architecture or "", variant=listed.variant or ""
+    )
+    return ListedConfig(
+        tuple((name, value or "") for name, value in (labels or {}).items()), str(platform)
+    )
 
 
 def _words(command: tuple[str, ...] | str | None) -> tuple[str, ...]:

@@ -15,7 +15,13 @@ from engine.errors import AmbiguousReferenceError, ImageNotFoundError, StoreErro
 from engine.errors import InvalidReferenceError as BadReferenceError
 from engine.images.catalog import StoreCatalog, append_image_event
 from engine.images.collector import StoreCollector
-from engine.images.documents import config_labels, container_config, history_steps, indented
+from engine.images.documents import (
+    ListedConfig,
+    container_config,
+    history_steps,
+    indented,
+    listed_config,
+)
 from engine.images.layer_files import LayerFiles
 from engine.oci.documents import ConfigSection, decode_config
 from engine.oci.platforms import host_platform, wanted_platform
@@ -26,7 +32,7 @@ from engine.store.claims import ClaimRecords
 from engine.store.container_records import ContainerRecords
 from engine.store.downloads import DownloadArea
 from engine.store.image_lock import ImageLock
-from engine.store.image_records import ImageRecord, ImageRecords
+from engine.store.image_records import ImageRecords
 from engine.store.repository_digests import RepositoryDigest
 from engine.types import ImageDetails, ImageId, ImageSummary
 
@@ -90,7 +96,7 @@ class ImageLibrary:
             staging=staging,
             lock=self._lock,
         )
-        self._labels: dict[ImageId, tuple[tuple[str, str], ...]] = {}
+        self._listed: dict[ImageId, ListedConfig] = {}
         """Of images that were listed: a config never changes, so it is read once."""
         self._held = contextlib.ExitStack()
         self._files = LayerFiles(config=config, runner=runner, inspect=self.inspect)
@@ -105,9 +111,10 @@ class ImageLibrary:
     async def list_images(self) -> tuple[ImageSummary, ...]:
         """As EngineApi."""
         images = await self._records.list_images()
-        unread = tuple(image.image_id for image in images if image.image_id not in self._labels)
+        unread = tuple(image.image_id for image in images if image.image_id not in self._listed)
         for image_id, config in (await self._records.configs_of(unread)).items():
-            self._labels[image_id] = config_labels(config)
+            self._listed[image_id] = listed_config(config)
+        gone = ListedConfig()
         return tuple(
             ImageSummary(
                 image_id=image.image_id,
@@ -117,15 +124,19 @@ class ImageLibrary:
                 layer_count=image.layer_count,
                 container_count=image.container_count,
                 digest=image.manifest_digest,
-                labels=self._labels.get(image.image_id, ()),
+                labels=self._listed.get(image.image_id, gone).labels,
                 is_intermediate=image.is_intermediate,
+                platform=self._listed.get(image.image_id, gone).platform,
+                kept_bytes=image.kept_bytes,
             )
             for image in images
         )
 
     async def inspect(self, reference: str) -> ImageDetails:
         """As EngineApi.inspect_image."""
-        record = await self._get(await self._resolve(reference), reference)
+        record = await self._records.find(await self._resolve(reference))
+        if record is None:
+            raise ImageNotFoundError(reference)
         document = decode_config(record.config, reference)
         chains = tuple(part.layer.chain_id for part in record.layers)
         counts = await self._records.image_counts_of_layers(chains)
@@ -140,6 +151,8 @@ class ImageLibrary:
                 container_count=len(await self._containers.of_image(record.image_id)),
                 digest=record.manifest_digest,
                 labels=container_config(document).labels,
+                platform=str(document.platform),
+                kept_bytes=sum(part.blob_size_bytes for part in record.layers if part.blob_digest),
             ),
             digest=record.manifest_digest,
             operating_system=record.operating_system,
@@ -181,12 +194,6 @@ class ImageLibrary:
             found = await self._records.find_by_repository_digest(known_as)
             return found or await self._records.find_by_manifest(parsed.digest)
         return await self._records.find_by_name(parsed.familiar_name)
-
-    async def _get(self, image_id: ImageId, reference: str) -> ImageRecord:
-        record = await self._records.find(image_id)
-        if record is None:
-            raise ImageNotFoundError(reference)
-        return record
 
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
         """As EngineApi."""

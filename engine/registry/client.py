@@ -149,10 +149,12 @@ class RegistryClient:
                 raise session.refused(answer, subject=name.familiar_repository)
             raise session.unexpected(answer, f"cannot get {_shown(name, tag_or_digest)}")
 
-    def find_digest(self, name: Reference, *, tag_or_digest: str) -> Digest | None:
+    def find_digest(
+        self, name: Reference, *, tag_or_digest: str, may_ask_mirrors: bool = True
+    ) -> Digest | None:
         """The digest that a name leads to now, without getting it; None if the registry has none.
 
-        Does not count against the pulls of a registry that limits them.
+        Does not count against the pulls of a registry that limits them. A mirror may be behind.
 
         Raises:
             RegistryError: It cannot be asked.
@@ -164,7 +166,7 @@ class RegistryClient:
                 path=f"/v2/{name.path}/manifests/{tag_or_digest}",
                 scopes=_pull_scopes(name),
                 headers={"Accept": ACCEPTED_MANIFESTS},
-                may_ask_mirrors=True,
+                may_ask_mirrors=may_ask_mirrors,
             )
         ) as answer:
             if answer.status == 404:
@@ -215,6 +217,20 @@ class RegistryClient:
             if answer.status not in {200, 201, 202}:
                 raise session.unexpected(answer, f"cannot push {_shown(name, tag_or_digest)}")
             session.check_taken(answer, digest)
+        return digest
+
+    def delete(self, name: Reference) -> Digest:
+        """Take what a name leads to from its repository; returns its digest.
+
+        Raises:
+            RemoteImageNotFoundError: It does not have it.
+            RegistryError: It deletes nothing, or not for us, or does not tell the digest.
+        """
+        wanted = name.digest or name.tag
+        digest = name.digest or self.find_digest(name, tag_or_digest=wanted, may_ask_mirrors=False)
+        if digest is None:
+            raise RemoteImageNotFoundError(name.domain, _shown(name, wanted), "manifest unknown")
+        self.delete_manifest(name, digest=digest)
         return digest
 
     def delete_manifest(self, name: Reference, *, digest: str) -> None:

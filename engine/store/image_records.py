@@ -104,6 +104,8 @@ class ImageListRecord:
     container_count: int
     is_intermediate: bool
     """It has no name, and another image stands on all of its layers."""
+    kept_bytes: int
+    """Of the compressed layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +382,9 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
         "(SELECT coalesce(sum(size_bytes), 0) FROM image_layers JOIN layers USING (chain_id) "
         " WHERE image_layers.image_id = images.image_id), "
         "(SELECT count(*) FROM image_layers WHERE image_layers.image_id = images.image_id), "
-        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id) "
+        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id), "
+        "(SELECT coalesce(sum(blob_size_bytes), 0) FROM image_layers "
+        " WHERE image_layers.image_id = images.image_id AND blob_digest IS NOT NULL) "
         "FROM images ORDER BY coalesce(created_at, added_at) DESC, image_id"
     )
     return tuple(
@@ -393,6 +397,7 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
             size_bytes=row[4],
             layer_count=row[5],
             container_count=row[6],
+            kept_bytes=row[7],
             is_intermediate=row[0] not in names and _stands_below(connection, row[0]),
         )
         for row in rows.fetchall()

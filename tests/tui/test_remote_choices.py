@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.errors import PlatformMismatchError
+from engine.errors import PlatformMismatchError, RegistryError
 from engine.types import FoundImage
 from tests.tui.conftest import screen_text, settled, wait_until
 from tests.tui.registries import NAME, search, told
-from tui.screens.dialogs import ChoiceScreen, PromptScreen
+from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen
 from tui.screens.registry import RegistryScreen, TagsScreen
 from tui.screens.remote_image import RemoteFilesScreen, RemoteImageScreen
 
@@ -190,3 +190,44 @@ async def test_the_palette_asks_for_the_name_of_what_is_in_a_registry(
             assert isinstance(app.screen, screen)
         else:
             assert ("pull", "debian:bookworm") in engine.calls
+
+
+@pytest.mark.parametrize("is_sure", [True, False])
+async def test_a_tag_is_deleted_after_asking_and_gone_from_the_list(
+    app: LamellaApp, engine: FakeEngine, is_sure: bool
+) -> None:
+    engine.remote_tags["localhost:5000/web"] = ("1", "2")
+    async with app.run_test(size=(120, 40), notifications=True) as pilot:
+        await search(pilot, "localhost:5000/web")
+        await pilot.press("d")
+        await settled(pilot)
+        assert "t lists its tags, and d deletes one" in told(app)
+        await pilot.press("t")
+        await settled(pilot)
+        await pilot.press("down", "d")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        assert "under every tag that it has there" in screen_text(app)
+        # enter alone deletes nothing
+        await pilot.press("enter", "y" if is_sure else "escape")
+        await settled(pilot)
+        assert isinstance(app.screen, TagsScreen)
+        assert list(app.screen.list.rows) == (["1"] if is_sure else ["1", "2"])
+    assert (("delete-remote", "localhost:5000/web:2") in engine.calls) is is_sure
+
+
+async def test_a_registry_that_deletes_nothing_says_so(app: LamellaApp, engine: FakeEngine) -> None:
+    engine.remote_tags["localhost:5000/web"] = ("1",)
+    engine.failures["delete-remote"] = RegistryError(
+        "localhost:5000", "localhost:5000 does not let images be deleted"
+    )
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await search(pilot, "localhost:5000/web")
+        await pilot.press("t")
+        await settled(pilot)
+        await pilot.press("d")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
+        await settled(pilot)
+        assert "localhost:5000 does not let images be deleted" in told(app)
+        assert isinstance(app.screen, TagsScreen)
+        assert list(app.screen.list.rows) == ["1"]

@@ -14,6 +14,7 @@ from tui.cli.command import Command
 from tui.cli.docker_texts import rfc3339
 from tui.cli.documents import document
 from tui.cli.filters import IMAGE_KEYS, Filters, image_filter, meant_names
+from tui.cli.image_tree import check_tree_options, write_tree
 from tui.cli.layer_files import SHOW, wanted_files, write_content, write_files
 from tui.cli.options import PLATFORM, Option, UsageError
 from tui.cli.progress import progress_line
@@ -91,6 +92,9 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
 
 async def images(engine: EngineApi, arguments: Arguments) -> int:
     """List images, one line a name."""
+    has_tree = arguments.is_on("tree")
+    if has_tree:
+        check_tree_options(arguments)
     filters = Filters(arguments.texts("filter"), known=IMAGE_KEYS, command="images")
     shape = Shape(arguments.text("format"), heads=_HEADS)
     is_whole = arguments.is_on("no-trunc")
@@ -108,6 +112,9 @@ async def images(engine: EngineApi, arguments: Arguments) -> int:
     if arguments.is_on("quiet"):
         for image, _names in found:
             output.write_line(image.image_id if is_whole else output.short_id(image.image_id))
+        return 0
+    if has_tree:
+        write_tree(found, is_whole=is_whole)
         return 0
     now = time.time()
     has_digests = arguments.is_on("digests")
@@ -284,6 +291,7 @@ COMMANDS = (
             QUIET,
             NO_TRUNCATION,
             Option("digests", "", "", "Also the digest of each manifest"),
+            Option("tree", "", "", "With platforms, and with what the disk holds; U is in use"),
             Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(IMAGE_KEYS)}", True),
             FORMAT,
         ),

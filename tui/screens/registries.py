@@ -268,6 +268,32 @@ class RegistryActions(ActionScreen):
         )
         self.app.push_screen(ChoiceScreen(f"{name} is not here", choices), answered)
 
+    # --- delete -------------------------------------------------------------------------------
+
+    def delete_remote(self, name: str, *, deleted: Callable[[], None]) -> None:
+        """Have a registry forget an image, after asking."""
+        from tui.screens.dialogs import ConfirmScreen
+
+        async def delete() -> None:
+            digest = await self.fetch_from_registry(
+                f"Deleting {name}", lambda engine, _listen: engine.delete_remote_image(name)
+            )
+            if digest is not None:
+                self.tell(f"Deleted {name} from its registry")
+                deleted()
+
+        def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
+            if answer:
+                self.run_task(lambda: delete(), group="operation")
+
+        text = (
+            f"{clean(name, limit=300)}\n\nThe registry forgets this image for everybody,\n"
+            "under every tag that it has there. What is here stays."
+        )
+        self.app.push_screen(
+            ConfirmScreen("Delete from the registry?", text, verb="delete"), answered
+        )
+
     # --- push ---------------------------------------------------------------------------------
 
     def action_push_image(self) -> None:

@@ -104,6 +104,17 @@ class NamesScreen(Dialog[None]):
         if name := self._chosen_name():
             self.app.push_screen(TagsScreen(repository_of(name), self._operations))
 
+    def action_delete(self) -> None:
+        """Have the registry forget the image."""
+        name = self._chosen_name()
+        if name and repository_of(name) == name:
+            self._operations.tell(f"{name} is a repository: t lists its tags, and d deletes one")
+        elif name:
+            self._operations.delete_remote(name, deleted=self._deleted)
+
+    def _deleted(self) -> None:
+        """The registry has something no longer."""
+
     def action_background(self) -> None:
         """Show what goes on in the background."""
         self._operations.action_background()
@@ -276,6 +287,10 @@ class TagsScreen(NamesScreen):
         """The image that the tag under the cursor is."""
         tag = self.list.current
         return "" if tag is None else with_tag(self._repository, tag)
+
+    def _deleted(self) -> None:
+        if self.is_attached:
+            self.run_worker(self._load(), group="tags", exclusive=True, exit_on_error=False)
 
     def action_tags(self) -> None:
         """They are here already."""

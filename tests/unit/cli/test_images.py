@@ -218,3 +218,34 @@ def test_an_image_for_another_platform_is_neither_saved_nor_pushed(lamella, engi
         assert f"{text} (linux/arm64)" in err
         assert lamella(*words, "--platform", "linux/amd64", "web:latest")[0] == 0
     assert target.exists()
+
+
+def test_a_tree_shows_each_image_with_its_platform_and_what_the_disk_holds(lamella, engine):
+    image_id = next(iter(engine.images))
+    details = engine.images[image_id]
+    summary = replace(
+        details.summary,
+        names=("web:1", "web:latest"),
+        kept_bytes=40_000_000,
+        container_count=1,
+        platform="linux/arm/v7",
+        digest=f"sha256:{'d' * 64}",
+    )
+    engine.images[image_id] = replace(details, summary=summary)
+    code, out, err = lamella("images", "--tree")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["IMAGE", "ID", "DISK", "USAGE", "CONTENT", "SIZE", "EXTRA"]
+    sizes = ["157MB", "40MB", "U"]
+    assert rows[1:] == [
+        ["web:1", image_id[7:19], *sizes],
+        ["web:latest", image_id[7:19], *sizes],
+        ["└─", "linux/arm/v7", "d" * 12, *sizes],
+    ]
+    whole = lamella("images", "--tree", "--no-trunc", "-a")[1]
+    assert image_id in whole
+    assert "<untagged>" in whole
+    for option in ("-q", "--digests", "--format=json"):
+        code, out, err = lamella("images", "--tree", option)
+        assert (code, out) == (125, "")
+        assert "is not yet supported with --tree" in err
