@@ -65,6 +65,14 @@ def _has_listing(app: LamellaApp) -> bool:
     return "index.html" in screen_text(app)
 
 
+def _has_password(app: LamellaApp) -> bool:
+    return "•" * len("secret") in screen_text(app)
+
+
+def _is_offered(app: LamellaApp) -> bool:
+    return "linux/arm/v7" in screen_text(app)
+
+
 def _is_moving(app: LamellaApp) -> bool:
     return " left " in screen_text(app)
 
@@ -115,13 +123,17 @@ SCENES: dict[str, Scene] = {
     "narrow-peek": (NARROW, _LOOKED_INTO, _is_ready),
     "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
     "tags": (WIDE, (*_SEARCHED, "t"), _is_ready),
-    "platform": (WIDE, ("P", *keys_of(MANY), "enter", "enter", "p"), _is_ready),
+    "platform": (WIDE, ("P", *keys_of(MANY), "enter", "enter", "p"), _is_offered),
     "login": (
         WIDE,
-        ("1", "l", *keys_of("registry.lan:5000"), "tab", *"ada", "tab", *"secret"),
+        ("1", "l", *keys_of("registry:5000"), "tab", *"ada", "tab", *"secret"),
+        _has_password,
+    ),
+    "view": (
+        WIDE,
+        ("1", "slash", *"demo", "enter", "enter", "j", "enter", "G", "enter"),
         _is_ready,
     ),
-    "view": (WIDE, ("1", "slash", *"demo", "enter", "enter", "enter", "j", "enter"), _is_ready),
     "load": (WIDE, ("1", "L"), _is_ready),
     "narrow-load": (NARROW, ("1", "L"), _is_ready),
     "save": (WIDE, ("1", "S", "right"), _is_ready),
@@ -138,8 +150,8 @@ OF_A_REGISTRY = (
     "narrow-peek",
     "narrow-pull",
 )
-UNSETTLED = ("pull", "narrow-pull")
-"""What the last key began goes on while the picture is taken."""
+UNSETTLED = {"pull": "P", "narrow-pull": "P", "platform": "p", "login": "l"}
+"""What the last such key began goes on while the picture is taken: layers move, a form waits."""
 
 
 async def picture(name: str, top: Path) -> None:
@@ -153,12 +165,12 @@ async def picture(name: str, top: Path) -> None:
     async with app.run_test(size=size) as pilot:
         app.theme = "lamella-light" if name == "light" else "lamella-dark"
         await settled(pilot)
-        for key in keys[:-1]:
+        last = UNSETTLED.get(name)
+        goes_on_at = len(keys) if last is None else len(keys) - 1 - keys[::-1].index(last)
+        for position, key in enumerate(keys):
             await pilot.press(key)
-            await settled(pilot)
-        await pilot.press(keys[-1])
-        if name not in UNSETTLED:
-            await settled(pilot)
+            if position < goes_on_at:
+                await settled(pilot)
         await wait_until(pilot, lambda: is_ready(app))
         if name not in UNSETTLED:
             await settled(pilot)

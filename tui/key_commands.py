@@ -335,7 +335,7 @@ COMMANDS: tuple[Command, ...] = (
              "lamella search --list-tags NAME", is_in_footer=True),
     _command("registry.delete", _R, "screen.delete", "d", "delete",
              "Delete the image from the registry", "lamella delete NAME:TAG",
-             is_in_palette=False),
+             is_in_footer=True, is_in_palette=False),
     _command("registry.search", _R, "screen.search", "slash", "search",
              "Search for images; among tags: show only those with a text",
              "lamella search TERM", is_in_footer=True),

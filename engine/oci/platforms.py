@@ -42,6 +42,9 @@ _COMPATIBLE = {
 }
 
 
+# Of what is offered to choose from; an index can say anything.
+MOST_PLATFORMS = 64
+_LONGEST_PLATFORM = 100
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _OPERATING_SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd", "wasip1"})
 # What no variant means (containerd, platforms/database.go).
@@ -108,7 +111,9 @@ def platform_mismatch(
     """The error for an image that is for other platforms; `label` is its archive or its name."""
     return PlatformMismatchError(
         label,
-        platforms=tuple(dict.fromkeys(platforms)),
+        platforms=tuple(one for one in dict.fromkeys(platforms) if len(one) <= _LONGEST_PLATFORM)[
+            :MOST_PLATFORMS
+        ],
         wanted=str(wanted),
         is_host=wanted == host_platform(),
     )

@@ -23,7 +23,12 @@ from engine.oci.documents import (
     decode_index,
     decode_manifest,
 )
-from engine.oci.platforms import choose_manifests, platform_mismatch, platform_rank
+from engine.oci.platforms import (
+    MOST_PLATFORMS,
+    choose_manifests,
+    platform_mismatch,
+    platform_rank,
+)
 
 if TYPE_CHECKING:
     from engine.oci.documents import Descriptor, Manifest, Platform
@@ -36,7 +41,6 @@ _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 _DEEPEST = 3
 _MOST_UNSAID = 8
 _MOST_FOLLOWED = 100
-_MOST_PLATFORMS = 64
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True):
@@ -281,4 +285,4 @@ def _platforms_of(document: RemoteDocument, name: Reference) -> tuple[str, ...]:
     index = decode_index(document.content, name.familiar_name)
     known = [str(entry.platform) for entry in index.manifests or () if entry.platform is not None]
     said = [text for text in dict.fromkeys(known) if not text.startswith("unknown")]
-    return tuple(said[:_MOST_PLATFORMS])
+    return tuple(said[:MOST_PLATFORMS])

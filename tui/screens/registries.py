@@ -78,20 +78,6 @@ class RegistryActions(ActionScreen):
 
         self.run_task(lambda: view(), group="view", is_exclusive=True)
 
-    async def choose_platform(self, title: str, platforms: tuple[str, ...]) -> str | None:
-        """Have the person choose one of some platforms; None if they do not."""
-        from tui.screens.dialogs import Choice, ChoiceScreen
-
-        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-
-        def answered(platform: str | None) -> None:
-            if not answer.done():
-                answer.set_result(platform)
-
-        choices = tuple(Choice(label=clean(one, limit=80), value=one) for one in platforms)
-        self.app.push_screen(ChoiceScreen(title, choices), answered)
-        return await answer
-
     # --- being let in -------------------------------------------------------------------------
 
     async def ask_registry(self, call: Callable[[EngineApi], Awaitable[Result]]) -> Result:

@@ -35,13 +35,21 @@ _BEGIN = (
 _ANYHOW = "The name itself can be looked into and pulled all the same"
 
 
-def keys_text(operations: ToolScreen, *contexts: Context) -> str:
-    """The footer's keys of these contexts, for the frame of a wide dialog; as many as fit."""
+def keys_text(
+    operations: ToolScreen, *contexts: Context, left_out: frozenset[str] = frozenset()
+) -> str:
+    """The footer's keys of these contexts, for the frame of a wide dialog; as many as fit.
+
+    Args:
+        operations: Knows the keys.
+        contexts: In this order.
+        left_out: Ids of commands that do not work there.
+    """
     end = "esc back "
     room = int(operations.app.size.width * _SHARE_OF_WIDTH) - _FRAME_CELLS - len(end)
     text = " "
     for command in commands_of(*contexts):
-        if not command.is_in_footer:
+        if not command.is_in_footer or command.command_id in left_out:
             continue
         keys = display_keys(operations.keys_of(command)).split(" ")[0]
         piece = f"{clean(keys, limit=16)} {command.label}  "
@@ -121,7 +129,7 @@ class NamesScreen(Dialog[None]):
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
-        content = help_content(self.CONTEXTS, self._operations.keys_of)
+        content = help_content(self.CONTEXTS, self._operations.keys_of, self.LEFT_OUT)
         self.app.push_screen(ReadingScreen("Keys", content))
 
 
@@ -236,6 +244,8 @@ class RegistryScreen(NamesScreen):
 class TagsScreen(NamesScreen):
     """Every tag of a repository."""
 
+    LEFT_OUT = frozenset(("registry.tags",))
+
     def __init__(self, repository: str, operations: ToolScreen) -> None:
         super().__init__(f"Tags of {repository}", operations)
         self._repository = repository
@@ -244,7 +254,8 @@ class TagsScreen(NamesScreen):
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""
-        box = self.frame(keys=keys_text(self._operations, Context.REGISTRY))
+        keys = keys_text(self._operations, Context.REGISTRY, left_out=self.LEFT_OUT)
+        box = self.frame(keys=keys)
         box.add_class("-list")
         with box:
             yield self.list
