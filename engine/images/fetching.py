@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.images.blocking import BlockingCalls
+    from engine.images.layer_cache import LayerCache
     from engine.images.remote import ImageSource
     from engine.images.transfer_board import TransferBoard
     from engine.oci.documents import Descriptor
@@ -81,6 +82,7 @@ class BlobFetcher:
         grown: int,
         blobs: BlobStore,
         downloads: DownloadArea,
+        looked_into: LayerCache,
         board: TransferBoard,
     ) -> None:
         """Fetch from one registry.
@@ -93,6 +95,7 @@ class BlobFetcher:
             grown: An eventfd; written to whenever a blob was made or has grown.
             blobs: What need not be fetched, claimed by the caller.
             downloads: Where what arrives is kept.
+            looked_into: Has blobs that need not be fetched, either.
             board: Is told of each blob.
         """
         self._source = source
@@ -102,6 +105,7 @@ class BlobFetcher:
         self._grown = grown
         self._blobs = blobs
         self._downloads = downloads
+        self._looked_into = looked_into
         self._board = board
         self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
 
@@ -141,8 +145,10 @@ class BlobFetcher:
             detail = f"in {seconds:.0f} seconds"
             self._board.tell(digest, TransferStatus.RETRYING, detail=detail)
 
-        with self._source.open_blob(
-            self._name, descriptor, offset=download.arrived_bytes, on_retry=on_retry
+        arrived_bytes = download.arrived_bytes
+        kept = self._looked_into.open(digest, offset=arrived_bytes)
+        with kept or self._source.open_blob(
+            self._name, descriptor, offset=arrived_bytes, on_retry=on_retry
         ) as stream:
             while piece := stream.read(_PIECE_BYTES):
                 download.append(piece)
@@ -177,6 +183,7 @@ class BlobFetcher:
                 self._blobs.path(descriptor.digest)
             ):
                 self._blobs.remove(descriptor.digest)
+        self._looked_into.drop(descriptor.digest)
         path.unlink(missing_ok=True)
         self._downloads.discard((descriptor.digest,))
         return True

@@ -1,5 +1,7 @@
 """Layers of registries that somebody looks into: fetched once, as long as there is room.
 
+A pull takes them from here as well.
+
 Each is a file without a name on the store's file system, so that nothing is left of it when the
 process ends, in whatever way. A file system that has no such files keeps none.
 """
@@ -24,10 +26,10 @@ _SHARE_OF_FREE = 4
 class KeptLayer:
     """A blob in a file; its descriptor is its own. Use as a context manager."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, offset: int = 0) -> None:
         """Take over a descriptor; nobody minds where it stands."""
         self._descriptor = descriptor
-        self._position = 0
+        self._position = offset
 
     def read(self, size: int, /) -> bytes:
         """As BlobStream."""
@@ -89,15 +91,15 @@ class LayerCache:
         """Descriptors by digest, those used last at the end."""
         self._is_closed = False
 
-    def open(self, digest: str) -> KeptLayer | None:
-        """A layer that is kept."""
+    def open(self, digest: str, *, offset: int = 0) -> KeptLayer | None:
+        """A layer that is kept, to be read from an offset on."""
         with self._lock:
             descriptor = self._kept.pop(digest, None)
             if descriptor is None:
                 return None
             self._kept[digest] = descriptor
             # Of its own: it may be dropped here while it is read.
-            return KeptLayer(os.dup(descriptor))
+            return KeptLayer(os.dup(descriptor), offset=offset)
 
     def copy(self, digest: str, size_bytes: int) -> LayerCopy:
         """Begin to keep a layer of so many bytes, if there is room."""

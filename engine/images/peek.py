@@ -19,7 +19,7 @@ from engine.errors import (
 )
 from engine.images.blocking import BlockingCalls
 from engine.images.documents import container_config, indented
-from engine.images.layer_cache import KeptLayer, LayerCache
+from engine.images.layer_cache import KeptLayer
 from engine.images.remote import read_image
 from engine.late_dataclasses import dataclass
 from engine.oci.documents import HistoryDocument, parse_time
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from engine.config import EngineConfig
+    from engine.images.layer_cache import LayerCache
     from engine.images.pull import SourceMaker
     from engine.images.remote import ImageInRegistry, ImageSource, PullLayer
     from engine.oci.documents import Platform
@@ -85,20 +86,21 @@ class ImagePeeker:
     """Looks at images in registries."""
 
     def __init__(
-        self, *, config: EngineConfig, records: ImageRecords, blobs: BlobStore, connect: SourceMaker
+        self,
+        *,
+        config: EngineConfig,
+        records: ImageRecords,
+        blobs: BlobStore,
+        connect: SourceMaker,
+        layers: LayerCache,
     ) -> None:
         self._records = records
         self._blobs = blobs
         self._connect = connect
         self._limits = config.layer_limits
-        self._layers = LayerCache(config.staging_directory)
+        self._layers = layers
         self._images: dict[tuple[str, str], ImageInRegistry] = {}
         """By repository and the manifest's digest: what was looked into last is at the end."""
-
-    def close(self) -> None:
-        """Keep nothing of what was looked into."""
-        self._layers.close()
-        self._images.clear()
 
     async def peek(self, name: Reference, platform: Platform) -> RemoteImage:
         """What an image is made of; fetches manifest and config.

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.catalog import StoreCatalog
+    from engine.images.layer_cache import LayerCache
     from engine.images.remote import ImageSource, PullLayer
     from engine.oci.documents import Platform
     from engine.oci.reference import Reference
@@ -95,6 +96,7 @@ class ImagePuller:
         adding_images: ImageAdder,
         runner: JobRunner,
         connect: SourceMaker,
+        looked_into: LayerCache,
         uses_user_xattrs: bool,
     ) -> None:
         self._config = config
@@ -105,6 +107,7 @@ class ImagePuller:
         self._adding_images = adding_images
         self._runner = runner
         self._connect = connect
+        self._looked_into = looked_into
         self._uses_user_xattrs = uses_user_xattrs
 
     async def pull(
@@ -173,6 +176,7 @@ class ImagePuller:
                     source=source,
                     blobs=self._blobs,
                     downloads=self._downloads,
+                    looked_into=self._looked_into,
                     runner=self._runner,
                     uses_user_xattrs=self._uses_user_xattrs,
                     board=board,
@@ -232,6 +236,7 @@ class _Attempt:
         source: ImageSource,
         blobs: BlobStore,
         downloads: DownloadArea,
+        looked_into: LayerCache,
         runner: JobRunner,
         uses_user_xattrs: bool,
         board: TransferBoard,
@@ -245,6 +250,7 @@ class _Attempt:
         self._source = source
         self._blobs = blobs
         self._downloads = downloads
+        self._looked_into = looked_into
         self._runner = runner
         self._uses_user_xattrs = uses_user_xattrs
         self._board = board
@@ -297,6 +303,7 @@ class _Attempt:
             grown=grown,
             blobs=self._blobs,
             downloads=self._downloads,
+            looked_into=self._looked_into,
             board=self._board,
         )
         descriptors = {layer.blob.digest: layer.descriptor for layer in missing}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.images.layer_cache import LayerCache
 from engine.images.peek import ImagePeeker
 from engine.images.pull import ImagePuller
 from engine.images.push import ImagePusher
@@ -66,6 +67,7 @@ class ImageTransfers:
             connect: Makes clients for registries.
             uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
         """
+        self._looked_into = LayerCache(config.staging_directory)
         self._puller = ImagePuller(
             config=config,
             records=records,
@@ -74,9 +76,16 @@ class ImageTransfers:
             adding_images=adding_images,
             runner=runner,
             connect=connect,
+            looked_into=self._looked_into,
             uses_user_xattrs=uses_user_xattrs,
         )
-        self._peeker = ImagePeeker(config=config, records=records, blobs=blobs, connect=connect)
+        self._peeker = ImagePeeker(
+            config=config,
+            records=records,
+            blobs=blobs,
+            connect=connect,
+            layers=self._looked_into,
+        )
         self._pusher = ImagePusher(
             config=config,
             records=records,
@@ -90,7 +99,7 @@ class ImageTransfers:
 
     def close(self) -> None:
         """Keep nothing of what was looked into."""
-        self._peeker.close()
+        self._looked_into.close()
 
     async def pull(
         self, reference: str, *, platform: str, progress: TransferListener

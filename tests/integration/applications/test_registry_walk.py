@@ -52,17 +52,17 @@ async def look_into(walker: Walker, proxy: FaultProxy, name: str) -> None:
     await walker.sees("/none")
     assert name in walker.screen
     assert "enter files" in walker.screen
-    await walker.press("G", "enter")
-    await walker.sees("+   big")
-    assert "3.0 MB" in walker.screen
+    await walker.press("j", "enter")
+    await walker.sees("+   small")
+    assert "50.0 kB" in walker.screen
     # Its layer came for the list.
     proxy.requests.clear()
     assert "enter view" in walker.screen
     await walker.press("enter")
-    await walker.sees("/big  the first 1.0 MB of 3.0 MB  not text")
+    await walker.sees("/small  50.0 kB  not text")
     assert proxy.requests == []
     await walker.press("escape")
-    await walker.sees("+   big")
+    await walker.sees("+   small")
     await walker.press("escape")
     await walker.sees("to fetch")
     await walker.press("escape")

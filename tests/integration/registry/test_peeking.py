@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from engine.errors import ArchiveError, FileNotInLayerError, InvalidInputError
+from engine.images.layer_cache import KeptLayer
 from engine.types import MAXIMUM_VIEWED_BYTES, ChangeKind, FileKind
 from tests.fault_proxy import Fault
 from tests.integration.registry.test_faulty_pulls import is_layer, push_tar
@@ -184,3 +185,37 @@ async def test_a_layer_that_was_pulled_is_not_asked_for_unless_it_is_damaged(
     assert (await engine.read_remote_file(exact, 0, "two")).content == b"2"
     assert len(asked(proxy)) == 1
     blob.write_bytes(whole)
+
+
+async def test_a_pull_takes_the_layers_that_were_looked_into(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1" * 5000}, {"two": b"2"})
+    name = f"{proxy.address}/web:1"
+    await engine.list_remote_layer_files(name, 0)
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    proxy.requests.clear()
+
+    await engine.pull_image(name)
+
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    assert (await engine.read_layer_file(name, 0, "one")).content == b"1" * 5000
+    assert (await engine.check_store()).is_whole
+
+
+async def test_a_layer_that_was_damaged_since_it_was_looked_into_is_fetched(
+    engine, proxy, monkeypatch
+):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1" * 5000})
+    name = f"{proxy.address}/web:1"
+    await engine.list_remote_layer_files(name, 0)
+    proxy.requests.clear()
+    read = KeptLayer.read
+
+    def damaged(self, size, /):
+        piece = read(self, size)
+        return piece and piece[:-9] + bytes([piece[-9] ^ 1]) + piece[-8:]
+
+    monkeypatch.setattr(KeptLayer, "read", damaged)
+    await engine.pull_image(name)
+
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    assert (await engine.check_store()).is_whole
