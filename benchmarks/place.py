@@ -419,8 +419,12 @@ def _add_member(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 @contextmanager
 def temporary_place() -> Iterator[Place]:
-    """Make a place, and take everything in it away again."""
-    place = Place(Path(tempfile.mkdtemp(prefix="lamella-bench-", dir="/tmp")))
+    """Make a place, and take everything in it away again.
+
+    `LAMELLA_BENCH_DIRECTORY` says where, with a short path, as sockets will be in there.
+    """
+    above = os.environ.get("LAMELLA_BENCH_DIRECTORY", "/tmp")
+    place = Place(Path(tempfile.mkdtemp(prefix="lamella-bench-", dir=above)))
     try:
         yield place
     finally:

@@ -359,7 +359,7 @@ async def _opened(
             return open_archive(
                 archive,
                 staging=staging,
-                maximum_bytes=limits.unpacked_bytes,
+                limits=limits,
                 cancellation=cancellation,
                 on_bytes=on_bytes,
             )

@@ -310,7 +310,12 @@ class ImagePeeker:
         while len(first) < _MAGIC_BYTES and (piece := stream.read(CHUNK_BYTES)):
             first += piece
         chunks = _Chunks(
-            decompress(pieces(first), first[:_MAGIC_BYTES], label),
+            decompress(
+                pieces(first),
+                first[:_MAGIC_BYTES],
+                label,
+                window_bytes=self._limits.window_bytes,
+            ),
             label=label,
             maximum_bytes=self._limits.unpacked_bytes,
         )

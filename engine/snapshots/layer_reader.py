@@ -30,6 +30,8 @@ from engine.snapshots.tar import too_large_error
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
+    from engine.config import LayerLimits
+
 
 _HASHED_IN_FLIGHT = 4
 
@@ -99,12 +101,12 @@ class LayerBlob:
 
     Attributes:
         label: What errors call it.
-        maximum_bytes: What its tar may have.
+        limits: What its tar may have.
     """
 
     blob: BlobReader
     label: str
-    maximum_bytes: int
+    limits: LayerLimits
 
 
 class _Hasher:
@@ -193,15 +195,15 @@ class _ReadLayer:
 
     def chunks(self, hasher: _Hasher) -> Iterator[bytes]:
         """The tar; large ones are hashed elsewhere."""
-        label, maximum_bytes = self._layer.label, self._layer.maximum_bytes
+        label, limits = self._layer.label, self._layer.limits
         magic = self._magic()
         self._is_plain = not compression_of(magic)
         is_large = self._layer.blob.size >= CHUNK_BYTES
         given = 0
-        for chunk in decompress(self._pieces(), magic, label):
+        for chunk in decompress(self._pieces(), magic, label, window_bytes=limits.window_bytes):
             given += len(chunk)
-            if given > maximum_bytes:
-                raise too_large_error(label, maximum_bytes)
+            if given > limits.unpacked_bytes:
+                raise too_large_error(label, limits.unpacked_bytes)
             if is_large:
                 hasher.add(partial(self._tar_hash.update, chunk))
             else:

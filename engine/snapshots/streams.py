@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from isal import igzip_lib
 
-from engine.errors import ArchiveError, EngineError
+from engine.errors import ArchiveError, EngineError, LayerLimitError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -38,6 +38,7 @@ _FIRST_FED_BYTES = 1 << 12
 _MOST_MEMBERS = 1_000_000
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stub says an instance
+_WINDOW_TOO_LARGE = "too much memory"  # what libzstd says
 _DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
 
 _REFUSED_MAGIC = (
@@ -118,8 +119,15 @@ def compression_of(magic: bytes) -> str:
     return ""
 
 
-def decompressor_of(magic: bytes, label: str) -> Decompressor | None:
+def decompressor_of(
+    magic: bytes, label: str, *, window_bytes: int | None = None
+) -> Decompressor | None:
     """A decompressor for a stream with these first bytes; None where it is not compressed.
+
+    Args:
+        magic: The first bytes.
+        label: What errors call the stream.
+        window_bytes: As `decompress` has it.
 
     Raises:
         ArchiveError: It is compressed in a way that images do not use.
@@ -131,32 +139,50 @@ def decompressor_of(magic: bytes, label: str) -> Decompressor | None:
                 f"it is compressed with {name}, which is not supported",
                 hint="Decompress it first, or compress it with gzip or zstd",
             )
-    return _new_decompressor(compression_of(magic))
+    return _new_decompressor(compression_of(magic), window_bytes)
 
 
-def _new_decompressor(compression: str) -> Decompressor | None:
+def _new_decompressor(compression: str, window_bytes: int | None) -> Decompressor | None:
     if compression == "gzip":
         gzip: Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         return gzip
     if compression == "zstd":
-        # The window is bounded by the library's own limit, 128 MiB.
-        zstandard: Decompressor = zstd.ZstdDecompressor()
+        options: dict[int, int] = {}
+        if window_bytes is not None:
+            parameter = zstd.DecompressionParameter.window_log_max
+            lowest, highest = parameter.bounds()
+            options[parameter] = max(lowest, min(window_bytes.bit_length() - 1, highest))
+        zstandard: Decompressor = zstd.ZstdDecompressor(options=options)
         return zstandard
     return None
 
 
 def decompress(
-    pieces: Iterator[bytes], magic: bytes, label: str, *, chunk_bytes: int = CHUNK_BYTES
+    pieces: Iterator[bytes],
+    magic: bytes,
+    label: str,
+    *,
+    window_bytes: int | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[bytes]:
     """Decompress a stream piece by piece, in chunks of at most `chunk_bytes`.
 
     Several members one after another are one stream, and zeros after the last one are ignored,
     as gzip(1) and zstd(1) have it.
 
+    Args:
+        pieces: The stream.
+        magic: Its first bytes.
+        label: What errors call it.
+        window_bytes: How much of it zstd may keep in memory, as a power of two; None for what
+            zstd(1) takes, which is 128 MiB.
+        chunk_bytes: At most so much comes at once.
+
     Raises:
+        LayerLimitError: It needs a larger window.
         ArchiveError: The stream is damaged, cut short, or grows beyond all reason.
     """
-    decompressor = decompressor_of(magic, label)
+    decompressor = decompressor_of(magic, label, window_bytes=window_bytes)
     if decompressor is None:
         yield from pieces
         return
@@ -184,7 +210,7 @@ def decompress(
                     raise ArchiveError(
                         label, f"it is compressed in more than {_MOST_MEMBERS:,} pieces"
                     )
-                fresh_decompressor = _new_decompressor(compression)
+                fresh_decompressor = _new_decompressor(compression, window_bytes)
                 assert fresh_decompressor is not None
                 decompressor = fresh_decompressor
                 fed_bytes = _FIRST_FED_BYTES
@@ -193,6 +219,8 @@ def decompress(
             try:
                 chunk = decompressor.decompress(fed, chunk_bytes)
             except _DAMAGED as error:
+                if _WINDOW_TOO_LARGE in str(error):
+                    raise _window_error(label, window_bytes) from None
                 raise ArchiveError(label, f"its {compression} data is damaged: {error}") from None
             position += len(fed)
             fed_bytes = min(2 * fed_bytes, CHUNK_BYTES)
@@ -208,6 +236,20 @@ def decompress(
                 yield chunk
     if not decompressor.eof:
         raise ArchiveError(label, f"its {compression} data ends too early: it is truncated")
+
+
+def _window_error(label: str, window_bytes: int | None) -> LayerLimitError:
+    if window_bytes is None:
+        return LayerLimitError(
+            label,
+            "decompressing it takes more than 128 MiB of memory",
+            hint="Compress it without --long and --ultra",
+        )
+    return LayerLimitError(
+        label,
+        f"decompressing it takes more than {window_bytes >> 20:,} MiB of memory",
+        hint="LAMELLA_LAYER_WINDOW=SIZE (128m) allows more, as zstd --long and --ultra need it",
+    )
 
 
 class StoppedError(Exception):
@@ -369,9 +411,10 @@ class StreamSource(ThreadedSource):
         consumed_bytes: How much was read, for progress.
     """
 
-    def __init__(self, descriptor: int, *, label: str) -> None:
-        """Read a descriptor to its end; it stays the caller's."""
+    def __init__(self, descriptor: int, *, label: str, window_bytes: int | None = None) -> None:
+        """Read a descriptor to its end; it stays the caller's. `decompress` has the rest."""
         super().__init__(thread_name="stream-reader")
+        self._window_bytes = window_bytes
         self._descriptor = descriptor
         self._label = label
         self.consumed_bytes = 0
@@ -380,7 +423,9 @@ class StreamSource(ThreadedSource):
         first = b""
         while len(first) < MAGIC_BYTES and (piece := os.read(self._descriptor, CHUNK_BYTES)):
             first += piece
-        for chunk in decompress(self._pieces(first), first[:MAGIC_BYTES], self._label):
+        magic, window_bytes = first[:MAGIC_BYTES], self._window_bytes
+        pieces = self._pieces(first)
+        for chunk in decompress(pieces, magic, self._label, window_bytes=window_bytes):
             self._give(chunk)
 
     def _pieces(self, first: bytes) -> Iterator[bytes]:

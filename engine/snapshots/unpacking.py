@@ -211,7 +211,7 @@ def _open_blob(name: str, parent: int, growth: Growth) -> int:
 
 
 def _layer_blob(layer: UnpackArguments, blob: BlobReader) -> LayerBlob:
-    return LayerBlob(blob=blob, label=layer.label, maximum_bytes=layer.limits.unpacked_bytes)
+    return LayerBlob(blob=blob, label=layer.label, limits=layer.limits)
 
 
 def _unpack_all(

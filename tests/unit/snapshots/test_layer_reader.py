@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.config import LayerLimits
 from engine.errors import ArchiveError
 from engine.snapshots.layer_reader import LayerBlob, LayerReader
 
@@ -32,7 +33,7 @@ class Memory:
 
 def blobs_of(contents: Sequence[bytes]) -> Generator[LayerBlob, None, None]:
     for number, content in enumerate(contents):
-        yield LayerBlob(blob=Memory(content), label=f"layer {number}", maximum_bytes=64 * MIB)
+        yield LayerBlob(blob=Memory(content), label=f"layer {number}", limits=LayerLimits())
 
 
 def digest_of(content: bytes) -> str:
