@@ -226,12 +226,10 @@ class _Followed:
             )
         # An index leads by digest, and what has the digest is what the registry would give.
         content = self._known(tag_or_digest) if self._known is not None else None
-        if content is not None and digest_of(content) == tag_or_digest:
-            label = f"{name.familiar_repository}@{tag_or_digest}"
+        if content is not None and (digest := digest_of(content)) == tag_or_digest:
+            label = f"{name.familiar_repository}@{digest}"
             return RemoteDocument(
-                media_type=media_type_of(content, "", label),
-                digest=digest_of(content),
-                content=content,
+                media_type=media_type_of(content, "", label), digest=digest, content=content
             )
         return self._source.get_manifest(name, tag_or_digest=tag_or_digest)
 
