@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import compileall
 import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import archives, containers, images, networks, registries, screen, sessions
@@ -50,6 +52,9 @@ def main(words: list[str]) -> int:
         print(f"Error: unknown row: {unknown[0]}", file=sys.stderr)
         print(f"hint: rows are {', '.join(ROWS)}", file=sys.stderr)
         return 2
+    # As pip does what it installs: Python may be told to write no bytecode as it goes.
+    for part in ("engine", "tui"):
+        compileall.compile_dir(Path(__file__).parents[1] / part, quiet=1)
     # What was begun is taken away also when `timeout` or a person ends it.
     signal.signal(signal.SIGTERM, _end_in_order)
     together = Result()

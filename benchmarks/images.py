@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.long_layers import write_long_layout
 from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
 from benchmarks.place import PeerMissingError, Place, run
 
@@ -142,6 +143,15 @@ async def memory(place: Place) -> Result:
             await _measure_memory(result, place, "push", "push", "-q", remote)
             await run(*place.lamella, "rmi", "-f", name, remote)
             await _measure_memory(result, place, "pull", "pull", "-q", remote)
+            await run(*place.lamella, "rmi", "-f", remote)
+            layout, remote = write_long_layout(place.top / "long"), f"{address}/long:latest"
+            await run(
+                "skopeo", "copy", "-q", "--insecure-policy", "--dest-tls-verify=false",
+                f"oci:{layout}:it", f"docker://{remote}",
+            )  # fmt: skip
+            await _measure_memory(
+                result, place, "pull, zstd with a window of 64 MiB", "pull", "-q", remote
+            )
     except PeerMissingError as error:
         result.skipped.append(f"registry: {error}")
     return result
@@ -166,7 +176,7 @@ async def _measure_memory(result: Result, place: Place, what: str, *words: str) 
         raise PeerMissingError(f"lamella {what} failed")
     result.figures.append(
         Figure(
-            f"memory of a {what}, layer of 2 GB",
+            f"memory of a {what}; layer of 2 GB",
             together / 1e3,
             "MB PSS",
             note=f"own peaks of all {len(own_peaks)} processes, with what they share in each: "

@@ -26,14 +26,17 @@ class LayerLimits:
     Attributes:
         unpacked_bytes: Of its tar, and of all its files together with their holes.
         entries: In its tar.
+        window_bytes: What zstd must remember of it to decompress, which is memory. Docker,
+            Podman, Buildah, BuildKit and skopeo need 32 MiB at their highest level.
     """
 
     unpacked_bytes: int = 64 << 30
     entries: int = 2_000_000
+    window_bytes: int = 64 << 20
 
     @classmethod
     def load(cls, values: Mapping[str, str]) -> LayerLimits:
-        """Take LAMELLA_LAYER_BYTES (`100g`) and LAMELLA_LAYER_ENTRIES, or the defaults.
+        """Take LAMELLA_LAYER_BYTES (`100g`), _ENTRIES and _WINDOW (`128m`), or the defaults.
 
         Raises:
             LimitError: A value is no number.
@@ -42,6 +45,7 @@ class LayerLimits:
         for field, name, expected in (
             ("unpacked_bytes", "LAMELLA_LAYER_BYTES", "a size such as 100g"),
             ("entries", "LAMELLA_LAYER_ENTRIES", "a number"),
+            ("window_bytes", "LAMELLA_LAYER_WINDOW", "a size such as 128m"),
         ):
             if text := values.get(name):
                 match = _SIZE.fullmatch(text)

@@ -68,6 +68,19 @@ class ImageNotFoundError(NotFoundError):
         self.reference = reference
 
 
+class ImageForPlatformNotFoundError(NotFoundError):
+    """The image is here, and for another platform than the one asked for."""
+
+    def __init__(self, reference: str, *, platform: str) -> None:
+        super().__init__(
+            f"image with reference {reference} was found but does not provide the specified "
+            f"platform ({platform})",
+            hint=f"`lamella pull --platform {platform} {reference}` brings that one",
+        )
+        self.reference = reference
+        self.platform = platform
+
+
 class VolumeNotFoundError(NotFoundError):
     """No volume has the name; the text is Docker's."""
 
@@ -102,10 +115,10 @@ class FileNotInContainerError(NotFoundError):
 class FileNotInLayerError(NotFoundError):
     """A layer of an image in a registry does not have a path."""
 
-    def __init__(self, path: str, layer: str, *, position: int) -> None:
+    def __init__(self, path: str, layer: str, *, hint: str) -> None:
         super().__init__(
             f"Could not find the file {path} in {layer}",
-            hint=f"`lamella peek --files {position} NAME` lists what the step has",
+            hint=hint,
         )
         self.path = path
         self.layer = layer
@@ -352,14 +365,25 @@ class LayerLimitError(ArchiveError):
 class PlatformMismatchError(ArchiveError):
     """The image is for another operating system or architecture."""
 
-    def __init__(self, path: str, *, image_platform: str, host_platform: str) -> None:
-        super().__init__(
-            path,
-            f"the image is for {image_platform}, this host is {host_platform}",
-            hint=f"Get the image for {host_platform}",
-        )
-        self.image_platform = image_platform
-        self.host_platform = host_platform
+    def __init__(
+        self, path: str, *, platforms: tuple[str, ...], wanted: str, is_host: bool
+    ) -> None:
+        """Say which platforms differ.
+
+        Args:
+            path: The archive or the name.
+            platforms: What there is, as far as it is known.
+            wanted: What it was to be for.
+            is_host: Nobody asked for that: it is what this host is.
+        """
+        image_platform = ", ".join(platforms[:10]) or "no platform that it names"
+        reason = f"this host is {wanted}" if is_host else f"{wanted} was asked for"
+        hint = f"Get the image for {wanted}"
+        if platforms:
+            hint = f"`--platform {platforms[0]}` takes what is there"
+        super().__init__(path, f"the image is for {image_platform}, {reason}", hint=hint)
+        self.platforms = platforms
+        self.wanted = wanted
 
 
 class RegistryError(EngineError):

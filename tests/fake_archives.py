@@ -46,6 +46,8 @@ class FakeArchives(FakeImages):
         if is_directory and options.archive_compression is not Compression.NONE:
             raise InvalidInputError("a directory cannot be compressed as a whole")
         images = [self._find_image(reference) for reference in references]
+        for image, reference in zip(images, references, strict=True):
+            self._require_platform(image, reference, options.platform)
         await self._note("save", " ".join(references))
         progress(Progress(step="Saving", done=1, total=2, unit="bytes"))
         content = "\n".join(references).encode()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from engine.errors import RegistryRefusedError, RemoteImageNotFoundError
-from engine.types import FoundImage, LoginResult
+from engine.errors import (
+    InvalidReferenceError,
+    RegistryRefusedError,
+    RemoteImageNotFoundError,
+)
+from engine.oci.reference import parse_reference
+from engine.types import Digest, FoundImage, LoginResult
 from tests.fake_world import FakeWorld
 
 
@@ -26,7 +31,8 @@ class FakeCatalogs(FakeWorld):
 
     async def search_images(self, term: str, *, limit: int = 25) -> tuple[FoundImage, ...]:
         await self._note("search", term)
-        words = term.rpartition("/")[2] if ":" in term.partition("/")[0] else term
+        host, slash, words = term.partition("/")
+        words = (words if slash else "") if ":" in host else term
         found = [one for one in self.repositories if words in one.name + one.description]
         return tuple(found[:limit])
 
@@ -35,6 +41,18 @@ class FakeCatalogs(FakeWorld):
         if repository not in self.remote_tags:
             raise RemoteImageNotFoundError("fake", repository, "name unknown")
         return self.remote_tags[repository]
+
+    async def delete_remote_image(self, reference: str) -> Digest:
+        name = parse_reference(reference)
+        if not name.tag and name.digest is None:
+            raise InvalidReferenceError(reference, "which tag or digest of it is to be deleted?")
+        await self._note("delete-remote", reference)
+        repository = name.familiar_repository
+        tags = self.remote_tags.get(repository, ())
+        if name.tag not in tags:
+            raise RemoteImageNotFoundError("fake", reference, "manifest unknown")
+        self.remote_tags[repository] = tuple(tag for tag in tags if tag != name.tag)
+        return Digest(f"sha256:{'d' * 64}")
 
     async def log_in(self, registry: str, *, username: str = "", password: str = "") -> LoginResult:
         await self._note("login", registry)

@@ -5,15 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.errors import ImageInUseError, ImageNotFoundError, InvalidReferenceError
+from engine.errors import (
+    FileNotInLayerError,
+    ImageForPlatformNotFoundError,
+    ImageInUseError,
+    ImageNotFoundError,
+    InvalidInputError,
+    InvalidReferenceError,
+)
 from engine.events import EventSubject
+from engine.oci.platforms import parse_platform, wanted_platform
 from engine.oci.reference import parse_reference
 from engine.operations import Progress, ProgressListener, ignore_progress
 from engine.types import (
+    MAXIMUM_VIEWED_BYTES,
     ChainId,
+    ChangeKind,
     DiffId,
     Digest,
+    FileContent,
     FileEntry,
+    FileKind,
     FileTree,
     ImageConfig,
     ImageDetails,
@@ -29,6 +41,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 STARTER = "starter:latest"
+STARTER_FILES = tuple(
+    FileEntry(
+        path=path,
+        kind=kind,
+        mode=0o755,
+        user_id=0,
+        group_id=0,
+        size_bytes=size_bytes,
+        modified_at=NOW,
+        link_target="",
+        change=ChangeKind.ADDED,
+    )
+    for path, kind, size_bytes in (
+        ("etc", FileKind.DIRECTORY, 0),
+        ("etc/motd", FileKind.FILE, len(b"fake\n")),
+    )
+)
 
 
 class FakeImages(FakeWorld):
@@ -37,6 +66,8 @@ class FakeImages(FakeWorld):
         self.images: dict[ImageId, ImageDetails] = {}
         self.load_warnings: tuple[str, ...] = ()
         self.trees: dict[tuple[ImageId, int], FileTree] = {}
+        self.file_contents: dict[str, bytes] = {}
+        """What files of layers hold, by path, in place of the usual."""
 
     def add_image(
         self,
@@ -72,6 +103,7 @@ class FakeImages(FakeWorld):
             container_count=0,
             digest=Digest(image_id),
             labels=labels,
+            platform="linux/amd64",
         )
         self.images[image_id] = ImageDetails(
             summary=summary,
@@ -109,10 +141,11 @@ class FakeImages(FakeWorld):
         return self._find_image(reference)
 
     async def load_images(
-        self, archive: Path, *, progress: ProgressListener = ignore_progress
+        self, archive: Path, *, platform: str = "", progress: ProgressListener = ignore_progress
     ) -> tuple[LoadedImage, ...]:
+        wanted_platform(platform)
         progress(Progress(step="Unpacking layer 1 of 1", done=1, total=2, unit="bytes"))
-        await self._note("load", str(archive))
+        await self._note("load", f"{archive} {platform}".strip())
         return (replace(self._add_loaded("loaded:latest"), warnings=self.load_warnings),)
 
     async def make_starter_image(
@@ -126,7 +159,7 @@ class FakeImages(FakeWorld):
         for image in self.images.values():
             if name in image.summary.names:
                 return LoadedImage(image_id=image.summary.image_id, names=(name,), was_present=True)
-        image_id = self.add_image(name)
+        image_id = self.add_image(name, files=STARTER_FILES)
         self._emit(EventSubject.IMAGE, "load", image_id, name)
         return LoadedImage(image_id=image_id, names=(name,), was_present=False)
 
@@ -147,7 +180,9 @@ class FakeImages(FakeWorld):
         summary = replace(image.summary, names=names)
         self.images[summary.image_id] = replace(image, summary=summary)
 
-    async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
+    async def remove_image(
+        self, reference: str, *, is_forced: bool = False, keeps_parents: bool = False
+    ) -> RemovedImage:
         await self._note("remove-image", reference)
         image = self._find_image(reference)
         summary = image.summary
@@ -160,9 +195,59 @@ class FakeImages(FakeWorld):
             raise ImageInUseError(reference, users=users, hint="Remove the containers first")
         del self.images[summary.image_id]
         self._emit(EventSubject.IMAGE, "delete", summary.image_id, reference)
-        return RemovedImage(untagged=summary.names, deleted=(summary.image_id,), freed_bytes=1000)
+        parents = () if keeps_parents else self._untagged_parents(image)
+        for parent in parents:
+            del self.images[parent]
+            self._emit(EventSubject.IMAGE, "delete", parent, "")
+        return RemovedImage(
+            untagged=summary.names, deleted=(summary.image_id, *parents), freed_bytes=1000
+        )
+
+    def _untagged_parents(self, image: ImageDetails) -> tuple[ImageId, ...]:
+        """What is below an image that is gone, has no name, and nothing else needs."""
+
+        def stack(one: ImageDetails) -> tuple[ChainId | None, ...]:
+            return tuple(layer.chain_id for layer in one.layers if not layer.is_empty)
+
+        own = stack(image)
+        found: list[ImageDetails] = []
+        for one in sorted(self.images.values(), key=lambda other: -len(stack(other))):
+            chain = stack(one)
+            is_below = len(chain) < len(own) and own[: len(chain)] == chain
+            is_needed = bool(one.summary.names or self._users_of(one.summary.image_id)) or any(
+                stack(other)[: len(chain)] == chain
+                for other in self.images.values()
+                if other is not one and other not in found
+            )
+            if chain and is_below and not is_needed:
+                found.append(one)
+        return tuple(one.summary.image_id for one in found)
+
+    def _require_platform(self, image: ImageDetails, reference: str, platform: str) -> None:
+        if platform and parse_platform(platform).architecture != image.architecture:
+            raise ImageForPlatformNotFoundError(reference, platform=platform)
 
     async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
-        image_id = self._find_image(image_reference).summary.image_id
+        image = self._find_image(image_reference)
+        image_id = image.summary.image_id
+        if not 0 <= position < len(image.layers):
+            raise ImageNotFoundError(f"{image_reference} (step {position})")
         empty = FileTree(title="", entries=(), size_bytes=0)
         return self.trees.get((image_id, position), empty)
+
+    async def read_layer_file(self, image_reference: str, position: int, path: str) -> FileContent:
+        label = f"{image_reference} (step {position})"
+        await self._note("read-layer", f"{image_reference} {position} {path}")
+        tree = await self.list_layer_files(image_reference, position)
+        return self._read(tree, path, label)
+
+    def _read(self, tree: FileTree, path: str, label: str) -> FileContent:
+        entry = next((one for one in tree.entries if one.path == path.strip("/")), None)
+        if entry is None:
+            raise FileNotInLayerError(path, label, hint="")
+        if entry.kind not in {FileKind.FILE, FileKind.HARD_LINK}:
+            raise InvalidInputError(f"{entry.path} is no file: {entry.kind.value}")
+        content = self.file_contents.get(entry.path, b"fake\n")
+        return FileContent(
+            path=entry.path, size_bytes=len(content), content=content[:MAXIMUM_VIEWED_BYTES]
+        )

@@ -44,11 +44,13 @@ class FakeRegistries(FakeImages):
     Attributes:
         moving_layers: Told of a pull or push before the gate `layers`, in place of the usual ones.
         remote_content: What a file of a layer holds, by path, in place of the usual.
+        remote_platforms: What there is to choose from, in place of what was asked for.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.remote_names: set[str] = set()
+        self.remote_platforms: tuple[str, ...] = ()
         self.pull_warnings: tuple[str, ...] = ()
         self.moving_layers: tuple[LayerTransfer, ...] = ()
         self.remote_content: dict[str, bytes] = {}
@@ -120,6 +122,7 @@ class FakeRegistries(FakeImages):
             ),
             size_bytes=2000,
             config_json='{\n  "os": "linux"\n}',
+            platforms=self.remote_platforms or (platform or "linux/amd64",),
         )
 
     async def list_remote_layer_files(
@@ -163,7 +166,7 @@ class FakeRegistries(FakeImages):
         label = f"{parse_reference(reference).familiar_name} (step {position})"
         entry = next((one for one in tree.entries if one.path == path.strip("/")), None)
         if entry is None:
-            raise FileNotInLayerError(path, label, position=position)
+            raise FileNotInLayerError(path, label, hint="")
         if entry.kind is not FileKind.FILE:
             raise InvalidInputError(f"{entry.path} is no file: {entry.kind.value}")
         await self._note("read-remote", f"{reference} {position} {path}")
@@ -175,7 +178,7 @@ class FakeRegistries(FakeImages):
         )
 
     async def push_image(
-        self, reference: str, *, progress: TransferListener = ignore_transfers
+        self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
     ) -> PushedImage:
         name = parse_reference(reference)
         if name.digest is not None:
@@ -185,6 +188,7 @@ class FakeRegistries(FakeImages):
         image_id = self._image_named(known)
         if image_id is None:
             raise ImageNotFoundError(known)
+        self._require_platform(self.images[image_id], known, platform)
         await self._move_layers(progress)
         status = TransferStatus.PRESENT if known in self.remote_names else TransferStatus.PUSHED
         for digest in () if self.moving_layers else LAYER_DIGESTS:

@@ -18,6 +18,7 @@ from engine.types import (
     ContainerUsage,
     DiskUsage,
     DiskUsageDetails,
+    FileContent,
     FileTree,
     HostFeature,
     HostReport,
@@ -126,6 +127,12 @@ class FakeEngine(FakeCatalogs, FakeCopies, FakeLifecycle, FakeNetworks, FakeRegi
         self._find(reference)
         entries = (file_entry("tmp/new", size_bytes=12_000),)
         return FileTree(title=reference, entries=entries, size_bytes=12_000)
+
+    async def read_writable_file(self, reference: str, path: str) -> FileContent:
+        name = self._find(reference).summary.name
+        await self._note("read-writable", f"{reference} {path}")
+        tree = await self.list_writable_files(reference)
+        return self._read(tree, path, f"the writable layer of {name}")
 
     async def measure_writable_layer(self, reference: str) -> WritableLayer:
         container = self._find(reference)

@@ -29,6 +29,7 @@ from engine.types import (
 from tests.namespaces import Namespace
 from tests.screenshot_registry import (
     BYTES_PER_SECOND,
+    MANY,
     NEW,
     OLD,
     REPOSITORY,
@@ -73,6 +74,14 @@ def _has_form(app: LamellaApp) -> bool:
 
 def _has_listing(app: LamellaApp) -> bool:
     return "index.html" in screen_text(app)
+
+
+def _has_password(app: LamellaApp) -> bool:
+    return "•" * len("secret") in screen_text(app)
+
+
+def _is_offered(app: LamellaApp) -> bool:
+    return "linux/arm/v7" in screen_text(app)
 
 
 def _is_moving(app: LamellaApp) -> bool:
@@ -138,6 +147,18 @@ SCENES: dict[str, Scene] = {
     "push": (WIDE, ("1", "p"), _is_ready),
     "narrow-peek": (NARROW, _LOOKED_INTO, _is_ready),
     "narrow-pull": (NARROW, (*_LOOKED_INTO, "P"), _is_moving),
+    "tags": (WIDE, (*_SEARCHED, "t"), _is_ready),
+    "platform": (WIDE, ("P", *keys_of(MANY), "enter", "enter", "p"), _is_offered),
+    "login": (
+        WIDE,
+        ("1", "l", *keys_of("registry:5000"), "tab", *"ada", "tab", *"secret"),
+        _has_password,
+    ),
+    "view": (
+        WIDE,
+        ("1", "slash", *"demo", "enter", "enter", "j", "enter", "G", "enter"),
+        _is_ready,
+    ),
     "load": (WIDE, ("1", "L"), _is_ready),
     "narrow-load": (NARROW, ("1", "L"), _is_ready),
     "save": (WIDE, ("1", "S", "right"), _is_ready),
@@ -155,9 +176,18 @@ SCENES: dict[str, Scene] = {
 }
 OF_NETWORKS = ("networks", "narrow-networks", "network", "ports", "connection")
 HOST_NAME = "tower"
-OF_A_REGISTRY = ("registry", "peek", "pull", "push", "narrow-peek", "narrow-pull")
-UNSETTLED = ("pull", "narrow-pull")
-"""What the last key began goes on while the picture is taken."""
+OF_A_REGISTRY = (
+    "registry",
+    "tags",
+    "platform",
+    "peek",
+    "pull",
+    "push",
+    "narrow-peek",
+    "narrow-pull",
+)
+UNSETTLED = {"pull": "P", "narrow-pull": "P", "platform": "p", "login": "l"}
+"""What the last such key began goes on while the picture is taken: layers move, a form waits."""
 
 
 async def picture(name: str, top: Path) -> None:
@@ -171,12 +201,12 @@ async def picture(name: str, top: Path) -> None:
     async with app.run_test(size=size) as pilot:
         app.theme = "lamella-light" if name == "light" else "lamella-dark"
         await settled(pilot)
-        for key in keys[:-1]:
+        last = UNSETTLED.get(name)
+        goes_on_at = len(keys) if last is None else len(keys) - 1 - keys[::-1].index(last)
+        for position, key in enumerate(keys):
             await pilot.press(key)
-            await settled(pilot)
-        await pilot.press(keys[-1])
-        if name not in UNSETTLED:
-            await settled(pilot)
+            if position < goes_on_at:
+                await settled(pilot)
         await wait_until(pilot, lambda: is_ready(app))
         if name not in UNSETTLED:
             await settled(pilot)

@@ -229,8 +229,9 @@ class Bridge:
                         await opening
                     return
                 engine = opening.result()
-                self.publish("engine", EngineOpened(host=engine.host))
+                # Before anybody hears of it: what is asked for then must find it.
                 self._engine = engine
+                self.publish("engine", EngineOpened(host=engine.host))
                 running = asyncio.ensure_future(self._task.run(engine))
                 await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if running.done():

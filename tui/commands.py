@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from textual.command import DiscoveryHit, Hit, Provider
 
-from tui.keymap import COMMANDS, Command, display_keys
+from tui.keymap import COMMANDS, Command, Context, commands_of, display_keys
 from tui.screens.dashboard import Dashboard
 
 if TYPE_CHECKING:
@@ -16,21 +16,57 @@ if TYPE_CHECKING:
     from textual.command import Hits
     from textual.types import IgnoreReturnCallbackType
 
+    from tui.widgets.rows import LineView
+
+
+_PALETTE = "app.command_palette"
+
+
+@runtime_checkable
+class HasCommands(Protocol):
+    """A screen with commands of its own, beside the dashboard."""
+
+    CONTEXTS: tuple[Context, ...]
+    LEFT_OUT: frozenset[str]
+    """Ids of commands of these contexts that do not work there."""
+
+    @property
+    def context_view(self) -> LineView:
+        """The view that the commands of its rows are about."""
+
 
 class CommandProvider(Provider):
     """Offers commands with their keys; each runs as if its key had been pressed."""
 
+    def _commands(self) -> tuple[Command, ...]:
+        """What can be done where the palette was opened."""
+        screen = self.screen
+        if isinstance(screen, HasCommands):
+            return tuple(
+                command
+                for command in commands_of(*screen.CONTEXTS)
+                if command.context is not Context.LISTS
+                and command.action != _PALETTE
+                and command.command_id not in screen.LEFT_OUT
+            )
+        return tuple(command for command in COMMANDS if command.is_in_palette)
+
     def _entries(self) -> Iterator[tuple[str, str, IgnoreReturnCallbackType]]:
-        for command in COMMANDS:
-            if command.is_in_palette:
-                name = f"{command.context.value}: {command.label}"
-                help_text = f"{command.explanation}  ({display_keys(command.keys)})"
-                yield name, help_text, partial(self._run, command)
+        for command in self._commands():
+            name = f"{command.context.value}: {command.label}"
+            help_text = f"{command.explanation}  ({display_keys(command.keys)})"
+            yield name, help_text, partial(self._run, command)
         for theme in sorted(self.app.available_themes):
             yield f"Theme: {theme}", "Change the colours", partial(self._set_theme, theme)
 
     async def _run(self, command: Command) -> None:
         dashboard = self.screen
+        if isinstance(dashboard, HasCommands):
+            is_own = command.action.startswith("screen.")
+            await self.app.run_action(
+                command.action, dashboard if is_own else dashboard.context_view
+            )
+            return
         if not isinstance(dashboard, Dashboard):
             return
         dashboard.go_to_context(command.context)

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
+# What cannot be taken for a repository with a tag, as `debian:12` is.
+_HOST_WITH_PORT = re.compile(
+    r"(?:localhost|\[[0-9a-f:.]+\]|[a-z0-9-]+(?:\.[a-z0-9-]+)+):\d{1,5}", re.IGNORECASE | re.ASCII
+)
+
+
+def is_registry(text: str) -> bool:
+    """Whether it is a registry alone, by its host and its port."""
+    return _HOST_WITH_PORT.fullmatch(text) is not None
+
 
 def repository_of(name: str) -> str:
     """The name without its tag and its digest: `localhost:5000/web:1` is `localhost:5000/web`."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.types import FoundImage, LoginResult
+    from engine.types import Digest, FoundImage, LoginResult
 
 from engine.api.parts import EngineParts
+from engine.errors import InvalidReferenceError
 
 # Loaded when they are first used: HTTP and TLS take longer to load than most commands take.
 
@@ -28,6 +29,16 @@ class CatalogCalls(EngineParts):
 
         name = parse_reference(repository)
         return await call_registry(lambda client: client.tags(name))
+
+    async def delete_remote_image(self, reference: str) -> Digest:
+        """As EngineApi."""
+        from engine.oci.reference import parse_reference
+        from engine.registry.calls import call_registry
+
+        name = parse_reference(reference)
+        if not name.tag and name.digest is None:
+            raise InvalidReferenceError(reference, "which tag or digest of it is to be deleted?")
+        return await call_registry(lambda client: client.delete(name))
 
     async def log_in(self, registry: str, *, username: str = "", password: str = "") -> LoginResult:
         """As EngineApi."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ContainerSummary,
         CreatedContainer,
         ExitStatus,
+        FileContent,
         FileTree,
         LayerChange,
         LogLine,
@@ -164,6 +165,11 @@ class ContainerCalls(EngineParts):
         """As EngineApi."""
         record = await self._containers.find(reference)
         return await self._rootfs.list_files(self._services, self._supervisor, record)
+
+    async def read_writable_file(self, reference: str, path: str) -> FileContent:
+        """As EngineApi."""
+        record = await self._containers.find(reference)
+        return await self._rootfs.read_file(self._supervisor, record, path)
 
     async def measure_writable_layer(self, reference: str) -> WritableLayer:
         """As EngineApi."""

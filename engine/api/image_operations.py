@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from engine.operations import ProgressListener
     from engine.types import (
         ContainerRequest,
+        FileContent,
         FileTree,
         ImageDetails,
         ImageSummary,
@@ -34,7 +35,9 @@ class ImageOperations(ImageMaker, Protocol):
     async def inspect(self, reference: str) -> ImageDetails:
         """One image with its config and its layers."""
 
-    async def load(self, archive: Path, *, progress: ProgressListener) -> tuple[LoadedImage, ...]:
+    async def load(
+        self, archive: Path, *, platform: str, progress: ProgressListener
+    ) -> tuple[LoadedImage, ...]:
         """Load every image of an archive, or none."""
 
     @property
@@ -50,7 +53,7 @@ class ImageOperations(ImageMaker, Protocol):
     async def tag(self, source: str, target: str) -> None:
         """Give an image another name."""
 
-    async def remove(self, reference: str, *, is_forced: bool) -> RemovedImage:
+    async def remove(self, reference: str, *, is_forced: bool, keeps_parents: bool) -> RemovedImage:
         """Take a name away, and delete the image with its last name."""
 
     async def prune(self, wanted: PruneFilter, *, includes_named: bool) -> RemovedImage:
@@ -61,6 +64,9 @@ class ImageOperations(ImageMaker, Protocol):
 
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
         """The files of one history step, marked against the layers below it."""
+
+    async def read_layer_file(self, reference: str, position: int, path: str) -> FileContent:
+        """The beginning of a file of one history step."""
 
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers and of all blobs."""

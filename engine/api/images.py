@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from engine.types import (
         ContainerSummary,
+        FileContent,
         FileTree,
         ImageDetails,
         ImageSummary,
@@ -34,10 +35,10 @@ class ImageCalls(EngineParts):
         return await self._images.inspect(reference)
 
     async def load_images(
-        self, archive: Path, *, progress: ProgressListener = ignore_progress
+        self, archive: Path, *, platform: str = "", progress: ProgressListener = ignore_progress
     ) -> tuple[LoadedImage, ...]:
         """As EngineApi."""
-        return await self._images.load(archive, progress=progress)
+        return await self._images.load(archive, platform=platform, progress=progress)
 
     async def make_starter_image(
         self, *, progress: ProgressListener = ignore_progress
@@ -58,9 +59,13 @@ class ImageCalls(EngineParts):
         """As EngineApi."""
         await self._images.tag(source, target)
 
-    async def remove_image(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
+    async def remove_image(
+        self, reference: str, *, is_forced: bool = False, keeps_parents: bool = False
+    ) -> RemovedImage:
         """As EngineApi."""
-        return await self._images.remove(reference, is_forced=is_forced)
+        return await self._images.remove(
+            reference, is_forced=is_forced, keeps_parents=keeps_parents
+        )
 
     async def prune_images(
         self, wanted: PruneFilter, *, includes_named: bool = False
@@ -71,3 +76,7 @@ class ImageCalls(EngineParts):
     async def list_layer_files(self, image_reference: str, position: int) -> FileTree:
         """As EngineApi."""
         return await self._images.list_layer_files(image_reference, position)
+
+    async def read_layer_file(self, image_reference: str, position: int, path: str) -> FileContent:
+        """As EngineApi."""
+        return await self._images.read_layer_file(image_reference, position, path)

@@ -43,10 +43,10 @@ class RegistryCalls(EngineParts):
         return await self._transfers.pull(reference, platform=platform, progress=progress)
 
     async def push_image(
-        self, reference: str, *, progress: TransferListener = ignore_transfers
+        self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
     ) -> PushedImage:
         """As EngineApi."""
-        return await self._transfers.push(reference, progress=progress)
+        return await self._transfers.push(reference, platform=platform, progress=progress)
 
     async def peek_image(self, reference: str, *, platform: str = "") -> RemoteImage:
         """As EngineApi."""

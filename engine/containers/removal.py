@@ -193,9 +193,10 @@ async def hold_container(
         yield
     finally:
         lock.release()
-        # One that cannot be removed is dead, with a reason, for all to see.
+        # One that cannot be removed is dead, with a reason, for all to see. Who leaves a session
+        # is cancelled, and whoever saw the end has passed by, as it was held.
         with contextlib.suppress(EngineError):
-            await remove_after_exit(services, record.container_id)
+            await carry_through(remove_after_exit(services, record.container_id))
 
 
 async def sweep_containers(services: ContainerServices) -> None:

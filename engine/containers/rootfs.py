@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.containers.services import ContainerServices
     from engine.snapshots.base import JobRunner, Snapshotter
     from engine.snapshots.writable_jobs import CompareArguments
-    from engine.types import FileTree, LayerChange, WritableLayer
+    from engine.types import FileContent, FileTree, LayerChange, WritableLayer
 
 MOUNT_POINT_NAME = "rootfs"
 
@@ -99,6 +99,25 @@ class ContainerRootfs:
         async with open_directory(directory / UPPER_NAME) as upper:
             document = await runner.run_job("list-writable-files", b"null", descriptors=(upper,))
         return await services.in_thread(self._compare, record, document)
+
+    async def read_file(self, runner: JobRunner, record: ContainerRecord, path: str) -> FileContent:
+        """The beginning of a file of the writable layer, as it is now.
+
+        Raises:
+            FileNotInLayerError: The writable layer does not have it.
+            InvalidInputError: It is no file.
+        """
+        from engine.errors import FileNotInLayerError
+        from engine.snapshots.viewing import view_in_tree
+
+        missing = FileNotInLayerError(
+            path,
+            f"the writable layer of {record.name}",
+            hint=f"`lamella diff {record.name}` lists what it has",
+        )
+        directory = self._config.container_directory(record.container_id)
+        async with open_directory(directory / UPPER_NAME) as upper:
+            return await view_in_tree(runner, upper, path, missing=missing)
 
     def _compare(self, record: ContainerRecord, document: bytes) -> FileTree:
         # Loaded by who looks at files.

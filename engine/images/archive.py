@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.config import LayerLimits
+    from engine.oci.documents import Platform
     from engine.snapshots.base import JobRunner
     from engine.types import ChainId, DiffId, LoadedImage
 
@@ -106,7 +107,7 @@ async def load_archive(
     layers_directory: Path,
     catalog: ImageCatalog,
     runner: JobRunner,
-    host_architecture: str,
+    platform: Platform,
     uses_user_xattrs: bool,
     limits: LayerLimits,
     progress: ProgressListener = ignore_progress,
@@ -120,7 +121,7 @@ async def load_archive(
         layers_directory: Holds `<chain id's hex>/diff`.
         catalog: Where the images end up.
         runner: Unpacks with the container's ids.
-        host_architecture: As images name it.
+        platform: What the images must be for.
         uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
         limits: How much a layer may unpack to.
         progress: Is told of each layer.
@@ -130,9 +131,7 @@ async def load_archive(
         NoSpaceError: The disk is full.
     """
     async with _opened(archive, staging, limits, progress) as (source, thread):
-        images = await _in_thread(
-            thread, lambda: read_images(source, host_architecture=host_architecture)
-        )
+        images = await _in_thread(thread, lambda: read_images(source, platform=platform))
         load = _Load(
             staging=staging,
             layers_directory=layers_directory,
@@ -360,7 +359,7 @@ async def _opened(
             return open_archive(
                 archive,
                 staging=staging,
-                maximum_bytes=limits.unpacked_bytes,
+                limits=limits,
                 cancellation=cancellation,
                 on_bytes=on_bytes,
             )

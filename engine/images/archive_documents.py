@@ -33,7 +33,12 @@ from engine.oci.documents import (
     decode_manifest,
     encode_document,
 )
-from engine.oci.platforms import choose_manifests, is_attestation, platform_rank
+from engine.oci.platforms import (
+    choose_manifests,
+    is_attestation,
+    platform_mismatch,
+    platform_rank,
+)
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 if TYPE_CHECKING:
@@ -113,24 +118,24 @@ class ArchiveImage(NewImage):
     layers: tuple[ArchiveLayer, ...]
 
 
-def read_images(source: ArchiveSource, *, host_architecture: str) -> tuple[ArchiveImage, ...]:
-    """Find every image of an archive that this host can run; blocking.
+def read_images(source: ArchiveSource, *, platform: Platform) -> tuple[ArchiveImage, ...]:
+    """Find every image of an archive that is for a platform; blocking.
 
     Args:
         source: The archive.
-        host_architecture: As images name it: `amd64`, `arm64`.
+        platform: This host's, or what a person asked for.
 
     Raises:
         ArchiveError: Neither Docker's nor OCI's format, or damaged.
         PlatformMismatchError: An image is for another platform.
     """
-    return _Reader(source, host_architecture).read()
+    return _Reader(source, platform).read()
 
 
 class _Reader:
-    def __init__(self, source: ArchiveSource, host_architecture: str) -> None:
+    def __init__(self, source: ArchiveSource, platform: Platform) -> None:
         self._source = source
-        self._host = Platform(os="linux", architecture=host_architecture)
+        self._platform = platform
         self._left_bytes = _DOCUMENTS_BYTES
         self._left_count = _MOST_DOCUMENTS
 
@@ -140,7 +145,13 @@ class _Reader:
     def read(self) -> tuple[ArchiveImage, ...]:
         # Docker 25 and newer writes both; only manifest.json has whole names.
         if self._source.find("manifest.json") is not None:
-            images = self._read_docker()
+            try:
+                images = self._read_docker()
+            except PlatformMismatchError:
+                # It names one image of each index: the host's that wrote it.
+                if self._source.find("index.json") is None:
+                    raise
+                images = self._read_oci()
         elif self._source.find("index.json") is not None:
             images = self._read_oci()
         else:
@@ -239,15 +250,10 @@ class _Reader:
 
     def _check_platform(self, platform: Platform) -> None:
         # Very old images do not name an architecture.
-        if platform_rank(platform, self._host) is None and (
-            platform.architecture or platform.os != self._host.os
+        if platform_rank(platform, self._platform) is None and (
+            platform.architecture or platform.os != self._platform.os
         ):
-            raise self._platform_error(str(platform))
-
-    def _platform_error(self, platforms: str) -> PlatformMismatchError:
-        return PlatformMismatchError(
-            self._source.label, image_platform=platforms, host_platform=str(self._host)
-        )
+            raise platform_mismatch(self._source.label, (str(platform),), self._platform)
 
     # --- Docker -------------------------------------------------------------------------------
 
@@ -317,11 +323,11 @@ class _Reader:
         return found
 
     def _choose(self, descriptors: Sequence[Descriptor], *, is_one: bool) -> list[Descriptor]:
-        """Those for this host, the best first; a manifest that names no platform may be."""
-        fitting = choose_manifests(descriptors, self._host)
+        """Those for the platform, the best first; a manifest that names no platform may be."""
+        fitting = choose_manifests(descriptors, self._platform)
         if not fitting:
             platforms = sorted({str(item.platform) for item in descriptors if item.platform})
-            raise self._platform_error(", ".join(platforms) or "no platform")
+            raise platform_mismatch(self._source.label, platforms, self._platform)
         return list(fitting[:1] if is_one else fitting)
 
     def _read_manifest(self, names: tuple[str, ...], descriptor: Descriptor) -> ArchiveImage:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from engine.config import LayerLimits
     from engine.operations import Cancellation
 
 _MEMBER_LIMIT = 100_000
@@ -149,7 +150,7 @@ def open_archive(
     path: Path,
     *,
     staging: Path,
-    maximum_bytes: int,
+    limits: LayerLimits,
     cancellation: Cancellation,
     on_bytes: Callable[[int, int | None], None],
 ) -> ArchiveSource:
@@ -161,7 +162,7 @@ def open_archive(
     Args:
         path: File, directory or pipe.
         staging: A directory of the store's own file system.
-        maximum_bytes: What a compressed one may decompress to.
+        limits: What a compressed one may decompress to, and the memory that it may take.
         cancellation: Ends the copying, with CancelledRead.
         on_bytes: Told how much was copied of how much, if that is known.
 
@@ -192,7 +193,7 @@ def open_archive(
                 return _tar_archive(kept, label)
             total = status.st_size
         pieces = _read_stream(descriptor, cancellation, on_bytes, total)
-        spooled = _spool(pieces, staging, label, maximum_bytes)
+        spooled = _spool(pieces, staging, label, limits)
         return _tar_archive(spooled, label)
     finally:
         if descriptor >= 0:
@@ -207,7 +208,7 @@ def _tar_archive(descriptor: int, label: str) -> TarArchive:
         raise
 
 
-def _spool(pieces: Iterator[bytes], staging: Path, label: str, maximum_bytes: int) -> int:
+def _spool(pieces: Iterator[bytes], staging: Path, label: str, limits: LayerLimits) -> int:
     """Copy a stream, decompressed, into a file without a name; return its descriptor."""
     spooled = os.open(staging, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
     try:
@@ -218,13 +219,14 @@ def _spool(pieces: Iterator[bytes], staging: Path, label: str, maximum_bytes: in
                 break
         if not first:
             raise ArchiveError(label, "it is empty")
-        chunks = decompress(_chain(first, pieces), first[:_MAGIC_BYTES], label)
+        magic, window_bytes = first[:_MAGIC_BYTES], limits.window_bytes
+        chunks = decompress(_chain(first, pieces), magic, label, window_bytes=window_bytes)
         is_compressed = bool(compression_of(first))
         written = 0
         for chunk in _begin_as_tar(chunks, label, spooled):
             written += len(chunk)
-            if is_compressed and written > maximum_bytes:
-                raise too_large_error(label, maximum_bytes)
+            if is_compressed and written > limits.unpacked_bytes:
+                raise too_large_error(label, limits.unpacked_bytes)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(spooled, view) :]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import StoreError
 from engine.late_dataclasses import dataclass
+from engine.linux.files import start_writing_back
 from engine.snapshots.file_content import write_all
-from engine.snapshots.layer_tar_jobs import BlobSink
+from engine.snapshots.layer_tar_jobs import CompressingSink
 from engine.snapshots.tar import BLOCK_BYTES, TarKind
 from engine.snapshots.tar_writer import TarHeader, TarStream
 
@@ -24,6 +25,7 @@ BLOBS = "blobs/sha256"
 _LARGEST_PATCHED_BYTES = 4 << 30
 """Up to here the size of a member needs no second header, whatever compressing adds to it."""
 _COPY_BYTES = 1 << 20
+_WRITTEN_BACK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,10 @@ class TarTarget:
         """
         self._descriptor = descriptor
         self._staging = staging
+        self._is_file = can_seek
         self._can_patch = can_seek and compression.value == "none"
-        self._sink = BlobSink(self._write_all, compression)
+        self._unsent_bytes = 0
+        self._sink = CompressingSink(self._write_all, compression)
         self._position = 0
         for name in ("blobs/", f"{BLOBS}/"):
             self._stream().begin(_header(name.rstrip("/"), TarKind.DIRECTORY))
@@ -156,6 +160,11 @@ class TarTarget:
 
     def _write_all(self, data: bytes) -> None:
         write_all(self._descriptor, data)
+        self._unsent_bytes += len(data)
+        if self._is_file and self._unsent_bytes >= _WRITTEN_BACK_BYTES:
+            # The sync at the end finds less to do.
+            start_writing_back(self._descriptor)
+            self._unsent_bytes = 0
 
 
 class DirectoryTarget:

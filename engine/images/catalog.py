@@ -13,7 +13,13 @@ from engine.oci.documents import decode_config, parse_time
 from engine.oci.reference import parse_reference
 from engine.store.durability import sync_directory
 from engine.store.event_log import append_event
-from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
+from engine.store.image_records import (
+    ImageAddition,
+    ImageLayerRecord,
+    ImageRecord,
+    ImageRecords,
+    LayerRecord,
+)
 from engine.store.staging import holder_of
 from engine.types import ChainId, Digest, LoadedImage
 
@@ -105,7 +111,7 @@ class StoreCatalog:
         layers: Sequence[StagedLayer],
         blobs: Mapping[Digest, Path] = MappingProxyType({}),
     ) -> tuple[LoadedImage, ...]:
-        """As ImageCatalog.
+        """As ImageCatalog; what is cut short has recorded all images or none.
 
         Args:
             images: What is recorded.
@@ -119,24 +125,31 @@ class StoreCatalog:
         # Before anything is moved: a name that cannot be refuses the whole archive.
         names = [_familiar(image.names) for image in images]
         layers_now = {layer.chain_id: layer for layer in layers}
-        loaded = []
         async with self._lock.shared():
             replaceable = await self._mender.replaceable(layers_now)
             await asyncio.to_thread(self._move_into_place, layers, replaceable)
             kept = await asyncio.to_thread(self._add_blobs, images, blobs)
             records = [await self._record_of(image, layers_now, kept) for image in images]
-            for image, record, image_names in zip(images, records, names, strict=True):
-                is_new = await self._records.insert(record, image_names, origin=image.origin)
-                if not is_new and image.origin is not None:
-                    self.has_replaced_documents = True
-                loaded.append(
-                    LoadedImage(image_id=record.image_id, names=image_names, was_present=not is_new)
-                )
+            additions = [
+                ImageAddition(image=record, names=image_names, origin=image.origin)
+                for image, record, image_names in zip(images, records, names, strict=True)
+            ]
+            were_new = await self._records.insert(*additions)
             if replaceable:
                 parts = (part.layer for record in records for part in record.layers)
                 await self._mender.mended(layer for layer in parts if layer.chain_id in replaceable)
+        loaded = tuple(
+            LoadedImage(
+                image_id=addition.image.image_id, names=addition.names, was_present=not is_new
+            )
+            for addition, is_new in zip(additions, were_new, strict=True)
+        )
+        self.has_replaced_documents |= any(
+            image.was_present and addition.origin is not None
+            for image, addition in zip(loaded, additions, strict=True)
+        )
         await asyncio.to_thread(self._tell, loaded)
-        return tuple(loaded)
+        return loaded
 
     def _move_into_place(
         self, layers: Sequence[StagedLayer], replaceable: frozenset[ChainId]

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from engine.oci.documents import ConfigSection, HistoryDocument, ImageDocument, parse_time
+from engine.errors import ImageForPlatformNotFoundError
+from engine.oci.documents import (
+    ConfigSection,
+    HistoryDocument,
+    ImageDocument,
+    Platform,
+    decode_config,
+    parse_time,
+)
+from engine.oci.platforms import parse_platform, platform_rank
 from engine.types import ChainId, HealthCheck, ImageConfig, LayerSummary
 
 if TYPE_CHECKING:
@@ -18,6 +27,22 @@ _NANOSECONDS = 1_000_000_000
 _DEFAULT_HEALTH_SECONDS = 30.0
 _DEFAULT_HEALTH_RETRIES = 3
 _DEFAULT_START_INTERVAL_SECONDS = 5.0
+
+
+def require_platform(config: bytes, reference: str, wanted: str) -> None:
+    """See that an image is for what a person asked for, if anything.
+
+    Raises:
+        InvalidInputError: What was asked for is no platform.
+        ImageForPlatformNotFoundError: The image is for another one.
+    """
+    if not wanted:
+        return
+    platform = parse_platform(wanted)
+    own = decode_config(config, reference).platform
+    # Very old images do not say it.
+    if own.architecture and platform_rank(own, platform) is None:
+        raise ImageForPlatformNotFoundError(reference, platform=str(platform))
 
 
 def container_config(document: ImageDocument) -> ImageConfig:
@@ -41,15 +66,30 @@ class _LabelsOfSection(msgspec.Struct, frozen=True):
     labels: dict[str, str | None] | None = msgspec.field(default=None, name="Labels")
 
 
-class _LabelsOfConfig(msgspec.Struct, frozen=True):
+class _ListedConfig(msgspec.Struct, frozen=True):
     config: _LabelsOfSection | None = None
+    architecture: str | None = None
+    os: str | None = None
+    variant: str | None = None
 
 
-def config_labels(config: bytes) -> tuple[tuple[str, str], ...]:
-    """Only the labels of a config document, which costs a tenth of reading all of it."""
-    section = msgspec.json.decode(config, type=_LabelsOfConfig).config
-    labels = section.labels if section is not None else None
-    return tuple((name, value or "") for name, value in (labels or {}).items())
+class ListedConfig(NamedTuple):
+    """What a list of images shows of a config."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
+
+
+def listed_config(config: bytes) -> ListedConfig:
+    """Read that only, which costs a tenth of reading all of a document."""
+    listed = msgspec.json.decode(config, type=_ListedConfig)
+    labels = listed.config.labels if listed.config is not None else None
+    platform = Platform(
+        os=listed.os or "", architecture=listed.architecture or "", variant=listed.variant or ""
+    )
+    return ListedConfig(
+        tuple((name, value or "") for name, value in (labels or {}).items()), str(platform)
+    )
 
 
 def _words(command: tuple[str, ...] | str | None) -> tuple[str, ...]:

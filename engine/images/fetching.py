@@ -8,8 +8,9 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from engine.errors import DigestMismatchError, RegistryError, StoreError
+from engine.errors import DigestMismatchError, InvalidInputError, RegistryError, StoreError
 from engine.oci.digests import digest_of
+from engine.oci.documents import MAXIMUM_MANIFEST_BYTES
 from engine.store.durability import raise_store_error
 from engine.types import Digest, TransferStatus
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.images.blocking import BlockingCalls
+    from engine.images.layer_cache import LayerCache
     from engine.images.remote import ImageSource
     from engine.images.transfer_board import TransferBoard
     from engine.oci.documents import Descriptor
@@ -33,8 +35,11 @@ def blob_name(digest: str) -> str:
     return f"blob-{digest.removeprefix('sha256:')}"
 
 
-class ConfigFetcher:
-    """Gets configs: from the store, of what a pull left that was cut short, or the registry's."""
+class DocumentFetcher:
+    """Gets configs: from the store, of what a pull left that was cut short, or the registry's.
+
+    Manifests as well, but only those that are in the store.
+    """
 
     def __init__(self, source: ImageSource, *, blobs: BlobStore, downloads: DownloadArea) -> None:
         """Get from one registry what is not here."""
@@ -42,7 +47,15 @@ class ConfigFetcher:
         self._blobs = blobs
         self._downloads = downloads
 
-    def get(self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int) -> bytes:
+    def find_manifest(self, digest: str, /) -> bytes | None:
+        """As KnownManifests."""
+        with contextlib.suppress(StoreError, DigestMismatchError, InvalidInputError):
+            return self._blobs.read(digest, maximum_bytes=MAXIMUM_MANIFEST_BYTES)
+        return None
+
+    def get_config(
+        self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int
+    ) -> bytes:
         """As ConfigGetter."""
         digest = descriptor.digest
         # A collector may take it, and a disk may damage it: the registry has it as well.
@@ -69,6 +82,7 @@ class BlobFetcher:
         grown: int,
         blobs: BlobStore,
         downloads: DownloadArea,
+        looked_into: LayerCache,
         board: TransferBoard,
     ) -> None:
         """Fetch from one registry.
@@ -81,6 +95,7 @@ class BlobFetcher:
             grown: An eventfd; written to whenever a blob was made or has grown.
             blobs: What need not be fetched, claimed by the caller.
             downloads: Where what arrives is kept.
+            looked_into: Has blobs that need not be fetched, either.
             board: Is told of each blob.
         """
         self._source = source
@@ -90,6 +105,7 @@ class BlobFetcher:
         self._grown = grown
         self._blobs = blobs
         self._downloads = downloads
+        self._looked_into = looked_into
         self._board = board
         self._slots = asyncio.Semaphore(PARALLEL_FETCHES)
 
@@ -129,8 +145,10 @@ class BlobFetcher:
             detail = f"in {seconds:.0f} seconds"
             self._board.tell(digest, TransferStatus.RETRYING, detail=detail)
 
-        with self._source.open_blob(
-            self._name, descriptor, offset=download.arrived_bytes, on_retry=on_retry
+        arrived_bytes = download.arrived_bytes
+        kept = self._looked_into.open(digest, offset=arrived_bytes)
+        with kept or self._source.open_blob(
+            self._name, descriptor, offset=arrived_bytes, on_retry=on_retry
         ) as stream:
             while piece := stream.read(_PIECE_BYTES):
                 download.append(piece)
@@ -165,6 +183,7 @@ class BlobFetcher:
                 self._blobs.path(descriptor.digest)
             ):
                 self._blobs.remove(descriptor.digest)
+        self._looked_into.drop(descriptor.digest)
         path.unlink(missing_ok=True)
         self._downloads.discard((descriptor.digest,))
         return True

@@ -8,17 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engine.errors import AmbiguousReferenceError, ImageNotFoundError, StoreError
 from engine.errors import InvalidReferenceError as BadReferenceError
-from engine.images.catalog import StoreCatalog, append_image_event, layer_directory
+from engine.images.catalog import StoreCatalog, append_image_event
 from engine.images.collector import StoreCollector
-from engine.images.documents import config_labels, container_config, history_steps, indented
+from engine.images.documents import (
+    ListedConfig,
+    container_config,
+    history_steps,
+    indented,
+    listed_config,
+)
+from engine.images.layer_files import LayerFiles
 from engine.oci.documents import ConfigSection, decode_config
-from engine.oci.platforms import host_platform
+from engine.oci.platforms import host_platform, wanted_platform
 from engine.oci.reference import id_beginning, parse_reference
 from engine.operations import Progress, ProgressListener, carry_through, ignore_progress
 from engine.store.blobs import BlobStore
@@ -26,7 +32,7 @@ from engine.store.claims import ClaimRecords
 from engine.store.container_records import ContainerRecords
 from engine.store.downloads import DownloadArea
 from engine.store.image_lock import ImageLock
-from engine.store.image_records import ImageRecord, ImageRecords
+from engine.store.image_records import ImageRecords
 from engine.store.repository_digests import RepositoryDigest
 from engine.types import ImageDetails, ImageId, ImageSummary
 
@@ -42,11 +48,13 @@ if TYPE_CHECKING:
     from engine.images.removal import ImageRemoval
     from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
+    from engine.oci.documents import Platform
     from engine.snapshots.base import JobRunner
     from engine.store.database import Database
     from engine.store.staging import StagingArea
     from engine.types import (
         ContainerRequest,
+        FileContent,
         FileTree,
         LoadedImage,
         PruneFilter,
@@ -73,7 +81,6 @@ class ImageLibrary:
         self._database = database
         self._records = ImageRecords(database)
         self._containers = ContainerRecords(database)
-        self._database = database
         self._claims = ClaimRecords(database)
         self._lock = ImageLock(config.root)
         self._blobs = BlobStore(config.blobs_directory)
@@ -89,22 +96,25 @@ class ImageLibrary:
             staging=staging,
             lock=self._lock,
         )
-        self._labels: dict[ImageId, tuple[tuple[str, str], ...]] = {}
+        self._listed: dict[ImageId, ListedConfig] = {}
         """Of images that were listed: a config never changes, so it is read once."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="layer-files")
+        self._held = contextlib.ExitStack()
+        self._files = LayerFiles(config=config, runner=runner, inspect=self.inspect)
+        self._held.callback(self._files.close)
 
     def close(self) -> None:
-        """Let the thread go that reads indexes."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let go of threads, and of what was looked into."""
+        self._held.close()
 
     # --- look ---------------------------------------------------------------------------------
 
     async def list_images(self) -> tuple[ImageSummary, ...]:
         """As EngineApi."""
         images = await self._records.list_images()
-        unread = tuple(image.image_id for image in images if image.image_id not in self._labels)
+        unread = tuple(image.image_id for image in images if image.image_id not in self._listed)
         for image_id, config in (await self._records.configs_of(unread)).items():
-            self._labels[image_id] = config_labels(config)
+            self._listed[image_id] = listed_config(config)
+        gone = ListedConfig()
         return tuple(
             ImageSummary(
                 image_id=image.image_id,
@@ -114,15 +124,19 @@ class ImageLibrary:
                 layer_count=image.layer_count,
                 container_count=image.container_count,
                 digest=image.manifest_digest,
-                labels=self._labels.get(image.image_id, ()),
+                labels=self._listed.get(image.image_id, gone).labels,
                 is_intermediate=image.is_intermediate,
+                platform=self._listed.get(image.image_id, gone).platform,
+                kept_bytes=image.kept_bytes,
             )
             for image in images
         )
 
     async def inspect(self, reference: str) -> ImageDetails:
         """As EngineApi.inspect_image."""
-        record = await self._get(await self._resolve(reference), reference)
+        record = await self._records.find(await self._resolve(reference))
+        if record is None:
+            raise ImageNotFoundError(reference)
         document = decode_config(record.config, reference)
         chains = tuple(part.layer.chain_id for part in record.layers)
         counts = await self._records.image_counts_of_layers(chains)
@@ -137,6 +151,8 @@ class ImageLibrary:
                 container_count=len(await self._containers.of_image(record.image_id)),
                 digest=record.manifest_digest,
                 labels=container_config(document).labels,
+                platform=str(document.platform),
+                kept_bytes=sum(part.blob_size_bytes for part in record.layers if part.blob_digest),
             ),
             digest=record.manifest_digest,
             operating_system=record.operating_system,
@@ -179,45 +195,13 @@ class ImageLibrary:
             return found or await self._records.find_by_manifest(parsed.digest)
         return await self._records.find_by_name(parsed.familiar_name)
 
-    async def _get(self, image_id: ImageId, reference: str) -> ImageRecord:
-        record = await self._records.find(image_id)
-        if record is None:
-            raise ImageNotFoundError(reference)
-        return record
-
     async def list_layer_files(self, reference: str, position: int) -> FileTree:
-        """As EngineApi. Reads the indexes in a thread; the newest request waits for the last."""
-        # Loaded by who looks at files.
-        from engine.snapshots.index import MergedTree, read_index
-        from engine.types import FileTree
+        """As EngineApi."""
+        return await self._files.list(reference, position)
 
-        details = await self.inspect(reference)
-        if not 0 <= position < len(details.layers):
-            raise ImageNotFoundError(f"{reference} (step {position})")
-        step = details.layers[position]
-        if step.chain_id is None:
-            return FileTree(title=step.created_by, entries=(), size_bytes=0)
-        below = [
-            str(layer_directory(self._config, layer.chain_id) / "index")
-            for layer in details.layers[:position]
-            if layer.chain_id is not None
-        ]
-        own = str(layer_directory(self._config, step.chain_id) / "index")
-
-        def compare() -> FileTree:
-            index = read_index(own)
-            entries = MergedTree.of(read_index(path) for path in below).compare(index)
-            return FileTree(title=step.created_by, entries=entries, size_bytes=step.size_bytes)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, compare)
-        except FileNotFoundError:
-            # Reading waits for nobody: the image was removed meanwhile, or the store is damaged.
-            await self._resolve(reference)
-            raise StoreError(
-                f"a layer of {reference} is missing from the store",
-                hint="`lamella fsck` says what else is, and what to do about it",
-            ) from None
+    async def read_layer_file(self, reference: str, position: int, path: str) -> FileContent:
+        """As EngineApi."""
+        return await self._files.read(reference, position, path)
 
     async def usage(self) -> tuple[int, int]:
         """Bytes of all layers, each counted once, and of all blobs."""
@@ -279,11 +263,12 @@ class ImageLibrary:
     # --- add ----------------------------------------------------------------------------------
 
     async def load(
-        self, archive: Path, *, progress: ProgressListener = ignore_progress
+        self, archive: Path, *, platform: str = "", progress: ProgressListener = ignore_progress
     ) -> tuple[LoadedImage, ...]:
         """As EngineApi.load_images."""
+        wanted = wanted_platform(platform)
         async with self._staging.claim("load") as staging:
-            return (await self._load(archive, staging, progress)).images
+            return (await self._load(archive, staging, progress, wanted)).images
 
     @contextlib.asynccontextmanager
     async def adding_images(self, staging: Path, *, action: str) -> AsyncIterator[StoreCatalog]:
@@ -315,23 +300,33 @@ class ImageLibrary:
                 if catalog.has_replaced_documents:
                     await self._collector.sweep()
 
-    async def _load(self, archive: Path, staging: Path, progress: ProgressListener) -> LoadResult:
+    async def _load(
+        self,
+        archive: Path,
+        staging: Path,
+        progress: ProgressListener,
+        platform: Platform | None = None,
+    ) -> LoadResult:
         from engine.images.archive import load_archive
 
         unpacking = staging / "unpacking"
         unpacking.mkdir(mode=0o700)
         async with self.adding_images(staging, action="load") as catalog:
-            return await load_archive(
+            result = await load_archive(
                 archive,
                 staging=unpacking,
                 layers_directory=self._config.layers_directory,
                 catalog=catalog,
                 runner=self._runner,
-                host_architecture=host_platform().architecture,
+                platform=platform or host_platform(),
                 uses_user_xattrs=self._is_rootless,
                 limits=self._config.layer_limits,
                 progress=progress,
             )
+        # Empty by now, unless somebody else was faster: no work for another process.
+        with contextlib.suppress(OSError):
+            unpacking.rmdir()
+        return result
 
     @functools.cached_property
     def archives(self) -> ImageArchives:
@@ -435,9 +430,13 @@ class ImageLibrary:
 
     # --- remove -------------------------------------------------------------------------------
 
-    async def remove(self, reference: str, *, is_forced: bool = False) -> RemovedImage:
+    async def remove(
+        self, reference: str, *, is_forced: bool = False, keeps_parents: bool = False
+    ) -> RemovedImage:
         """As EngineApi.remove_image."""
-        return await self._removal.remove(reference, self._resolve, is_forced=is_forced)
+        return await self._removal.remove(
+            reference, self._resolve, is_forced=is_forced, keeps_parents=keeps_parents
+        )
 
     async def prune(self, wanted: PruneFilter, *, includes_named: bool = False) -> RemovedImage:
         """As EngineApi.prune_images."""
@@ -470,7 +469,7 @@ class ImageLibrary:
         from engine.images.transfers import ImageTransfers
         from engine.store.transfer_records import TransferRecords
 
-        return ImageTransfers(
+        transfers = ImageTransfers(
             config=self._config,
             records=self._records,
             transfers=TransferRecords(self._database),
@@ -481,6 +480,8 @@ class ImageLibrary:
             connect=connect,
             uses_user_xattrs=self._is_rootless,
         )
+        self._held.callback(transfers.close)
+        return transfers
 
     # --- common -------------------------------------------------------------------------------
 

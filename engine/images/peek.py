@@ -7,22 +7,27 @@ import contextlib
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from engine.errors import (
+    ArchiveError,
     DigestMismatchError,
     FileNotInLayerError,
     ImageNotFoundError,
     InvalidInputError,
+    StoreError,
 )
 from engine.images.blocking import BlockingCalls
 from engine.images.documents import container_config, indented
+from engine.images.layer_cache import KeptLayer
 from engine.images.remote import read_image
 from engine.late_dataclasses import dataclass
 from engine.oci.documents import HistoryDocument, parse_time
+from engine.oci.platforms import platform_rank
 from engine.operations import Progress
 from engine.snapshots.streams import CHUNK_BYTES, decompress
 from engine.snapshots.tar import TarEntry, TarKind, TarLimits, TarReader, too_large_error
+from engine.snapshots.viewing import not_viewable_error, view_path
 from engine.types import (
     MAXIMUM_VIEWED_BYTES,
     ChangeKind,
@@ -37,23 +42,28 @@ from engine.types import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from engine.config import LayerLimits
+    from engine.config import EngineConfig
+    from engine.images.layer_cache import LayerCache
     from engine.images.pull import SourceMaker
     from engine.images.remote import ImageInRegistry, ImageSource, PullLayer
     from engine.oci.documents import Platform
     from engine.oci.reference import Reference
     from engine.operations import ProgressListener
+    from engine.store.blobs import BlobStore
     from engine.store.image_records import ImageRecords
     from engine.types import ChainId
 
     _Teller = Callable[[int, int], None]
+    _Entries = Iterator[tuple[TarEntry, TarReader]]
 
 _MAGIC_BYTES = 6
+_MOST_IMAGES = 4
 _MOST_HARD_LINKS = 8
 """One is what tars have; a hostile one can have a circle."""
 _SECONDS_BETWEEN = 0.1
 _WHITEOUT_PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
+_Result = TypeVar("_Result")
 _KINDS = {
     TarKind.FILE: FileKind.FILE,
     TarKind.DIRECTORY: FileKind.DIRECTORY,
@@ -65,13 +75,32 @@ _KINDS = {
 }
 
 
+class BlobReading(Protocol):
+    """A blob while it is read."""
+
+    def read(self, size: int, /) -> bytes:
+        """At least one byte; empty at the end."""
+
+
 class ImagePeeker:
     """Looks at images in registries."""
 
-    def __init__(self, *, records: ImageRecords, connect: SourceMaker, limits: LayerLimits) -> None:
+    def __init__(
+        self,
+        *,
+        config: EngineConfig,
+        records: ImageRecords,
+        blobs: BlobStore,
+        connect: SourceMaker,
+        layers: LayerCache,
+    ) -> None:
         self._records = records
+        self._blobs = blobs
         self._connect = connect
-        self._limits = limits
+        self._limits = config.layer_limits
+        self._layers = layers
+        self._images: dict[tuple[str, str], ImageInRegistry] = {}
+        """By repository and the manifest's digest: what was looked into last is at the end."""
 
     async def peek(self, name: Reference, platform: Platform) -> RemoteImage:
         """What an image is made of; fetches manifest and config.
@@ -81,7 +110,7 @@ class ImagePeeker:
             ArchiveError: It is no image that can be used here.
         """
         async with self._connected() as (source, calls):
-            image = await calls.run(lambda: read_image(source, name, platform))
+            image = await calls.run(lambda: self._read_image(source, name, platform))
         present = await self._records.layer_chain_ids()
         return RemoteImage(
             name=name.familiar_name,
@@ -94,12 +123,13 @@ class ImagePeeker:
             layers=_steps(image, present),
             size_bytes=sum(layer.blob.size_bytes for layer in image.layers),
             config_json=indented(image.config),
+            platforms=image.platforms,
         )
 
     async def list_layer_files(
         self, name: Reference, position: int, platform: Platform, *, progress: ProgressListener
     ) -> FileTree:
-        """The files of one history step; fetches that layer alone, and keeps nothing of it.
+        """The files of one history step; fetches that layer alone, unless it was looked into last.
 
         Raises:
             ImageNotFoundError: There is no such step.
@@ -109,13 +139,18 @@ class ImagePeeker:
         async with self._connected() as (source, calls):
 
             def look() -> FileTree:
-                step = _find_step(source, name, position, platform)
+                step = self._find_step(source, name, position, platform)
                 files: dict[str, FileEntry] = {}
-                if step.layer is not None:
-                    for entry, _reader in self._entries(source, name, step.layer, tell):
+
+                def take(entries: _Entries) -> None:
+                    files.clear()
+                    for entry, _reader in entries:
                         found = _file_entry(entry)
                         if found is not None:
                             files[found.path] = found
+
+                if step.layer is not None:
+                    self._go_through(source, name, step.layer, tell, take)
                 ordered = sorted(files.values(), key=lambda one: one.path.split("/"))
                 return FileTree(
                     title=step.title,
@@ -134,7 +169,7 @@ class ImagePeeker:
         *,
         progress: ProgressListener,
     ) -> FileContent:
-        """The beginning of a file of one history step; fetches all of that layer, and keeps none.
+        """The beginning of a file of one history step; fetches all of that layer, as above.
 
         Raises:
             ImageNotFoundError: There is no such step.
@@ -146,12 +181,17 @@ class ImagePeeker:
         async with self._connected() as (source, calls):
 
             def look() -> FileContent:
-                step = _find_step(source, name, position, platform)
+                step = self._find_step(source, name, position, platform)
                 label = f"{name.familiar_name} (step {position})"
-                missing = FileNotInLayerError(path, label, position=position)
+                missing = FileNotInLayerError(
+                    path,
+                    label,
+                    hint=f"`lamella peek --files {position} {name.familiar_name}` lists what the "
+                    "step has",
+                )
                 if step.layer is None:
                     raise missing
-                wanted = _layer_path(path)
+                wanted = view_path(path)
                 for _name in range(_MOST_HARD_LINKS):
                     found = self._find(source, name, step.layer, wanted, tell)
                     if found is None:
@@ -159,58 +199,130 @@ class ImagePeeker:
                     entry, content = found
                     if entry.kind is FileKind.FILE:
                         return FileContent(
-                            path=_layer_path(path), size_bytes=entry.size_bytes, content=content
+                            path=view_path(path), size_bytes=entry.size_bytes, content=content
                         )
                     if entry.kind is not FileKind.HARD_LINK:
-                        raise _no_file(entry)
-                    wanted = _layer_path(entry.link_target)
+                        raise not_viewable_error(entry.path, entry.kind, entry.link_target)
+                    wanted = view_path(entry.link_target)
                 raise missing
 
             return await calls.run(look)
+
+    def _read_image(
+        self, source: ImageSource, name: Reference, platform: Platform
+    ) -> ImageInRegistry:
+        """What describes an image; asks for nothing where that is known for good."""
+        key = (name.familiar_repository, name.digest or "")
+        known = self._images.pop(key, None)
+        if known is None or platform_rank(known.document.platform, platform) is None:
+            known = read_image(source, name, platform)
+        self._images[known.name.familiar_repository, known.manifest_digest] = known
+        while len(self._images) > _MOST_IMAGES:
+            self._images.pop(next(iter(self._images)), None)
+        return known
+
+    def _find_step(
+        self, source: ImageSource, name: Reference, position: int, platform: Platform
+    ) -> _Step:
+        image = self._read_image(source, name, platform)
+        steps = _steps(image, frozenset())
+        if not 0 <= position < len(steps):
+            raise ImageNotFoundError(f"{name.familiar_name} (step {position})")
+        step = steps[position]
+        number = sum(not below.is_empty for below in steps[:position])
+        return _Step(title=step.created_by, layer=None if step.is_empty else image.layers[number])
 
     def _find(
         self, source: ImageSource, name: Reference, layer: PullLayer, wanted: str, tell: _Teller
     ) -> tuple[FileEntry, bytes] | None:
         """What a layer has at a path, the last where it has several, and how a file begins."""
-        found = None
-        for entry, reader in self._entries(source, name, layer, tell):
-            one = _file_entry(entry)
-            if one is not None and one.path == wanted:
-                found = one, _beginning(entry, reader)
-        return found
+
+        def take(entries: _Entries) -> tuple[FileEntry, bytes] | None:
+            found = None
+            for entry, reader in entries:
+                one = _file_entry(entry)
+                if one is not None and one.path == wanted:
+                    found = one, _beginning(entry, reader)
+            return found
+
+        return self._go_through(source, name, layer, tell, take)
+
+    def _go_through(
+        self,
+        source: ImageSource,
+        name: Reference,
+        layer: PullLayer,
+        tell: _Teller,
+        take: Callable[[_Entries], _Result],
+    ) -> _Result:
+        """Give every entry of a layer to `take`, which takes them all; maybe twice."""
+        label = f"{name.familiar_name} (layer {layer.blob.digest[:19]})"
+        digest = layer.blob.digest
+        kept = self._open_kept(digest)
+        if kept is not None:
+            try:
+                with kept:
+                    return take(self._entries(kept, layer, label, tell, _ignore_piece))
+            except ArchiveError:
+                # It was damaged here: the registry has it as well.
+                self._layers.drop(digest)
+        with (
+            source.open_blob(name, layer.descriptor) as stream,
+            self._layers.copy(digest, layer.blob.size_bytes) as copy,
+        ):
+            result = take(self._entries(stream, layer, label, tell, copy.write))
+            copy.finish()
+            return result
+
+    def _open_kept(self, digest: str) -> KeptLayer | None:
+        """A layer that was looked into, or that was pulled."""
+        kept = self._layers.open(digest)
+        if kept is None:
+            with contextlib.suppress(StoreError, InvalidInputError):
+                kept = KeptLayer(self._blobs.open(digest))
+        return kept
 
     def _entries(
-        self, source: ImageSource, name: Reference, layer: PullLayer, tell: _Teller
-    ) -> Iterator[tuple[TarEntry, TarReader]]:
+        self,
+        stream: BlobReading,
+        layer: PullLayer,
+        label: str,
+        tell: _Teller,
+        keep: Callable[[bytes], None],
+    ) -> _Entries:
         """Every entry of a layer; who takes them all hears whether it is what was promised."""
-        label = f"{name.familiar_name} (layer {layer.blob.digest[:19]})"
         hashed = hashlib.sha256()
         taken = 0
         limits = TarLimits(entries=self._limits.entries, content_bytes=self._limits.unpacked_bytes)
-        with source.open_blob(name, layer.descriptor) as stream:
 
-            def pieces(first: bytes) -> Iterator[bytes]:
-                nonlocal taken
-                piece = first
-                while piece:
-                    hashed.update(piece)
-                    taken += len(piece)
-                    tell(taken, layer.blob.size_bytes)
-                    yield piece
-                    piece = stream.read(CHUNK_BYTES)
+        def pieces(first: bytes) -> Iterator[bytes]:
+            nonlocal taken
+            piece = first
+            while piece:
+                hashed.update(piece)
+                keep(piece)
+                taken += len(piece)
+                tell(taken, layer.blob.size_bytes)
+                yield piece
+                piece = stream.read(CHUNK_BYTES)
 
-            first = b""
-            while len(first) < _MAGIC_BYTES and (piece := stream.read(CHUNK_BYTES)):
-                first += piece
-            chunks = _Chunks(
-                decompress(pieces(first), first[:_MAGIC_BYTES], label),
-                label=label,
-                maximum_bytes=self._limits.unpacked_bytes,
-            )
-            reader = TarReader(chunks, label=label, limits=limits)
-            for entry in reader:
-                yield entry, reader
-            chunks.drain()
+        first = b""
+        while len(first) < _MAGIC_BYTES and (piece := stream.read(CHUNK_BYTES)):
+            first += piece
+        chunks = _Chunks(
+            decompress(
+                pieces(first),
+                first[:_MAGIC_BYTES],
+                label,
+                window_bytes=self._limits.window_bytes,
+            ),
+            label=label,
+            maximum_bytes=self._limits.unpacked_bytes,
+        )
+        reader = TarReader(chunks, label=label, limits=limits)
+        for entry in reader:
+            yield entry, reader
+        chunks.drain()
         actual = f"sha256:{hashed.hexdigest()}"
         if actual != layer.blob.digest:
             raise DigestMismatchError(label, expected=layer.blob.digest, actual=actual)
@@ -234,14 +346,8 @@ class _Step:
     """None for one that changed only the config."""
 
 
-def _find_step(source: ImageSource, name: Reference, position: int, platform: Platform) -> _Step:
-    image = read_image(source, name, platform)
-    steps = _steps(image, frozenset())
-    if not 0 <= position < len(steps):
-        raise ImageNotFoundError(f"{name.familiar_name} (step {position})")
-    step = steps[position]
-    number = sum(not below.is_empty for below in steps[:position])
-    return _Step(title=step.created_by, layer=None if step.is_empty else image.layers[number])
+def _ignore_piece(_piece: bytes) -> None:
+    """Keep nothing: it is kept."""
 
 
 def _telling(progress: ProgressListener) -> _Teller:
@@ -287,21 +393,6 @@ def _beginning(entry: TarEntry, reader: TarReader) -> bytes:
     return bytes(content)
 
 
-def _no_file(entry: FileEntry) -> InvalidInputError:
-    if entry.kind is FileKind.WHITEOUT:
-        return InvalidInputError(f"{entry.path} is removed by this layer")
-    if entry.kind is FileKind.SYMLINK:
-        return InvalidInputError(
-            f"{entry.path} is a symbolic link to {entry.link_target}",
-            hint="Look at what it leads to, which another layer may have",
-        )
-    return InvalidInputError(f"{entry.path} is no file: {entry.kind.value.replace('_', ' ')}")
-
-
-def _layer_path(path: str) -> str:
-    return os.path.normpath("/" + path).lstrip("/")
-
-
 def _steps(image: ImageInRegistry, present: frozenset[ChainId]) -> tuple[RemoteLayer, ...]:
     """The history with the layers that it made; not believed where their numbers differ."""
     history = image.document.history or ()
@@ -329,7 +420,7 @@ def _steps(image: ImageInRegistry, present: frozenset[ChainId]) -> tuple[RemoteL
 
 def _file_entry(entry: TarEntry) -> FileEntry | None:
     """One path as the layer has it; nothing is known of the layers below."""
-    path = _layer_path(os.fsdecode(entry.name))
+    path = view_path(os.fsdecode(entry.name))
     parent, _, name = path.rpartition("/")
     if not path or name == _OPAQUE_NAME:
         return None

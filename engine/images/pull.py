@@ -19,7 +19,7 @@ from engine.images.archive import StagedLayer
 from engine.images.archive_documents import NewImage
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import layer_directory
-from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, ConfigFetcher, blob_name
+from engine.images.fetching import PARALLEL_FETCHES, BlobFetcher, DocumentFetcher, blob_name
 from engine.images.remote import ImageInRegistry, read_image
 from engine.images.transfer_board import TransferBoard
 from engine.linux.files import sync_file_system
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.catalog import StoreCatalog
+    from engine.images.layer_cache import LayerCache
     from engine.images.remote import ImageSource, PullLayer
     from engine.oci.documents import Platform
     from engine.oci.reference import Reference
@@ -95,6 +96,7 @@ class ImagePuller:
         adding_images: ImageAdder,
         runner: JobRunner,
         connect: SourceMaker,
+        looked_into: LayerCache,
         uses_user_xattrs: bool,
     ) -> None:
         self._config = config
@@ -105,6 +107,7 @@ class ImagePuller:
         self._adding_images = adding_images
         self._runner = runner
         self._connect = connect
+        self._looked_into = looked_into
         self._uses_user_xattrs = uses_user_xattrs
 
     async def pull(
@@ -149,9 +152,15 @@ class ImagePuller:
                     end=source.cancel,
                 ) as calls,
             ):
-                configs = ConfigFetcher(source, blobs=self._blobs, downloads=self._downloads)
+                documents = DocumentFetcher(source, blobs=self._blobs, downloads=self._downloads)
                 image = await calls.run(
-                    lambda: read_image(source, name, platform, get_config=configs.get)
+                    lambda: read_image(
+                        source,
+                        name,
+                        platform,
+                        get_config=documents.get_config,
+                        known=documents.find_manifest,
+                    )
                 )
                 # Before it is looked what is here: so it stays.
                 digests = [layer.blob.digest for layer in image.layers]
@@ -167,6 +176,7 @@ class ImagePuller:
                     source=source,
                     blobs=self._blobs,
                     downloads=self._downloads,
+                    looked_into=self._looked_into,
                     runner=self._runner,
                     uses_user_xattrs=self._uses_user_xattrs,
                     board=board,
@@ -226,6 +236,7 @@ class _Attempt:
         source: ImageSource,
         blobs: BlobStore,
         downloads: DownloadArea,
+        looked_into: LayerCache,
         runner: JobRunner,
         uses_user_xattrs: bool,
         board: TransferBoard,
@@ -239,6 +250,7 @@ class _Attempt:
         self._source = source
         self._blobs = blobs
         self._downloads = downloads
+        self._looked_into = looked_into
         self._runner = runner
         self._uses_user_xattrs = uses_user_xattrs
         self._board = board
@@ -291,6 +303,7 @@ class _Attempt:
             grown=grown,
             blobs=self._blobs,
             downloads=self._downloads,
+            looked_into=self._looked_into,
             board=self._board,
         )
         descriptors = {layer.blob.digest: layer.descriptor for layer in missing}

@@ -17,6 +17,7 @@ import msgspec
 from engine.errors import EngineError, ImageNotFoundError, InvalidReferenceError
 from engine.images.blocking import BlockingCalls
 from engine.images.catalog import append_image_event, layer_directory
+from engine.images.documents import require_platform
 from engine.images.transfer_board import TransferBoard
 from engine.late_dataclasses import dataclass
 from engine.oci.digests import digest_of
@@ -112,13 +113,16 @@ class ImagePusher:
         self._runner = runner
         self._connect = connect
 
-    async def push(self, name: Reference, *, progress: TransferListener) -> PushedImage:
+    async def push(
+        self, name: Reference, *, platform: str, progress: TransferListener
+    ) -> PushedImage:
         """Push the image that has a name to where the name says.
 
         Cancelling leaves blobs in the registry that no manifest names, which it collects.
 
         Raises:
             ImageNotFoundError: No image has the name.
+            ImageForPlatformNotFoundError: It is for another platform than the one asked for.
             RegistryError: The registry does not take it.
             StoreError: A layer cannot be made again as it was.
         """
@@ -143,6 +147,7 @@ class ImagePusher:
                 record = await self._records.find(image_id)
             if record is None:
                 raise ImageNotFoundError(name.familiar_name)
+            require_platform(record.config, name.familiar_name, platform)
             with (
                 contextlib.closing(target),
                 BlockingCalls("push", thread_count=_PARALLEL_LAYERS, end=target.cancel) as calls,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self
 
-from engine.errors import ArchiveError, PlatformMismatchError
+from engine.errors import ArchiveError
 from engine.images.archive_documents import LayerBlob, LayerIdentity
 from engine.late_dataclasses import dataclass
 from engine.oci.documents import (
@@ -17,7 +17,7 @@ from engine.oci.documents import (
     chain_ids,
     decode_config,
 )
-from engine.oci.platforms import platform_rank
+from engine.oci.platforms import platform_mismatch, platform_rank
 from engine.types import Digest, ImageId
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.oci.reference import Reference
-    from engine.registry.manifests import ChosenManifest
+    from engine.registry.manifests import ChosenManifest, KnownManifests
 
 
 class BlobStream(Protocol):
@@ -50,8 +50,10 @@ class BlobStream(Protocol):
 class ImageSource(Protocol):
     """A registry to pull from. Every method blocks, and raises RegistryErrors."""
 
-    def choose(self, name: Reference, platform: Platform, /) -> ChosenManifest:
-        """The manifest for a platform, through indexes."""
+    def choose(
+        self, name: Reference, platform: Platform, /, *, known: KnownManifests | None = None
+    ) -> ChosenManifest:
+        """The manifest for a platform, through indexes; those that are known are not asked for."""
 
     def get_small_blob(
         self, name: Reference, descriptor: Descriptor, /, *, maximum_bytes: int
@@ -156,6 +158,7 @@ class ImageInRegistry:
     Attributes:
         named_digest: Of what the name leads to: the manifest, or an index above it.
         layers: Bottom first.
+        platforms: What there is to choose from under the name.
     """
 
     name: Reference
@@ -166,6 +169,7 @@ class ImageInRegistry:
     config: bytes
     document: ImageDocument
     layers: tuple[PullLayer, ...]
+    platforms: tuple[str, ...]
 
 
 class ConfigGetter(Protocol):
@@ -181,6 +185,7 @@ def read_image(
     platform: Platform,
     *,
     get_config: ConfigGetter | None = None,
+    known: KnownManifests | None = None,
 ) -> ImageInRegistry:
     """Fetch what describes an image; blocking.
 
@@ -189,6 +194,7 @@ def read_image(
         name: Of the image.
         platform: Whose manifest is taken of an index.
         get_config: Knows where a config may be besides.
+        known: Has manifests that an index may lead to.
 
     Raises:
         RegistryError: The registry does not have it, or does not give it.
@@ -196,7 +202,7 @@ def read_image(
         PlatformMismatchError: There is none for the platform.
     """
     label = name.familiar_name
-    remote = source.choose(name, platform)
+    remote = source.choose(name, platform, known=known)
     config = remote.manifest.config
     if config is None:
         raise ArchiveError(label, "the manifest names no config")
@@ -210,9 +216,7 @@ def read_image(
     content = get(name, config, maximum_bytes=MAXIMUM_CONFIG_BYTES)
     document = decode_config(content, label)
     if platform_rank(document.platform, platform) is None:
-        raise PlatformMismatchError(
-            label, image_platform=str(document.platform), host_platform=str(platform)
-        )
+        raise platform_mismatch(label, (str(document.platform),), platform)
     return ImageInRegistry(
         name=name,
         named_digest=remote.named.digest,
@@ -222,6 +226,7 @@ def read_image(
         config=content,
         document=document,
         layers=_layers(label, remote.manifest.layers or (), document),
+        platforms=remote.platforms or (str(document.platform),),
     )
 
 

@@ -46,6 +46,7 @@ class ImageRemoval:
         resolve: Callable[[str], Awaitable[ImageId]],
         *,
         is_forced: bool,
+        keeps_parents: bool,
     ) -> RemovedImage:
         """As EngineApi.remove_image."""
         async with self._collector.collecting() as collection:
@@ -63,7 +64,8 @@ class ImageRemoval:
             if named is not None and is_forced and await self._users(image_id):
                 return await carry_through(self._untag(image_id, names))
             await self._require_unused(image_id, reference, is_forced=is_forced)
-            return await carry_through(self._delete((image_id,), collection))
+            parents = () if keeps_parents else await self._records.untagged_parents(image_id)
+            return await carry_through(self._delete((image_id, *parents), collection))
 
     async def prune(
         self,

@@ -21,6 +21,7 @@ from engine.images.archive_writing import (
     SaveResult,
 )
 from engine.images.catalog import layer_directory
+from engine.images.documents import require_platform
 from engine.late_dataclasses import dataclass
 from engine.linux.files import descriptor_path, sync_file_system
 from engine.oci.reference import parse_reference
@@ -91,7 +92,7 @@ class ImageSaver:
                 "a directory cannot be compressed as a whole",
                 hint="Compress its layers, or write an archive",
             )
-        images = await self._images(references)
+        images = await self._images(references, options.platform)
         output = await _opened(target, options.format)
         try:
             result = await self._write(images, output, options, staging, progress)
@@ -142,7 +143,7 @@ class ImageSaver:
 
     # --- what is meant ------------------------------------------------------------------------
 
-    async def _images(self, references: Sequence[str]) -> tuple[SavedImage, ...]:
+    async def _images(self, references: Sequence[str], platform: str) -> tuple[SavedImage, ...]:
         """Each image once, in the order of the references, with the names that were asked for."""
         names: dict[ImageId, list[str]] = {}
         for reference in references:
@@ -159,6 +160,7 @@ class ImageSaver:
                 record = await self._records.find(image_id)
             if record is None:
                 raise ImageNotFoundError(image_id)
+            require_platform(record.config, image_names[0] if image_names else image_id, platform)
             images.append(self._saved(record, image_names))
         return tuple(images)
 

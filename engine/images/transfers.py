@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from engine.images.layer_cache import LayerCache
 from engine.images.peek import ImagePeeker
 from engine.images.pull import ImagePuller
 from engine.images.push import ImagePusher
-from engine.oci.platforms import host_platform, parse_platform
+from engine.oci.platforms import wanted_platform
 from engine.oci.reference import parse_reference
 
 if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.pull import ImageAdder
     from engine.images.remote import ImageRegistry
-    from engine.oci.documents import Platform
     from engine.operations import ProgressListener
     from engine.snapshots.base import JobRunner
     from engine.store.blobs import BlobStore
@@ -67,6 +67,7 @@ class ImageTransfers:
             connect: Makes clients for registries.
             uses_user_xattrs: Mark opaque directories by `user.` attributes (rootless overlay).
         """
+        self._looked_into = LayerCache(config.staging_directory)
         self._puller = ImagePuller(
             config=config,
             records=records,
@@ -75,9 +76,16 @@ class ImageTransfers:
             adding_images=adding_images,
             runner=runner,
             connect=connect,
+            looked_into=self._looked_into,
             uses_user_xattrs=uses_user_xattrs,
         )
-        self._peeker = ImagePeeker(records=records, connect=connect, limits=config.layer_limits)
+        self._peeker = ImagePeeker(
+            config=config,
+            records=records,
+            blobs=blobs,
+            connect=connect,
+            layers=self._looked_into,
+        )
         self._pusher = ImagePusher(
             config=config,
             records=records,
@@ -89,22 +97,26 @@ class ImageTransfers:
             connect=connect,
         )
 
+    def close(self) -> None:
+        """Keep nothing of what was looked into."""
+        self._looked_into.close()
+
     async def pull(
         self, reference: str, *, platform: str, progress: TransferListener
     ) -> PulledImage:
         """As EngineApi.pull_image."""
-        wanted = _wanted(platform)
+        wanted = wanted_platform(platform)
         return await self._puller.pull(parse_reference(reference), wanted, progress=progress)
 
     async def peek(self, reference: str, *, platform: str) -> RemoteImage:
         """As EngineApi.peek_image."""
-        return await self._peeker.peek(parse_reference(reference), _wanted(platform))
+        return await self._peeker.peek(parse_reference(reference), wanted_platform(platform))
 
     async def list_layer_files(
         self, reference: str, position: int, *, platform: str, progress: ProgressListener
     ) -> FileTree:
         """As EngineApi.list_remote_layer_files."""
-        wanted = _wanted(platform)
+        wanted = wanted_platform(platform)
         return await self._peeker.list_layer_files(
             parse_reference(reference), position, wanted, progress=progress
         )
@@ -119,15 +131,14 @@ class ImageTransfers:
         progress: ProgressListener,
     ) -> FileContent:
         """As EngineApi.read_remote_file."""
-        wanted = _wanted(platform)
+        wanted = wanted_platform(platform)
         return await self._peeker.read_file(
             parse_reference(reference), position, path, wanted, progress=progress
         )
 
-    async def push(self, reference: str, *, progress: TransferListener) -> PushedImage:
+    async def push(
+        self, reference: str, *, platform: str, progress: TransferListener
+    ) -> PushedImage:
         """As EngineApi.push_image."""
-        return await self._pusher.push(parse_reference(reference), progress=progress)
-
-
-def _wanted(platform: str) -> Platform:
-    return parse_platform(platform) if platform else host_platform()
+        name = parse_reference(reference)
+        return await self._pusher.push(name, platform=platform, progress=progress)

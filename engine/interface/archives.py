@@ -39,6 +39,7 @@ class ArchiveApi(Protocol):
 
         Raises:
             ImageNotFoundError: There is no such image.
+            ImageForPlatformNotFoundError: One is for another platform than the options say.
             CopyRefusedError: The target cannot be written.
         """
 

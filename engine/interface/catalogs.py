@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from engine.types import FoundImage, LoginResult
+    from engine.types import Digest, FoundImage, LoginResult
 
 
 class CatalogApi(Protocol):
@@ -19,7 +19,7 @@ class CatalogApi(Protocol):
 
         Args:
             term: Looked for on Docker Hub; `HOST/TERM` looks on another registry, most of which
-                know nothing but names.
+                know nothing but names. `HOST/` is all that it has, and so is `localhost:5000`.
             limit: How many at most; none has more than 100.
         """
 
@@ -28,6 +28,21 @@ class CatalogApi(Protocol):
 
         Raises:
             RemoteImageNotFoundError: There is no such repository.
+        """
+
+    async def delete_remote_image(self, reference: str) -> Digest:
+        """Have a registry forget an image, with every tag that leads to it; what is here stays.
+
+        Args:
+            reference: With a tag or a digest.
+
+        Returns:
+            The digest of what the registry has no longer.
+
+        Raises:
+            InvalidReferenceError: There is neither a tag nor a digest.
+            RemoteImageNotFoundError: There is no such image.
+            RegistryError: The registry deletes nothing, or not for us.
         """
 
     async def log_in(self, registry: str, *, username: str = "", password: str = "") -> LoginResult:

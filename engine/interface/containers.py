@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         ContainerSummary,
         CreatedContainer,
         ExitStatus,
+        FileContent,
         FileTree,
         LayerChange,
         LogLine,
@@ -131,6 +132,14 @@ class ContainerApi(Protocol):
 
     async def list_writable_files(self, reference: str) -> FileTree:
         """The writable layer as a file tree, marked against the image."""
+
+    async def read_writable_file(self, reference: str, path: str) -> FileContent:
+        """Read the beginning of a file of the writable layer, as it is now.
+
+        Raises:
+            FileNotInLayerError: The writable layer does not have it.
+            InvalidInputError: It is no file: a directory, a link, a device, or removed.
+        """
 
     async def measure_writable_layer(self, reference: str) -> WritableLayer:
         """Size and number of entries of the writable layer now."""

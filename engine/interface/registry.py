@@ -39,7 +39,7 @@ class RegistryApi(Protocol):
         """
 
     async def push_image(
-        self, reference: str, *, progress: TransferListener = ignore_transfers
+        self, reference: str, *, platform: str = "", progress: TransferListener = ignore_transfers
     ) -> PushedImage:
         """Give an image to the registry that its name is of; `latest` without a tag.
 
@@ -47,10 +47,12 @@ class RegistryApi(Protocol):
 
         Args:
             reference: A name that an image here has.
+            platform: What the image must be for; empty for whatever it is.
             progress: Is told of each layer, which is called by its diff id.
 
         Raises:
             ImageNotFoundError: No image has the name.
+            ImageForPlatformNotFoundError: It is for another platform.
         """
 
     async def peek_image(self, reference: str, *, platform: str = "") -> RemoteImage:

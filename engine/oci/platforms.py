@@ -10,7 +10,7 @@ import platform as host
 import re
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidInputError
+from engine.errors import InvalidInputError, PlatformMismatchError
 from engine.oci.documents import ATTESTATION_ANNOTATION, Platform
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ _COMPATIBLE = {
 }
 
 
+# Of what is offered to choose from; an index can say anything.
+MOST_PLATFORMS = 64
+_LONGEST_PLATFORM = 100
 _WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _OPERATING_SYSTEMS = frozenset({"linux", "windows", "darwin", "freebsd", "wasip1"})
 # What no variant means (containerd, platforms/database.go).
@@ -53,6 +56,15 @@ def host_platform() -> Platform:
     """What this host runs."""
     machine = host.machine()
     return Platform(os="linux", architecture=_ARCHITECTURES.get(machine, machine))
+
+
+def wanted_platform(text: str) -> Platform:
+    """What a person asked for; this host's if it is empty.
+
+    Raises:
+        InvalidInputError: It is no platform.
+    """
+    return parse_platform(text) if text else host_platform()
 
 
 def platform_rank(image: Platform, on: Platform) -> int | None:
@@ -91,6 +103,20 @@ def _variant_rank(variant: str, on: Platform) -> int | None:
 def _variant_number(variant: str, base: int) -> int | None:
     number = variant.removeprefix("v")
     return int(number) if number in _VARIANT_NUMBERS else (None if variant else base)
+
+
+def platform_mismatch(
+    label: str, platforms: Iterable[str], wanted: Platform
+) -> PlatformMismatchError:
+    """The error for an image that is for other platforms; `label` is its archive or its name."""
+    return PlatformMismatchError(
+        label,
+        platforms=tuple(one for one in dict.fromkeys(platforms) if len(one) <= _LONGEST_PLATFORM)[
+            :MOST_PLATFORMS
+        ],
+        wanted=str(wanted),
+        is_host=wanted == host_platform(),
+    )
 
 
 def parse_platform(text: str) -> Platform:

@@ -19,6 +19,7 @@ from engine.registry.listing import list_tags, search_registry
 from engine.registry.manifests import (
     ACCEPTED_MANIFESTS,
     ChosenManifest,
+    KnownManifests,
     RemoteDocument,
     choose_manifest,
     read_document,
@@ -148,10 +149,12 @@ class RegistryClient:
                 raise session.refused(answer, subject=name.familiar_repository)
             raise session.unexpected(answer, f"cannot get {_shown(name, tag_or_digest)}")
 
-    def find_digest(self, name: Reference, *, tag_or_digest: str) -> Digest | None:
+    def find_digest(
+        self, name: Reference, *, tag_or_digest: str, may_ask_mirrors: bool = True
+    ) -> Digest | None:
         """The digest that a name leads to now, without getting it; None if the registry has none.
 
-        Does not count against the pulls of a registry that limits them.
+        Does not count against the pulls of a registry that limits them. A mirror may be behind.
 
         Raises:
             RegistryError: It cannot be asked.
@@ -163,7 +166,7 @@ class RegistryClient:
                 path=f"/v2/{name.path}/manifests/{tag_or_digest}",
                 scopes=_pull_scopes(name),
                 headers={"Accept": ACCEPTED_MANIFESTS},
-                may_ask_mirrors=True,
+                may_ask_mirrors=may_ask_mirrors,
             )
         ) as answer:
             if answer.status == 404:
@@ -178,16 +181,19 @@ class RegistryClient:
         # A registry need not say it.
         return self.get_manifest(name, tag_or_digest=tag_or_digest).digest
 
-    def choose(self, name: Reference, platform: Platform) -> ChosenManifest:
+    def choose(
+        self, name: Reference, platform: Platform, *, known: KnownManifests | None = None
+    ) -> ChosenManifest:
         """Get the manifest of a name for a platform, through indexes where there are some.
 
         A manifest that no index is before is taken as it is: its config says what it is for.
+        What the name leads to is always asked for; what an index leads to, unless it is known.
 
         Raises:
             PlatformMismatchError: There is none for the platform.
             EngineError: As `get_manifest`.
         """
-        return choose_manifest(self, name, platform)
+        return choose_manifest(self, name, platform, known)
 
     def put_manifest(
         self, name: Reference, *, tag_or_digest: str, media_type: str, content: bytes
@@ -211,6 +217,20 @@ class RegistryClient:
             if answer.status not in {200, 201, 202}:
                 raise session.unexpected(answer, f"cannot push {_shown(name, tag_or_digest)}")
             session.check_taken(answer, digest)
+        return digest
+
+    def delete(self, name: Reference) -> Digest:
+        """Take what a name leads to from its repository; returns its digest.
+
+        Raises:
+            RemoteImageNotFoundError: It does not have it.
+            RegistryError: It deletes nothing, or not for us, or does not tell the digest.
+        """
+        wanted = name.digest or name.tag
+        digest = name.digest or self.find_digest(name, tag_or_digest=wanted, may_ask_mirrors=False)
+        if digest is None:
+            raise RemoteImageNotFoundError(name.domain, _shown(name, wanted), "manifest unknown")
+        self.delete_manifest(name, digest=digest)
         return digest
 
     def delete_manifest(self, name: Reference, *, digest: str) -> None:

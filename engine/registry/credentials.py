@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from dataclasses import field
 from pathlib import Path
@@ -269,13 +270,16 @@ def _run_helper(
         raise InvalidInputError(f"not the name of a credential helper: {name[:100]!r}")
     try:
         done = run_helper([program, action], sent.encode(), environment, breaker=breaker)
-    except FileNotFoundError as error:
-        raise RegistryError(
-            registry,
-            f"credential helper not found: {program}",
-            hint=f"Install it, or take it out of {docker_configuration(environment)}",
-        ) from error
     except (OSError, HelperFailedError) as error:
+        # A PATH with a directory that may not be searched makes "not found" a "permission denied".
+        if isinstance(error, FileNotFoundError) or not shutil.which(
+            program, path=environment.get("PATH", os.defpath)
+        ):
+            raise RegistryError(
+                registry,
+                f"credential helper not found: {program}",
+                hint=f"Install it, or take it out of {docker_configuration(environment)}",
+            ) from error
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RegistryError(registry, f"{program} {action} failed: {reason}") from error
     if done.exit_code:

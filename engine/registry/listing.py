@@ -32,6 +32,10 @@ _MOST_TAGS = 250_000
 _LINK = re.compile(r"<([^<>]+)>([^<]*)")
 _NEXT = re.compile(r""";\s*rel\s*=\s*"?next\b"?""", re.IGNORECASE)
 _LONGEST_TEXT = 1000
+# A host that cannot be taken for a repository with a tag, as `debian:12` is.
+_HOST_WITH_PORT = re.compile(
+    r"(?:localhost|\[[0-9a-f:.]+\]|[a-z0-9-]+(?:\.[a-z0-9-]+)+):\d{1,5}", re.IGNORECASE | re.ASCII
+)
 _Shape = TypeVar("_Shape")
 
 
@@ -79,7 +83,11 @@ def search_registry(
 ) -> tuple[FoundImage, ...]:
     """As RegistryClient.search."""
     first, slash, rest = term.partition("/")
-    is_domain = bool(slash) and ("." in first or ":" in first or first == "localhost")
+    is_domain = (
+        ("." in first or ":" in first or first == "localhost")
+        if slash
+        else (_HOST_WITH_PORT.fullmatch(term) is not None)
+    )
     domain, words = (first, rest) if is_domain else (DOCKER_HUB, term)
     if domain in {"index.docker.io", "registry-1.docker.io"}:
         domain = DOCKER_HUB

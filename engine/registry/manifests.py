@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from engine.errors import ArchiveError, DigestMismatchError, PlatformMismatchError
+from engine.errors import ArchiveError, DigestMismatchError
 from engine.late_dataclasses import dataclass
 from engine.oci.digests import digest_of, is_digest
 from engine.oci.documents import (
@@ -23,7 +23,12 @@ from engine.oci.documents import (
     decode_index,
     decode_manifest,
 )
-from engine.oci.platforms import choose_manifests, platform_rank
+from engine.oci.platforms import (
+    MOST_PLATFORMS,
+    choose_manifests,
+    platform_mismatch,
+    platform_rank,
+)
 
 if TYPE_CHECKING:
     from engine.oci.documents import Descriptor, Manifest, Platform
@@ -77,11 +82,20 @@ class ChosenManifest:
         named: What the name leads to: the manifest itself, or an index.
         document: The manifest.
         manifest: The same, taken apart.
+        platforms: What the index has images for; empty where there is none.
     """
 
     named: RemoteDocument
     document: RemoteDocument
     manifest: Manifest
+    platforms: tuple[str, ...] = ()
+
+
+class KnownManifests(Protocol):
+    """Manifests that need not be asked for."""
+
+    def __call__(self, digest: str, /) -> bytes | None:
+        """The one with a digest, if it is here; blocking."""
 
 
 class ManifestSource(Protocol):
@@ -174,27 +188,32 @@ def _has(part: msgspec.Raw) -> bool:
     return bytes(part) not in {b"", b"null"}
 
 
-def choose_manifest(source: ManifestSource, name: Reference, platform: Platform) -> ChosenManifest:
+def choose_manifest(
+    source: ManifestSource,
+    name: Reference,
+    platform: Platform,
+    known: KnownManifests | None = None,
+) -> ChosenManifest:
     """Follow a name to the manifest for a platform; as RegistryClient.choose."""
     wanted = name.digest or name.tag or "latest"
     named = source.get_manifest(name, tag_or_digest=wanted)
-    found = _descend(_Followed(source), name, named, platform, depth=0)
+    found = _descend(_Followed(source, known), name, named, platform, depth=0)
     if found is None:
-        raise PlatformMismatchError(
-            name.familiar_name,
-            image_platform=_platforms_of(named, name),
-            host_platform=str(platform),
-        )
+        raise platform_mismatch(name.familiar_name, _platforms_of(named, name), platform)
     return ChosenManifest(
-        named=named, document=found, manifest=decode_manifest(found.content, name.familiar_name)
+        named=named,
+        document=found,
+        manifest=decode_manifest(found.content, name.familiar_name),
+        platforms=_platforms_of(named, name),
     )
 
 
 class _Followed:
     """A source that is asked only so often: indexes may lead to indexes by the thousand."""
 
-    def __init__(self, source: ManifestSource) -> None:
+    def __init__(self, source: ManifestSource, known: KnownManifests | None) -> None:
         self._source = source
+        self._known = known
         self._left = _MOST_FOLLOWED
         self.get_small_blob = source.get_small_blob
 
@@ -204,6 +223,13 @@ class _Followed:
         if self._left < 0:
             raise ArchiveError(
                 name.familiar_name, f"its indexes lead to more than {_MOST_FOLLOWED} manifests"
+            )
+        # An index leads by digest, and what has the digest is what the registry would give.
+        content = self._known(tag_or_digest) if self._known is not None else None
+        if content is not None and (digest := digest_of(content)) == tag_or_digest:
+            label = f"{name.familiar_repository}@{digest}"
+            return RemoteDocument(
+                media_type=media_type_of(content, "", label), digest=digest, content=content
             )
         return self._source.get_manifest(name, tag_or_digest=tag_or_digest)
 
@@ -250,10 +276,11 @@ def _runs_on(
     return platform_rank(config.platform, platform) is not None
 
 
-def _platforms_of(document: RemoteDocument, name: Reference) -> str:
+def _platforms_of(document: RemoteDocument, name: Reference) -> tuple[str, ...]:
+    """What an index says that it has images for; nothing of a manifest."""
     if not document.is_index:
-        return "another platform"
+        return ()
     index = decode_index(document.content, name.familiar_name)
     known = [str(entry.platform) for entry in index.manifests or () if entry.platform is not None]
     said = [text for text in dict.fromkeys(known) if not text.startswith("unknown")]
-    return ", ".join(said[:10]) or "no platform that it names"
+    return tuple(said[:MOST_PLATFORMS])

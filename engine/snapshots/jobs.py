@@ -18,6 +18,7 @@ from engine.snapshots import (
     tar_import,
     unpacking,
     verification,
+    viewing,
     volume_files,
     writable_jobs,
 )
@@ -90,6 +91,7 @@ JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **volume_files.JOBS,
     **layer_tar_jobs.JOBS,
     **tar_import.JOBS,
+    **viewing.JOBS,
     "list-changes": writable_jobs.list_changes,
     "commit-layer": writable_jobs.commit_layer,
     "export-tree": writable_jobs.export_tree,

@@ -72,31 +72,46 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-class BlobSink:
-    """Compresses, hashes and writes what it is given."""
+class CompressingSink:
+    """Compresses and writes what it is given."""
 
     def __init__(self, write: Callable[[bytes], object], compression: Compression) -> None:
         """Write to `write`, which takes all of what it is given."""
         self._write = write
         self._compressor = _compressor(compression)
-        self._hash = hashlib.sha256()
         self.written_bytes = 0
 
     def write(self, chunk: bytes) -> None:
-        """Take in a piece of the tar."""
+        """Take in a piece."""
         self._put(chunk if self._compressor is None else self._compressor.compress(chunk))
 
-    def finish(self) -> str:
-        """Write the end and return the digest of everything that was written."""
+    def finish(self) -> None:
+        """Write the end."""
         if self._compressor is not None:
             self._put(self._compressor.flush())
-        return f"sha256:{self._hash.hexdigest()}"
 
     def _put(self, data: bytes) -> None:
         if data:
-            self._hash.update(data)
             self._write(data)
             self.written_bytes += len(data)
+
+
+class BlobSink(CompressingSink):
+    """Hashes what it has written as well."""
+
+    def __init__(self, write: Callable[[bytes], object], compression: Compression) -> None:
+        """As CompressingSink."""
+        super().__init__(write, compression)
+        self._hash = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """Of everything that was written."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def _put(self, data: bytes) -> None:
+        self._hash.update(data)
+        super()._put(data)
 
 
 def _compressor(compression: Compression) -> _Compressor | None:
@@ -179,12 +194,13 @@ def write_layer(
                 reported = source.produced_bytes
                 on_bytes(reported)
         actual = source.finish()
+    sink.finish()
     if is_exact and actual != diff_id:
         raise DigestMismatchError(label, expected=diff_id, actual=actual)
     return LayerTarResult(
         diff_id=actual,
         tar_bytes=source.produced_bytes,
-        blob_digest=sink.finish(),
+        blob_digest=sink.digest,
         blob_bytes=sink.written_bytes,
         is_exact=is_exact or actual == diff_id,
     )

@@ -1,6 +1,6 @@
 """Where a tar's bytes come from: a stretch of a file, plain or through a decompressor.
 
-`LayerSource` reads, decompresses and hashes in a thread of its own, so that the thread that
+A `ThreadedSource` reads, decompresses and hashes in a thread of its own, so that the thread that
 writes files has a processor to itself. Memory is bounded: a few chunks are in flight.
 """
 
@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from isal import igzip_lib
 
-from engine.errors import ArchiveError, EngineError
-from engine.snapshots.tar import too_large_error
+from engine.errors import ArchiveError, EngineError, LayerLimitError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 _CHUNKS_IN_FLIGHT = 6
-_MAGIC_BYTES = 6
+MAGIC_BYTES = 6
 # gzip cannot pass 1,032 to 1. Zstandard can, also in honest layers (a `lastlog` of zeros), but
 # not by this much over this length.
 _BOMB_RATIO = 5000
@@ -39,6 +38,7 @@ _FIRST_FED_BYTES = 1 << 12
 _MOST_MEMBERS = 1_000_000
 
 _IsalError = cast("type[Exception]", igzip_lib.IsalError)  # its stub says an instance
+_WINDOW_TOO_LARGE = "too much memory"  # what libzstd says
 _DAMAGED = (zstd.ZstdError, _IsalError, EOFError)
 
 _REFUSED_MAGIC = (
@@ -119,8 +119,15 @@ def compression_of(magic: bytes) -> str:
     return ""
 
 
-def decompressor_of(magic: bytes, label: str) -> Decompressor | None:
+def decompressor_of(
+    magic: bytes, label: str, *, window_bytes: int | None = None
+) -> Decompressor | None:
     """A decompressor for a stream with these first bytes; None where it is not compressed.
+
+    Args:
+        magic: The first bytes.
+        label: What errors call the stream.
+        window_bytes: As `decompress` has it.
 
     Raises:
         ArchiveError: It is compressed in a way that images do not use.
@@ -132,32 +139,50 @@ def decompressor_of(magic: bytes, label: str) -> Decompressor | None:
                 f"it is compressed with {name}, which is not supported",
                 hint="Decompress it first, or compress it with gzip or zstd",
             )
-    return _new_decompressor(compression_of(magic))
+    return _new_decompressor(compression_of(magic), window_bytes)
 
 
-def _new_decompressor(compression: str) -> Decompressor | None:
+def _new_decompressor(compression: str, window_bytes: int | None) -> Decompressor | None:
     if compression == "gzip":
         gzip: Decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         return gzip
     if compression == "zstd":
-        # The window is bounded by the library's own limit, 128 MiB.
-        zstandard: Decompressor = zstd.ZstdDecompressor()
+        options: dict[int, int] = {}
+        if window_bytes is not None:
+            parameter = zstd.DecompressionParameter.window_log_max
+            lowest, highest = parameter.bounds()
+            options[parameter] = max(lowest, min(window_bytes.bit_length() - 1, highest))
+        zstandard: Decompressor = zstd.ZstdDecompressor(options=options)
         return zstandard
     return None
 
 
 def decompress(
-    pieces: Iterator[bytes], magic: bytes, label: str, *, chunk_bytes: int = CHUNK_BYTES
+    pieces: Iterator[bytes],
+    magic: bytes,
+    label: str,
+    *,
+    window_bytes: int | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
 ) -> Iterator[bytes]:
     """Decompress a stream piece by piece, in chunks of at most `chunk_bytes`.
 
     Several members one after another are one stream, and zeros after the last one are ignored,
     as gzip(1) and zstd(1) have it.
 
+    Args:
+        pieces: The stream.
+        magic: Its first bytes.
+        label: What errors call it.
+        window_bytes: How much of it zstd may keep in memory, as a power of two; None for what
+            zstd(1) takes, which is 128 MiB.
+        chunk_bytes: At most so much comes at once.
+
     Raises:
+        LayerLimitError: It needs a larger window.
         ArchiveError: The stream is damaged, cut short, or grows beyond all reason.
     """
-    decompressor = decompressor_of(magic, label)
+    decompressor = decompressor_of(magic, label, window_bytes=window_bytes)
     if decompressor is None:
         yield from pieces
         return
@@ -174,7 +199,7 @@ def decompress(
                 rest = len(fresh) - position
                 if not fresh[position] and fresh.count(b"\0", position) == rest:
                     break
-                if compression_of(fresh[position : position + _MAGIC_BYTES]) != compression and (
+                if compression_of(fresh[position : position + MAGIC_BYTES]) != compression and (
                     rest >= 4
                 ):
                     raise ArchiveError(
@@ -185,7 +210,7 @@ def decompress(
                     raise ArchiveError(
                         label, f"it is compressed in more than {_MOST_MEMBERS:,} pieces"
                     )
-                fresh_decompressor = _new_decompressor(compression)
+                fresh_decompressor = _new_decompressor(compression, window_bytes)
                 assert fresh_decompressor is not None
                 decompressor = fresh_decompressor
                 fed_bytes = _FIRST_FED_BYTES
@@ -194,6 +219,8 @@ def decompress(
             try:
                 chunk = decompressor.decompress(fed, chunk_bytes)
             except _DAMAGED as error:
+                if _WINDOW_TOO_LARGE in str(error):
+                    raise _window_error(label, window_bytes) from None
                 raise ArchiveError(label, f"its {compression} data is damaged: {error}") from None
             position += len(fed)
             fed_bytes = min(2 * fed_bytes, CHUNK_BYTES)
@@ -211,7 +238,21 @@ def decompress(
         raise ArchiveError(label, f"its {compression} data ends too early: it is truncated")
 
 
-class _StoppedError(Exception):
+def _window_error(label: str, window_bytes: int | None) -> LayerLimitError:
+    if window_bytes is None:
+        return LayerLimitError(
+            label,
+            "decompressing it takes more than 128 MiB of memory",
+            hint="Compress it without --long and --ultra",
+        )
+    return LayerLimitError(
+        label,
+        f"decompressing it takes more than {window_bytes >> 20:,} MiB of memory",
+        hint="LAMELLA_LAYER_WINDOW=SIZE (128m) allows more, as zstd --long and --ultra need it",
+    )
+
+
+class StoppedError(Exception):
     """The reader has gone; nobody wants more."""
 
 
@@ -235,6 +276,7 @@ class ThreadedSource:
 
     def __exit__(self, *_exception: object) -> None:
         self._stop.set()
+        self._wake()
         while self._thread.is_alive():
             # The thread may wait for room: make some until it has seen the stop.
             try:
@@ -243,20 +285,28 @@ class ThreadedSource:
                 continue
         self._thread.join()
 
+    def _wake(self) -> None:
+        """Have the thread come back from whatever else it waits for than room."""
+
+    def _begin_part(self) -> None:
+        """Read what comes behind an end."""
+        self._is_at_end = False
+
     def _produce(self) -> None:
         """Make the stream: `_give` its chunks; runs in the thread."""
         raise NotImplementedError
 
-    def _give(self, chunk: bytes) -> None:
+    def _give(self, chunk: bytes | None) -> None:
+        """Hand on a chunk, or None: the end, or that of a part."""
         self._chunks.put(chunk)
         if self._stop.is_set():
-            raise _StoppedError
+            raise StoppedError
 
     def _run(self) -> None:
         try:
             self._produce()
-            self._chunks.put(None)
-        except _StoppedError:
+            self._give(None)
+        except StoppedError:
             return
         except (EngineError, OSError, MemoryError) as error:
             self._chunks.put(error)
@@ -305,105 +355,6 @@ class ThreadedSource:
         """Read what is left, to its end; raises what the thread raised."""
         while self._next_chunk():
             pass
-
-
-class BlobReader(Protocol):
-    """A layer's blob, wherever it is."""
-
-    @property
-    def size(self) -> int:
-        """Of the whole blob."""
-
-    def read_at(self, position: int, size: int, /) -> bytes:
-        """At least one byte of the blob; empty where its file ends too early."""
-
-
-class StoredBlob:
-    """A blob that is a stretch of a file; the descriptor stays the caller's."""
-
-    def __init__(self, descriptor: int, *, offset: int, size: int) -> None:
-        self._descriptor = descriptor
-        self._offset = offset
-        self.size = size
-
-    def read_at(self, position: int, size: int, /) -> bytes:
-        """As BlobReader."""
-        return os.pread(self._descriptor, size, self._offset + position)
-
-
-class GrowingBlob:
-    """A blob whose file somebody else still writes; the descriptors stay the caller's."""
-
-    def __init__(self, descriptor: int, *, size: int, grown: int) -> None:
-        """Read a file; `grown` is an eventfd that is written to after each piece of it."""
-        self._descriptor = descriptor
-        self._grown = grown
-        self.size = size
-
-    def read_at(self, position: int, size: int, /) -> bytes:
-        """As BlobReader; waits for bytes that are not there yet."""
-        while not (piece := os.pread(self._descriptor, size, position)):
-            os.eventfd_read(self._grown)
-        return piece
-
-
-class LayerSource(ThreadedSource):
-    """A layer's blob, decompressed and hashed on both sides while it is read.
-
-    Attributes:
-        consumed_bytes: How much of the blob was read, for progress.
-    """
-
-    def __init__(self, blob: BlobReader, *, label: str, maximum_bytes: int) -> None:
-        """Read a blob; its tar may have `maximum_bytes`."""
-        super().__init__(thread_name="layer-reader")
-        self._blob = blob
-        self._label = label
-        self._maximum_bytes = maximum_bytes
-        self._blob_hash = hashlib.sha256()
-        self._tar_hash = hashlib.sha256()
-        self._is_plain = False
-        self.consumed_bytes = 0
-
-    def _produce(self) -> None:
-        magic = self._magic()
-        self._is_plain = not compression_of(magic)
-        given = 0
-        for chunk in decompress(self._blob_pieces(), magic, self._label):
-            given += len(chunk)
-            if given > self._maximum_bytes:
-                raise too_large_error(self._label, self._maximum_bytes)
-            self._tar_hash.update(chunk)
-            self._give(chunk)
-
-    def _magic(self) -> bytes:
-        magic = b""
-        wanted = min(_MAGIC_BYTES, self._blob.size)
-        while len(magic) < wanted and (
-            piece := self._blob.read_at(len(magic), wanted - len(magic))
-        ):
-            magic += piece
-        return magic
-
-    def _blob_pieces(self) -> Iterator[bytes]:
-        position, end = 0, self._blob.size
-        while position < end:
-            piece = self._blob.read_at(position, min(CHUNK_BYTES, end - position))
-            if not piece:
-                raise ArchiveError(self._label, "it ends too early: it is truncated")
-            if not self._is_plain:
-                self._blob_hash.update(piece)
-            position += len(piece)
-            self.consumed_bytes = position
-            yield piece
-
-    def finish(self) -> tuple[str, str]:
-        """Read to the end and return the digests of the blob and of the uncompressed tar."""
-        self.drain()
-        diff_id = f"sha256:{self._tar_hash.hexdigest()}"
-        if self._is_plain:
-            return diff_id, diff_id
-        return f"sha256:{self._blob_hash.hexdigest()}", diff_id
 
 
 class Pack(Protocol):
@@ -460,18 +411,21 @@ class StreamSource(ThreadedSource):
         consumed_bytes: How much was read, for progress.
     """
 
-    def __init__(self, descriptor: int, *, label: str) -> None:
-        """Read a descriptor to its end; it stays the caller's."""
+    def __init__(self, descriptor: int, *, label: str, window_bytes: int | None = None) -> None:
+        """Read a descriptor to its end; it stays the caller's. `decompress` has the rest."""
         super().__init__(thread_name="stream-reader")
+        self._window_bytes = window_bytes
         self._descriptor = descriptor
         self._label = label
         self.consumed_bytes = 0
 
     def _produce(self) -> None:
         first = b""
-        while len(first) < _MAGIC_BYTES and (piece := os.read(self._descriptor, CHUNK_BYTES)):
+        while len(first) < MAGIC_BYTES and (piece := os.read(self._descriptor, CHUNK_BYTES)):
             first += piece
-        for chunk in decompress(self._pieces(first), first[:_MAGIC_BYTES], self._label):
+        magic, window_bytes = first[:MAGIC_BYTES], self._window_bytes
+        pieces = self._pieces(first)
+        for chunk in decompress(pieces, magic, self._label, window_bytes=window_bytes):
             self._give(chunk)
 
     def _pieces(self, first: bytes) -> Iterator[bytes]:

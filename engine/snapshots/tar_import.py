@@ -94,7 +94,8 @@ def _import(
     lowers = LowerLayers(())
     root = open_beneath(directory, DIFF_NAME.encode(), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with StreamSource(descriptor, label=request.label) as stream:
+        window_bytes = request.limits.window_bytes
+        with StreamSource(descriptor, label=request.label, window_bytes=window_bytes) as stream:
 
             def pack(write: Callable[[bytes], None]) -> None:
                 copy_without_sparse_files(stream, write, request.label, request.limits)

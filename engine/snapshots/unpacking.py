@@ -16,16 +16,22 @@ from engine.snapshots.apply import LayerApplier
 from engine.snapshots.base import DIFF_NAME, LAYER_PARTS
 from engine.snapshots.index import write_index
 from engine.snapshots.job_parts import JobProgress, Reporter
+from engine.snapshots.layer_reader import (
+    GrowingBlob,
+    Growth,
+    LayerBlob,
+    LayerReader,
+    StoredBlob,
+)
 from engine.snapshots.layer_tar import LayerTarRecorder
 from engine.snapshots.lowers import LowerLayers
 from engine.snapshots.removal import engine_error
-from engine.snapshots.streams import GrowingBlob, LayerSource, StoredBlob
 from engine.snapshots.tar import TarLimits, TarReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 
-    from engine.snapshots.streams import BlobReader
+    from engine.snapshots.layer_reader import BlobReader
 
 _PROGRESS_BYTES = 4 << 20
 
@@ -147,8 +153,8 @@ def unpack_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> 
     def on_bytes(done: int) -> None:
         report(msgspec.json.encode(JobProgress(done=done, total=request.size)))
 
-    reader = StoredBlob(blob, offset=request.offset, size=request.size)
-    return msgspec.json.encode(_unpack_or_clear(request, reader, directory, on_bytes))
+    with LayerReader(_stored_blobs(((request, blob),))) as reader:
+        return msgspec.json.encode(_unpack_or_clear(request, reader, directory, on_bytes))
 
 
 def unpack_stack(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
@@ -160,14 +166,10 @@ def unpack_stack(arguments: bytes, descriptors: list[int], report: Reporter) -> 
     """
     request = msgspec.json.decode(arguments, type=UnpackStackArguments)
     parent, grown = descriptors
-    for position, part in enumerate(request.layers):
-        with _opened_directory(part.directory_name, parent) as directory:
-            blob = _open_blob(part.blob_name, parent, grown)
-            try:
-                reader = GrowingBlob(blob, size=part.layer.size, grown=grown)
-                _unpack_one_of(position, part.layer, reader, directory, report)
-            finally:
-                os.close(blob)
+    growth = Growth(grown)
+    with LayerReader(_growing_blobs(request.layers, parent, growth), growth=growth) as reader:
+        parts = [(part.directory_name, part.layer) for part in request.layers]
+        _unpack_all(parts, parent, reader, report)
     return b"null"
 
 
@@ -175,12 +177,56 @@ def unpack_archive(arguments: bytes, descriptors: list[int], report: Reporter) -
     """Unpack layers of an archive; the results are those of the progress, as of unpack_stack."""
     request = msgspec.json.decode(arguments, type=UnpackArchiveArguments)
     parent, *blobs = descriptors
-    for position, part in enumerate(request.layers):
-        with _opened_directory(part.directory_name, parent) as directory:
-            layer = part.layer
-            reader = StoredBlob(blobs[part.descriptor], offset=layer.offset, size=layer.size)
-            _unpack_one_of(position, layer, reader, directory, report)
+    stored = _stored_blobs([(part.layer, blobs[part.descriptor]) for part in request.layers])
+    with LayerReader(stored) as reader:
+        parts = [(part.directory_name, part.layer) for part in request.layers]
+        _unpack_all(parts, parent, reader, report)
     return b"null"
+
+
+def _stored_blobs(
+    layers: Iterable[tuple[UnpackArguments, int]],
+) -> Generator[LayerBlob, None, None]:
+    for layer, descriptor in layers:
+        yield _layer_blob(layer, StoredBlob(descriptor, offset=layer.offset, size=layer.size))
+
+
+def _growing_blobs(
+    layers: Iterable[StackLayer], parent: int, growth: Growth
+) -> Generator[LayerBlob, None, None]:
+    for part in layers:
+        blob = _open_blob(part.blob_name, parent, growth)
+        try:
+            yield _layer_blob(part.layer, GrowingBlob(blob, size=part.layer.size, growth=growth))
+        finally:
+            os.close(blob)
+
+
+def _open_blob(name: str, parent: int, growth: Growth) -> int:
+    while True:
+        try:
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        except FileNotFoundError:
+            growth.wait()
+
+
+def _layer_blob(layer: UnpackArguments, blob: BlobReader) -> LayerBlob:
+    return LayerBlob(blob=blob, label=layer.label, limits=layer.limits)
+
+
+def _unpack_all(
+    parts: Sequence[tuple[str, UnpackArguments]], parent: int, reader: LayerReader, report: Reporter
+) -> None:
+    for position, (name, layer) in enumerate(parts):
+
+        def on_bytes(done: int, position: int = position) -> None:
+            report(msgspec.json.encode(StackProgress(position=position, done=done)))
+
+        on_bytes(0)
+        with _opened_directory(name, parent) as directory:
+            result = _unpack_or_clear(layer, reader, directory, on_bytes)
+        done = StackProgress(position=position, done=layer.size, result=result)
+        report(msgspec.json.encode(done))
 
 
 @contextlib.contextmanager
@@ -193,29 +239,9 @@ def _opened_directory(name: str, parent: int) -> Iterator[int]:
         os.close(directory)
 
 
-def _unpack_one_of(
-    position: int, layer: UnpackArguments, reader: BlobReader, directory: int, report: Reporter
-) -> None:
-    def on_bytes(done: int) -> None:
-        report(msgspec.json.encode(StackProgress(position=position, done=done)))
-
-    on_bytes(0)
-    result = _unpack_or_clear(layer, reader, directory, on_bytes)
-    done = StackProgress(position=position, done=layer.size, result=result)
-    report(msgspec.json.encode(done))
-
-
-def _open_blob(name: str, parent: int, grown: int) -> int:
-    while True:
-        try:
-            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-        except FileNotFoundError:
-            os.eventfd_read(grown)
-
-
 def _unpack_or_clear(
     request: UnpackArguments,
-    reader: BlobReader,
+    reader: LayerReader,
     directory: int,
     on_bytes: Callable[[int], None],
 ) -> UnpackResult:
@@ -242,7 +268,7 @@ def layer_tar_limits(limits: LayerLimits) -> TarLimits:
 
 def _unpack(
     request: UnpackArguments,
-    reader: BlobReader,
+    reader: LayerReader,
     directory: int,
     on_bytes: Callable[[int], None],
 ) -> UnpackResult:
@@ -250,18 +276,14 @@ def _unpack(
     lowers = LowerLayers(request.lower_paths)
     limits = layer_tar_limits(request.limits)
     try:
-        with (
-            LayerSource(
-                reader, label=request.label, maximum_bytes=request.limits.unpacked_bytes
-            ) as source,
-            LayerTarRecorder(source, directory) as recorder,
-        ):
+        reader.begin()
+        with LayerTarRecorder(reader, directory) as recorder:
             reported = 0
 
             def on_entry() -> None:
                 nonlocal reported
-                if source.consumed_bytes - reported >= _PROGRESS_BYTES:
-                    reported = source.consumed_bytes
+                if reader.consumed_bytes - reported >= _PROGRESS_BYTES:
+                    reported = reader.consumed_bytes
                     on_bytes(reported)
 
             applier = LayerApplier(
@@ -274,7 +296,7 @@ def _unpack(
             tar = TarReader(recorder, label=request.label, limits=limits)
             index = applier.apply(tar, on_entry=on_entry)
             recorder.finish()
-            blob_digest, diff_id = source.finish()
+            blob_digest, diff_id = reader.finish()
     finally:
         lowers.close()
         os.close(root)

@@ -75,6 +75,22 @@ class ImageRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAddition:
+    """An image to be recorded.
+
+    Attributes:
+        image: With its layers.
+        names: Familiar, with tag.
+        origin: Where it was pulled from. An image that was here before gets the manifest and the
+            blobs of this one then.
+    """
+
+    image: ImageRecord
+    names: tuple[str, ...] = ()
+    origin: RepositoryDigest | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ImageListRecord:
     """What a list of images shows of one."""
 
@@ -88,6 +104,8 @@ class ImageListRecord:
     container_count: int
     is_intermediate: bool
     """It has no name, and another image stands on all of its layers."""
+    kept_bytes: int
+    """Of the compressed layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,28 +125,16 @@ class ImageRecords:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def insert(
-        self,
-        image: ImageRecord,
-        names: tuple[str, ...] = (),
-        *,
-        origin: RepositoryDigest | None = None,
-    ) -> bool:
-        """Add an image with its layers and give it names, in one transaction.
+    async def insert(self, *additions: ImageAddition) -> tuple[bool, ...]:
+        """Add images with their layers and give them names: all of them, or none.
 
         Layers that are known stay as they are; names move from other images.
 
-        Args:
-            image: What is added.
-            names: Familiar, with tag.
-            origin: Where it was pulled from. An image that was here before gets the manifest and
-                the blobs of this one then.
-
         Returns:
-            False when the image was here before; its names are added all the same.
+            For each, False when it was here before; its names are added all the same.
         """
         return await self._database.write(
-            lambda connection: _insert(connection, image, names, origin)
+            lambda connection: tuple(_insert(connection, addition) for addition in additions)
         )
 
     async def list_images(self) -> tuple[ImageListRecord, ...]:
@@ -256,6 +262,15 @@ class ImageRecords:
             lambda connection: delete_images(connection, image_ids, dead_holders)
         )
 
+    async def untagged_parents(self, image_id: str) -> tuple[ImageId, ...]:
+        """The images below an image that nothing else needs, topmost first."""
+        # Loaded by who removes one.
+        from engine.store.image_deletion import find_untagged_parents
+
+        return await self._database.read(
+            lambda connection: find_untagged_parents(connection, image_id)
+        )
+
     async def layer_chain_ids(self) -> frozenset[ChainId]:
         """Every layer that has a record."""
         return await self._database.read(
@@ -307,12 +322,8 @@ class ImageRecords:
 LAYERS = "SELECT chain_id, diff_id, parent_chain_id, size_bytes, entry_count FROM layers"
 
 
-def _insert(
-    connection: sqlite3.Connection,
-    image: ImageRecord,
-    names: tuple[str, ...],
-    origin: RepositoryDigest | None,
-) -> bool:
+def _insert(connection: sqlite3.Connection, addition: ImageAddition) -> bool:
+    image, origin = addition.image, addition.origin
     is_new = (
         connection.execute("SELECT 1 FROM images WHERE image_id = ?", (image.image_id,)).fetchone()
         is None
@@ -357,7 +368,7 @@ def _insert(
         if not is_new:
             replace_manifest(connection, image)
         insert_repository_digest(connection, origin, image.image_id)
-    for name in names:
+    for name in addition.names:
         _tag(connection, name, image.image_id)
     return is_new
 
@@ -371,7 +382,9 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
         "(SELECT coalesce(sum(size_bytes), 0) FROM image_layers JOIN layers USING (chain_id) "
         " WHERE image_layers.image_id = images.image_id), "
         "(SELECT count(*) FROM image_layers WHERE image_layers.image_id = images.image_id), "
-        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id) "
+        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id), "
+        "(SELECT coalesce(sum(blob_size_bytes), 0) FROM image_layers "
+        " WHERE image_layers.image_id = images.image_id AND blob_digest IS NOT NULL) "
         "FROM images ORDER BY coalesce(created_at, added_at) DESC, image_id"
     )
     return tuple(
@@ -384,6 +397,7 @@ def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
             size_bytes=row[4],
             layer_count=row[5],
             container_count=row[6],
+            kept_bytes=row[7],
             is_intermediate=row[0] not in names and _stands_below(connection, row[0]),
         )
         for row in rows.fetchall()

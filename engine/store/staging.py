@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Protocol
 
 from engine.errors import StoreError
+from engine.linux.files import spread_subdirectories
 from engine.operations import carry_through
 from engine.store.durability import make_directory, raise_store_error
 from engine.store.locks import LockFile, is_locked
@@ -93,7 +94,7 @@ class StagingArea:
             lock.release()
 
     async def _make(self, purpose: str) -> tuple[Path, LockFile]:
-        await asyncio.to_thread(make_directory, self._directory)
+        await asyncio.to_thread(self._make_directory)
         claim = self._directory / f"{purpose}-{os.urandom(8).hex()}"
         lock = LockFile(claim / "lock")
         # Shared: makers go together, but no sweep between the directory and its lock.
@@ -108,6 +109,18 @@ class StagingArea:
         finally:
             gate.release()
         return claim, lock
+
+    def _make_directory(self) -> None:
+        make_directory(self._directory)
+        try:
+            descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise_store_error(error, self._directory)
+        try:
+            # What is unpacked here is renamed as a whole, and stays where it lies on the disk.
+            spread_subdirectories(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _take_abandoned(self) -> list[tuple[Path, LockFile]]:
         if not self._directory.is_dir():

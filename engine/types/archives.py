@@ -36,6 +36,8 @@ class SaveOptions:
     """None leaves layers as they are here: as they were pulled in OCI's formats, else plain."""
     archive_compression: Compression = Compression.NONE
     """Of the archive as a whole."""
+    platform: str = ""
+    """`linux/arm64`: what each image must be for; empty for whatever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

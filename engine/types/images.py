@@ -24,6 +24,10 @@ class ImageSummary:
     labels: tuple[tuple[str, str], ...] = ()
     is_intermediate: bool = False
     """It has no name, and another image stands on all of its layers."""
+    platform: str = ""
+    """`linux/amd64`, as its config says."""
+    kept_bytes: int = 0
+    """Of its compressed layers that are kept besides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

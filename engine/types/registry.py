@@ -142,3 +142,5 @@ class RemoteImage:
     """Sum of the layers' sizes in the registry."""
     config_json: str
     """The config document, indented for people."""
+    platforms: tuple[str, ...] = ()
+    """What there is to choose from under the name; its own alone where no index says more."""

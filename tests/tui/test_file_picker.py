@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.errors import PlatformMismatchError
 from tests.tui.conftest import paste, screen_text, settled, wait_until
-from tui.screens.dialogs import ConfirmScreen, ProgressScreen, ReadingScreen
+from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, ProgressScreen, ReadingScreen
 from tui.screens.file_picker import FilePicker
 from tui.screens.save_form import SaveScreen
 
@@ -75,6 +76,23 @@ async def test_an_archive_is_walked_to_and_loaded(
         await settled(pilot)
         assert ("load", str(place / "web.tar")) in engine.calls
         assert "Loaded loaded:latest" in told(app)
+
+
+async def test_an_archive_for_other_platforms_is_loaded_for_the_one_that_is_chosen(
+    app: LamellaApp, engine: FakeEngine, place: Path
+) -> None:
+    engine.failures["load"] = PlatformMismatchError(
+        "web.tar", platforms=("linux/arm64", "linux/s390x"), wanted="linux/amd64", is_host=True
+    )
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await load(pilot)
+        await pilot.press("G", "enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, ChoiceScreen))
+        assert "linux/arm64" in screen_text(app)
+        await pilot.press("down", "enter")
+        await settled(pilot)
+        assert "Loaded loaded:latest" in told(app)
+    assert ("load", f"{place / 'web.tar'} linux/s390x") in engine.calls
 
 
 async def test_a_directory_is_taken_where_one_can_be_loaded(

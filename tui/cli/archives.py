@@ -11,7 +11,7 @@ from engine.errors import CopyRefusedError, InvalidInputError
 from engine.types import ArchiveFormat, Compression, ImportRequest, SaveOptions
 from tui.cli import output
 from tui.cli.command import Command
-from tui.cli.options import Option, UsageError
+from tui.cli.options import PLATFORM, Option, UsageError
 from tui.cli.progress import progress_line
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ async def save(engine: EngineApi, arguments: Arguments) -> int:
         format=_format(arguments.text("format")),
         layer_compression=_compression(arguments, "compress-layers"),
         archive_compression=_compression(arguments, "compress") or Compression.NONE,
+        platform=arguments.text("platform") or "",
     )
     if path == "":
         raise UsageError("the output file's name is empty", command="save")
@@ -108,6 +109,7 @@ COMMANDS = (
             Option("format", "", "FORMAT", "docker-archive (default), oci-archive or oci-dir"),
             Option("compress-layers", "", "HOW", "Write layers as gzip, zstd or none"),
             Option("compress", "", "HOW", "Compress the archive as a whole: gzip or zstd"),
+            PLATFORM._replace(summary="Save only if each is for this: linux/arm64, linux/arm/v7"),
             Option("quiet", "q", "", "Show no progress"),
         ),
         (1, None),

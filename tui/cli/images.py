@@ -14,7 +14,9 @@ from tui.cli.command import Command
 from tui.cli.docker_texts import rfc3339
 from tui.cli.documents import document
 from tui.cli.filters import IMAGE_KEYS, Filters, image_filter, meant_names
-from tui.cli.options import Option, UsageError
+from tui.cli.image_tree import check_tree_options, write_tree
+from tui.cli.layer_files import SHOW, wanted_files, write_content, write_files
+from tui.cli.options import PLATFORM, Option, UsageError
 from tui.cli.progress import progress_line
 from tui.cli.rows import FORMAT, Row, Shape, row
 from tui.cli.session import for_each
@@ -75,7 +77,9 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
             )
         source = "/dev/stdin"
     with progress_line(is_quiet=arguments.is_on("quiet")) as listener:
-        loaded = await engine.load_images(Path(source), progress=listener)
+        loaded = await engine.load_images(
+            Path(source), platform=arguments.text("platform") or "", progress=listener
+        )
     for warning in dict.fromkeys(warning for image in loaded for warning in image.warnings):
         output.write_message(f"WARNING: {warning}")
     for image in loaded:
@@ -88,6 +92,9 @@ async def load(engine: EngineApi, arguments: Arguments) -> int:
 
 async def images(engine: EngineApi, arguments: Arguments) -> int:
     """List images, one line a name."""
+    has_tree = arguments.is_on("tree")
+    if has_tree:
+        check_tree_options(arguments)
     filters = Filters(arguments.texts("filter"), known=IMAGE_KEYS, command="images")
     shape = Shape(arguments.text("format"), heads=_HEADS)
     is_whole = arguments.is_on("no-trunc")
@@ -105,6 +112,9 @@ async def images(engine: EngineApi, arguments: Arguments) -> int:
     if arguments.is_on("quiet"):
         for image, _names in found:
             output.write_line(image.image_id if is_whole else output.short_id(image.image_id))
+        return 0
+    if has_tree:
+        write_tree(found, is_whole=is_whole)
         return 0
     now = time.time()
     has_digests = arguments.is_on("digests")
@@ -160,11 +170,22 @@ def _row(image: ImageSummary, name: str, *, now: float, is_whole: bool) -> Row:
 
 
 async def history(engine: EngineApi, arguments: Arguments) -> int:
-    """Show the steps of an image, newest first."""
+    """Show the steps of an image, newest first; or the files of one of them, or one of these."""
+    reference = arguments.operands[0]
+    has_json = arguments.text("format") == "json"
+    wanted = wanted_files(arguments, "history", has_json=has_json)
+    if wanted is not None:
+        wants_json(arguments, "history")
+        if wanted.path is not None:
+            write_content(await engine.read_layer_file(reference, wanted.position, wanted.path))
+        else:
+            tree = await engine.list_layer_files(reference, wanted.position)
+            write_files(tree, has_json=has_json)
+        return 0
     shape = Shape(arguments.text("format"), heads=_HISTORY_HEADS)
     is_whole = arguments.is_on("no-trunc")
     is_human = arguments.text("human") != "false"
-    steps = (await engine.inspect_image(arguments.operands[0])).layers[::-1]
+    steps = (await engine.inspect_image(reference)).layers[::-1]
     now = time.time()
     if arguments.is_on("quiet"):
         for step in steps:
@@ -180,6 +201,7 @@ async def history(engine: EngineApi, arguments: Arguments) -> int:
         age = formats.age(step.created_at, now=now) if is_human else rfc3339(step.created_at)
         rows.append(
             (
+                str(step.position),
                 _layer_id(step, is_whole=is_whole),
                 age,
                 text if is_whole else output.shorten(text, 60),
@@ -188,7 +210,7 @@ async def history(engine: EngineApi, arguments: Arguments) -> int:
                 step.comment if is_whole else output.shorten(step.comment, 30),
             )
         )
-    output.write_table(("LAYER", "AGE", "CREATED BY", "SIZE", "ENTRIES", "COMMENT"), rows)
+    output.write_table(("STEP", "LAYER", "AGE", "CREATED BY", "SIZE", "ENTRIES", "COMMENT"), rows)
     return 0
 
 
@@ -223,10 +245,13 @@ async def tag(engine: EngineApi, arguments: Arguments) -> int:
 async def remove(engine: EngineApi, arguments: Arguments) -> int:
     """Remove images."""
     is_forced = arguments.is_on("force")
+    keeps_parents = arguments.is_on("no-prune")
 
     async def remove_one(reference: str) -> None:
         try:
-            removed = await engine.remove_image(reference, is_forced=is_forced)
+            removed = await engine.remove_image(
+                reference, is_forced=is_forced, keeps_parents=keeps_parents
+            )
         except NotFoundError as error:
             if not is_forced:
                 raise
@@ -249,6 +274,9 @@ COMMANDS = (
         load,
         (
             Option("input", "i", "FILE", "The archive; standard input without it"),
+            PLATFORM._replace(
+                summary="Which of an index's images: linux/arm64; this host's without it"
+            ),
             Option("quiet", "q", "", "Show no progress"),
         ),
         (0, 1),
@@ -263,6 +291,7 @@ COMMANDS = (
             QUIET,
             NO_TRUNCATION,
             Option("digests", "", "", "Also the digest of each manifest"),
+            Option("tree", "", "", "With platforms, and with what the disk holds; U is in use"),
             Option("filter", "f", "KEY=VALUE", f"Only these: {', '.join(IMAGE_KEYS)}", True),
             FORMAT,
         ),
@@ -278,6 +307,8 @@ COMMANDS = (
             NO_TRUNCATION,
             QUIET,
             Option("human", "H", "", "Ages and sizes for people; =false for exact ones"),
+            Option("files", "", "STEP", "List the files of one step instead"),
+            SHOW,
             FORMAT,
         ),
         (1, 1),
@@ -289,7 +320,10 @@ COMMANDS = (
         "IMAGE [IMAGE...]",
         "Take names from images; an image goes with its last name.",
         remove,
-        (Option("force", "f", "", "Also with several names; what is not here is no error"),),
+        (
+            Option("force", "f", "", "Also with several names; what is not here is no error"),
+            Option("no-prune", "", "", "Keep the images without a name that it stands on"),
+        ),
         (1, None),
     ),
 )

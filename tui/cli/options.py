@@ -44,6 +44,9 @@ GLOBAL_OPTIONS = (
     Option("root", "", "DIRECTORY", "Where images and containers are kept"),
     Option("run", "", "DIRECTORY", "Where sockets and locks are kept"),
 )
+PLATFORM = Option(
+    "platform", "", "PLATFORM", "Of the image: linux/arm64, linux/arm/v7; this host's without it"
+)
 HELP_OPTION = Option("help", "", "", "Show this")
 
 

@@ -15,6 +15,7 @@ from tui.cli.filters import Filters, truth_of
 from tui.cli.images import NO_TRUNCATION
 from tui.cli.options import Option, UsageError
 from tui.cli.rows import FORMAT, Row, Shape, row
+from tui.cli.session import for_each
 from tui.cli.values import whole_number
 
 if TYPE_CHECKING:
@@ -116,6 +117,16 @@ def _row(image: FoundImage, *, is_whole: bool) -> Row:
     )
 
 
+async def delete(engine: EngineApi, arguments: Arguments) -> int:
+    """Delete images from registries."""
+
+    async def delete_one(reference: str) -> None:
+        digest = await engine.delete_remote_image(reference)
+        output.write_line(f"Deleted: {reference} ({digest})")
+
+    return await for_each(arguments.operands, delete_one)
+
+
 async def login(engine: EngineApi, arguments: Arguments) -> int:
     """Tell a registry who one is."""
     registry = arguments.operands[0] if arguments.operands else ""
@@ -206,6 +217,18 @@ async def logout(engine: EngineApi, arguments: Arguments) -> int:
 
 
 COMMANDS = (
+    Command(
+        "delete",
+        "NAME:TAG|NAME@DIGEST...",
+        "Delete images from a registry, with every tag that leads to them; what is here stays.",
+        delete,
+        (),
+        (1, None),
+        only_looks=True,
+        details=(
+            "Many registries delete nothing unless they are told to, and free the space later.",
+        ),
+    ),
     Command(
         "search",
         "TERM",

@@ -28,6 +28,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Registries",
         (
+            ("delete", "tui.cli.registries", "Delete an image from a registry"),
             ("login", "tui.cli.registries", "Tell a registry who you are"),
             ("logout", "tui.cli.registries", "Forget who you are to a registry"),
         ),

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.errors import LimitError, NotFoundError
+from engine.errors import NotFoundError
 from tui import format as formats
 from tui.cli import docker_texts, output
 from tui.cli.command import Command
 from tui.cli.documents import document, indented
 from tui.cli.images import NO_TRUNCATION, wants_json
-from tui.cli.options import Option, UsageError
+from tui.cli.layer_files import SHOW, wanted_files, write_content, write_files
+from tui.cli.options import PLATFORM, Option, UsageError
 from tui.cli.transfer_lines import transfer_lines
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import FileContent, FileEntry, LayerTransfer, PulledImage, RemoteImage
+    from engine.types import LayerTransfer, PulledImage, RemoteImage
     from tui.cli.options import Arguments
 
 _DOCKER_HUB = "docker.io"
-PLATFORM = Option(
-    "platform", "", "PLATFORM", "Of the image: linux/arm64, linux/arm/v7; this host's without it"
-)
 
 
 class _Name(NamedTuple):
@@ -120,10 +117,11 @@ async def push(engine: EngineApi, arguments: Arguments) -> int:
     (reference,) = arguments.operands
     name = read_name(reference)
     is_quiet = arguments.is_on("quiet")
+    platform = arguments.text("platform") or ""
     if not arguments.is_on("all-tags"):
         if not name.ending and not is_quiet:
             output.write_line("Using default tag: latest")
-        await _push_one(engine, reference, is_quiet=is_quiet)
+        await _push_one(engine, reference, platform, is_quiet=is_quiet)
         return 0
     if name.ending:
         raise UsageError("a tag cannot be used with --all-tags", command="push")
@@ -136,19 +134,19 @@ async def push(engine: EngineApi, arguments: Arguments) -> int:
             hint="`lamella images` lists what is here",
         )
     for known in tagged:
-        await _push_one(engine, known, is_quiet=is_quiet)
+        await _push_one(engine, known, platform, is_quiet=is_quiet)
     return 0
 
 
-async def _push_one(engine: EngineApi, reference: str, *, is_quiet: bool) -> None:
+async def _push_one(engine: EngineApi, reference: str, platform: str, *, is_quiet: bool) -> None:
     name = read_name(reference)
     if is_quiet:
-        await engine.push_image(reference)
+        await engine.push_image(reference, platform=platform)
         output.write_line(name.canonical)
         return
     output.write_line(f"The push refers to repository [{name.domain}/{name.path}]")
     with transfer_lines() as listener:
-        pushed = await engine.push_image(reference, progress=listener)
+        pushed = await engine.push_image(reference, platform=platform, progress=listener)
     ending = name.ending or "latest"
     output.write_line(f"{ending}: digest: {pushed.digest} size: {pushed.size_bytes}")
 
@@ -158,27 +156,16 @@ async def peek(engine: EngineApi, arguments: Arguments) -> int:
     (reference,) = arguments.operands
     platform = arguments.text("platform") or ""
     has_json = wants_json(arguments, "peek")
-    step, path = arguments.text("files"), arguments.text("show")
-    if path is not None and (step is None or has_json):
-        raise UsageError("--show needs --files STEP, and no --format", command="peek")
-    if step is not None:
-        if not step.isdecimal():
-            raise LimitError("--files", step, "the number of a step")
+    wanted = wanted_files(arguments, "peek", has_json=has_json)
+    if wanted is not None:
+        position, path = wanted
         if path is not None:
-            shown = await engine.read_remote_file(reference, int(step), path, platform=platform)
-            _write_content(shown)
-            return 0
-        tree = await engine.list_remote_layer_files(reference, int(step), platform=platform)
-        if has_json:
-            output.write_text(indented([document(entry) for entry in tree.entries]))
-            return 0
-        output.write_table(
-            ("CHANGE", "SIZE", "PATH"),
-            [
-                (str(entry.change), docker_texts.size(entry.size_bytes), _path(entry))
-                for entry in tree.entries
-            ],
-        )
+            write_content(
+                await engine.read_remote_file(reference, position, path, platform=platform)
+            )
+        else:
+            tree = await engine.list_remote_layer_files(reference, position, platform=platform)
+            write_files(tree, has_json=has_json)
         return 0
     image = await engine.peek_image(reference, platform=platform)
     if has_json:
@@ -188,22 +175,13 @@ async def peek(engine: EngineApi, arguments: Arguments) -> int:
     return 0
 
 
-def _write_content(file: FileContent) -> None:
-    """Pass a file on as it is, or as lines that a terminal can be shown."""
-    if sys.stdout.isatty():
-        output.write_text(file.content.decode("utf-8", "replace").removesuffix("\n"))
-    else:
-        output.write_all(1, file.content)
-    if not file.is_complete:
-        shown, whole = docker_texts.size(len(file.content)), docker_texts.size(file.size_bytes)
-        output.write_message(f"WARNING: this is the first {shown} of {whole}")
-
-
 def _write_steps(image: RemoteImage, *, is_whole: bool) -> None:
     missing = {one.digest: one.size_bytes for one in image.layers if not one.is_present}
     size, rest = docker_texts.size(image.size_bytes), docker_texts.size(sum(missing.values()))
     output.write_line(f"{image.name}  {image.platform}  {size}, {rest} to fetch")
     output.write_line(f"Digest: {image.digest}")
+    if len(image.platforms) > 1:
+        output.write_line(f"Platforms: {', '.join(image.platforms)}")
     rows: list[tuple[str, ...]] = []
     for layer in reversed(image.layers):
         digest, step = layer.digest or "-", formats.instruction(layer.created_by)
@@ -219,10 +197,6 @@ def _write_steps(image: RemoteImage, *, is_whole: bool) -> None:
     output.write_table(("STEP", "LAYER", "SIZE", "HERE", "CREATED BY"), rows)
 
 
-def _path(entry: FileEntry) -> str:
-    return f"{entry.path} -> {entry.link_target}" if entry.link_target else entry.path
-
-
 COMMANDS = (
     Command(
         "peek",
@@ -232,7 +206,7 @@ COMMANDS = (
         (
             PLATFORM,
             Option("files", "", "STEP", "List the files of one step; fetches its layer alone"),
-            Option("show", "", "PATH", "Show a file of that step instead, up to 1 MiB of it"),
+            SHOW,
             Option("format", "", "json", "The whole as JSON"),
             NO_TRUNCATION,
         ),
@@ -246,6 +220,7 @@ COMMANDS = (
         push,
         (
             Option("all-tags", "a", "", "Push every tag of the repository"),
+            PLATFORM._replace(summary="Push it only if it is for this: linux/arm64, linux/arm/v7"),
             Option("quiet", "q", "", "Print only the name"),
         ),
         (1, 1),

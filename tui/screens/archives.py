@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.errors import ArchiveError, EngineError, InvalidInputError
+from engine.errors import (
+    ArchiveError,
+    EngineError,
+    InvalidInputError,
+    PlatformMismatchError,
+)
 from engine.operations import Progress
 from engine.types import ImportRequest
 from tui import format as formatting
@@ -46,11 +51,20 @@ class ArchiveActions(ActionScreen):
 
         self.ask_path(question, answered)
 
-    async def _load(self, archive: Path) -> None:
-        loaded = await self.operate(
-            f"Loading {archive}",
-            lambda engine, listen: engine.load_images(archive, progress=listen),
-        )
+    async def _load(self, archive: Path, platform: str = "") -> None:
+        about = f" for {platform}" if platform else ""
+        try:
+            loaded = await self.operate(
+                f"Loading {archive}{about}",
+                lambda engine, listen: engine.load_images(
+                    archive, platform=platform, progress=listen
+                ),
+            )
+        except PlatformMismatchError as error:
+            chosen = await self.choose_platform(error.message, error.platforms)
+            if chosen is not None:
+                await self._load(archive, chosen)
+            return
         for image in loaded or ():
             name = ", ".join(image.names) or image.image_id[7:19]
             self.select_row(self.images, f"{image.image_id} {next(iter(image.names), '')}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.types import ContainerStatus, HostReport, ImageDetails, LayerSummary, WritableLayer
 from tui.file_tree import FileTreeModel
@@ -21,16 +21,29 @@ from tui.widgets.layers import LayerList, StackRow, WritableRow
 from tui.widgets.status import KeyLine, OneLine
 
 if TYPE_CHECKING:
-    from engine.types import ContainerSummary, FileTree
+    from collections.abc import Awaitable
+
+    from engine.api import EngineApi
+    from engine.types import ContainerSummary, FileContent, FileTree
     from tui.bridge import Bridge
     from tui.messages import (
         EngineFailed,
     )
     from tui.watcher import Watcher
+    from tui.widgets.files import FileTreeView
 
 
 LOG_TAIL_LINES = 10_000
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
+
+
+class _FilesOf(NamedTuple):
+    """Whose files the Files tab shows."""
+
+    identity: str
+    """Of an image, or of a container."""
+    position: int | None = None
+    """The step of the image; None for the container's writable layer."""
 
 
 class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions, PublishedActions):
@@ -61,6 +74,7 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
         self._history_of = ""
         self._container_tab = "logs"
         self._image_tab = "files"
+        self._files_of: _FilesOf | None = None
         self._trees: dict[str, FileTreeModel] = {}
         self._tree_builder = ThreadPoolExecutor(1, thread_name_prefix="lamella-tree")
         self._watched: tuple[tuple[str, ...], str | None] = ((), None)
@@ -198,6 +212,7 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
         files.set_empty_text("Reading the layer ...")
         if isinstance(row, WritableRow):
             identity = row.container_id
+            shown = _FilesOf(identity)
             tree = await self.bridge.call(lambda engine: engine.list_writable_files(identity))
             model = await self._build(tree)
             empty = "Nothing is changed: the writable layer is empty"
@@ -205,6 +220,7 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
             details = self._details
             if details is None:
                 return
+            shown = _FilesOf(details.summary.image_id, row.position)
             key = f"{details.summary.image_id} {row.position}"
             model = self._trees.get(key) or await self._build(
                 await self.bridge.call(
@@ -216,8 +232,30 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
                 self._trees.pop(next(iter(self._trees)))
             empty = "No files in this layer pass; a m x u / say which are shown"
         files.show_tree(model)
+        self._files_of = shown
         files.set_empty_text(empty)
         self._show_about()
+
+    def on_file_tree_view_chosen(self, event: FileTreeView.Chosen) -> None:
+        """Show the file, if it is one."""
+        shown = self._files_of
+        if shown is not None and self.sees_file(event.entry):
+            self.view_local_file(shown, event.entry.path)
+
+    def view_local_file(self, shown: _FilesOf, path: str) -> None:
+        """Show a file of a layer that is here."""
+
+        async def view() -> None:
+            from tui.screens.file_view import FileViewScreen
+
+            def read(engine: EngineApi) -> Awaitable[FileContent]:
+                if shown.position is None:
+                    return engine.read_writable_file(shown.identity, path)
+                return engine.read_layer_file(shown.identity, shown.position, path)
+
+            self.app.push_screen(FileViewScreen(await self.bridge.call(read)))
+
+        self.run_task(lambda: view(), group="view", is_exclusive=True)
 
     async def _build(self, tree: FileTree) -> FileTreeModel:
         loop = asyncio.get_running_loop()

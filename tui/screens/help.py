@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     from engine.types import HostReport
 
 
-def help_content(contexts: tuple[Context, ...], keys_of: Callable[[Command], str]) -> Content:
-    """List the keys of these contexts, with the command line that does the same."""
+def help_content(
+    contexts: tuple[Context, ...],
+    keys_of: Callable[[Command], str],
+    left_out: frozenset[str] = frozenset(),
+) -> Content:
+    """List the keys of these contexts, with the command line that does the same.
+
+    Args:
+        contexts: In this order.
+        keys_of: The keys of a command, as the person may have changed them.
+        left_out: Ids of commands that do not work here.
+    """
     pieces: list[Content] = []
     for context in contexts:
-        commands = commands_of(context)
+        commands = [one for one in commands_of(context) if one.command_id not in left_out]
         if not commands:
             continue
         pieces.append(Content.styled(f"{context.value}\n", "bold $accent"))

@@ -116,6 +116,20 @@ class OperationScreen(Screen[None]):
             markup=False,
         )
 
+    async def choose_platform(self, title: str, platforms: tuple[str, ...]) -> str | None:
+        """Have the person choose one of some platforms; None if they do not."""
+        from tui.screens.dialogs import Choice, ChoiceScreen
+
+        answer: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+
+        def answered(platform: str | None) -> None:
+            if not answer.done():
+                answer.set_result(platform)
+
+        choices = tuple(Choice(label=clean(one, limit=80), value=one) for one in platforms)
+        self.app.push_screen(ChoiceScreen(title, choices), answered)
+        return await answer
+
     async def operate(
         self,
         title: str,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from engine.errors import EngineError, ImageNotFoundError, RegistryRefusedError
+from engine.errors import (
+    EngineError,
+    ImageNotFoundError,
+    PlatformMismatchError,
+    RegistryRefusedError,
+)
+from engine.types import ChangeKind, FileKind
 from tui.sanitise import clean
 from tui.screens.actions import ActionScreen, about_moving, holder_of
 from tui.transfers import TransferMeter
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
     from engine.operations import ProgressListener
     from engine.types import (
         ContainerRequest,
+        FileEntry,
         LoginResult,
         PulledImage,
         PushedImage,
@@ -44,7 +51,18 @@ class RegistryActions(ActionScreen):
 
     # --- looking in ---------------------------------------------------------------------------
 
-    def view_remote_file(self, name: str, position: int, path: str) -> None:
+    def sees_file(self, entry: FileEntry) -> bool:
+        """Whether there is a content to show of an entry; says so if there is none."""
+        if entry.change is ChangeKind.REMOVED:
+            self.tell(f"/{entry.path} is removed by this layer: nothing to show")
+        elif entry.kind not in (FileKind.FILE, FileKind.HARD_LINK):
+            kind = entry.kind.value.replace("_", " ")
+            self.tell(f"/{entry.path} has nothing to show: {kind}")
+        else:
+            return True
+        return False
+
+    def view_remote_file(self, name: str, platform: str, position: int, path: str) -> None:
         """Fetch the layer of a step and show a file of it."""
         from tui.screens.file_view import FileViewScreen
 
@@ -52,7 +70,7 @@ class RegistryActions(ActionScreen):
             file = await self.fetch_from_registry(
                 f"Looking at /{path}",
                 lambda engine, listen: engine.read_remote_file(
-                    name, position, path, progress=listen
+                    name, position, path, platform=platform, progress=listen
                 ),
             )
             if file is not None:
@@ -140,12 +158,16 @@ class RegistryActions(ActionScreen):
     # --- pull ---------------------------------------------------------------------------------
 
     def pull(
-        self, name: str, *, pulled: Callable[[PulledImage], None] = lambda _image: None
+        self,
+        name: str,
+        *,
+        platform: str = "",
+        pulled: Callable[[PulledImage], None] = lambda _image: None,
     ) -> None:
-        """Pull an image, and hand it on when it is here."""
+        """Pull an image, for this host unless a platform is named; hand it on when it is here."""
 
         async def run() -> None:
-            image = await self._pull(name)
+            image = await self._pull(name, platform)
             if image is not None:
                 pulled(image)
                 # Never under the fingers of who moves about in the list meanwhile.
@@ -154,11 +176,16 @@ class RegistryActions(ActionScreen):
 
         self.run_task(lambda: run(), group="operation")
 
-    async def _pull(self, name: str) -> PulledImage | None:
+    async def _pull(self, name: str, platform: str = "") -> PulledImage | None:
         def call(engine: EngineApi, listen: TransferListener) -> Awaitable[PulledImage]:
-            return engine.pull_image(name, progress=listen)
+            return engine.pull_image(name, platform=platform, progress=listen)
 
-        image = await self._transfer(f"Pulling {name}", call, remark=_PULL_GOES_ON)
+        about = f" for {platform}" if platform else ""
+        try:
+            image = await self._transfer(f"Pulling {name}{about}", call, remark=_PULL_GOES_ON)
+        except PlatformMismatchError as error:
+            chosen = await self.choose_platform(error.message, error.platforms)
+            return await self._pull(name, chosen) if chosen else None
         if image is None:
             return None
         text = f"Pulled {image.name}" if image.is_new else f"{image.name} is up to date"
@@ -174,12 +201,18 @@ class RegistryActions(ActionScreen):
         *,
         remark: str,
     ) -> Result | None:
-        """Move an image; says itself what failed, and that it goes on where it was."""
+        """Move an image; says itself what failed, and that it goes on where it was.
+
+        Raises:
+            PlatformMismatchError: There is none for the platform: another one may do.
+        """
         meter = TransferMeter()
         try:
             return await self._let_in(
                 lambda: self.transfer(title, call, meter=meter, when_cancelled=remark)
             )
+        except PlatformMismatchError:
+            raise
         except EngineError as error:
             self.tell_error(error, remark=remark if meter.has_moved else "")
             return None
@@ -220,6 +253,32 @@ class RegistryActions(ActionScreen):
             Choice(label="Look into it first, without pulling it", value=_LOOK),
         )
         self.app.push_screen(ChoiceScreen(f"{name} is not here", choices), answered)
+
+    # --- delete -------------------------------------------------------------------------------
+
+    def delete_remote(self, name: str, *, deleted: Callable[[], None]) -> None:
+        """Have a registry forget an image, after asking."""
+        from tui.screens.dialogs import ConfirmScreen
+
+        async def delete() -> None:
+            digest = await self.fetch_from_registry(
+                f"Deleting {name}", lambda engine, _listen: engine.delete_remote_image(name)
+            )
+            if digest is not None:
+                self.tell(f"Deleted {name} from its registry")
+                deleted()
+
+        def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it
+            if answer:
+                self.run_task(lambda: delete(), group="operation")
+
+        text = (
+            f"{clean(name, limit=300)}\n\nThe registry forgets this image for everybody,\n"
+            "under every tag that it has there. What is here stays."
+        )
+        self.app.push_screen(
+            ConfirmScreen("Delete from the registry?", text, verb="delete"), answered
+        )
 
     # --- push ---------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from textual.content import Content
 from textual.widgets import Input, Static
 
 from engine.errors import EngineError
-from tui.image_names import repository_of, with_tag
+from tui.image_names import is_registry, repository_of, with_tag
 from tui.keymap import Context, commands_of, display_keys
 from tui.sanitise import clean
 from tui.screens.dialogs import Dialog, PromptScreen, ReadingScreen, safe_text
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from engine.types import FoundImage
     from tui.screens.tools import ToolScreen
+    from tui.widgets.rows import LineView
 
 _MOST_FOUND = 100
 _SHARE_OF_WIDTH = 0.96
@@ -34,13 +35,21 @@ _BEGIN = (
 _ANYHOW = "The name itself can be looked into and pulled all the same"
 
 
-def keys_text(operations: ToolScreen, *contexts: Context) -> str:
-    """The footer's keys of these contexts, for the frame of a wide dialog; as many as fit."""
+def keys_text(
+    operations: ToolScreen, *contexts: Context, left_out: frozenset[str] = frozenset()
+) -> str:
+    """The footer's keys of these contexts, for the frame of a wide dialog; as many as fit.
+
+    Args:
+        operations: Knows the keys.
+        contexts: In this order.
+        left_out: Ids of commands that do not work there.
+    """
     end = "esc back "
     room = int(operations.app.size.width * _SHARE_OF_WIDTH) - _FRAME_CELLS - len(end)
     text = " "
     for command in commands_of(*contexts):
-        if not command.is_in_footer:
+        if not command.is_in_footer or command.command_id in left_out:
             continue
         keys = display_keys(operations.keys_of(command)).split(" ")[0]
         piece = f"{clean(keys, limit=16)} {command.label}  "
@@ -59,6 +68,7 @@ class NamesScreen(Dialog[None]):
     """Lists names of images that can be looked into and pulled."""
 
     CONTEXTS: tuple[Context, ...] = (Context.REGISTRY, Context.LISTS)
+    LEFT_OUT: frozenset[str] = frozenset()
 
     def __init__(self, title: str, operations: ToolScreen) -> None:
         """List names.
@@ -73,6 +83,11 @@ class NamesScreen(Dialog[None]):
     @property
     def current_name(self) -> str:
         """The name under the cursor; empty without one."""
+        raise NotImplementedError
+
+    @property
+    def context_view(self) -> LineView:
+        """The names."""
         raise NotImplementedError
 
     def _chosen_name(self) -> str:
@@ -97,13 +112,24 @@ class NamesScreen(Dialog[None]):
         if name := self._chosen_name():
             self.app.push_screen(TagsScreen(repository_of(name), self._operations))
 
+    def action_delete(self) -> None:
+        """Have the registry forget the image."""
+        name = self._chosen_name()
+        if name and repository_of(name) == name:
+            self._operations.tell(f"{name} is a repository: t lists its tags, and d deletes one")
+        elif name:
+            self._operations.delete_remote(name, deleted=self._deleted)
+
+    def _deleted(self) -> None:
+        """The registry has something no longer."""
+
     def action_background(self) -> None:
         """Show what goes on in the background."""
         self._operations.action_background()
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
-        content = help_content(self.CONTEXTS, self._operations.keys_of)
+        content = help_content(self.CONTEXTS, self._operations.keys_of, self.LEFT_OUT)
         self.app.push_screen(ReadingScreen("Keys", content))
 
 
@@ -131,6 +157,11 @@ class RegistryScreen(NamesScreen):
             yield self._header
             yield self.list
 
+    @property
+    def context_view(self) -> LineView:
+        """What was found."""
+        return self.list
+
     def on_mount(self) -> None:
         """Begin in the input."""
         self.list.set_empty_text("What is typed above stands here, and below it what is found")
@@ -155,7 +186,7 @@ class RegistryScreen(NamesScreen):
     def _show(self) -> None:
         typed = self._typed
         of_typed = next((one for one in self._found if one.name == typed), None)
-        is_name = bool(typed) and not typed.endswith("/")
+        is_name = bool(typed) and not typed.endswith("/") and not is_registry(typed)
         rows = [FoundRow(name=typed, found=of_typed, is_typed=True)] if is_name else []
         rows += [FoundRow(name=one.name, found=one) for one in self._found if one.name != typed]
         self.list.set_rows(tuple(rows))
@@ -176,9 +207,8 @@ class RegistryScreen(NamesScreen):
         self._found = ()
         self._show()
         self._note(f"Looking for {term} ...")
-        self.run_worker(
-            self._search(repository_of(term)), group="search", exclusive=True, exit_on_error=False
-        )
+        wanted = term if is_registry(term) else repository_of(term)
+        self.run_worker(self._search(wanted), group="search", exclusive=True, exit_on_error=False)
 
     async def _search(self, term: str) -> None:
         operations = self._operations
@@ -214,6 +244,8 @@ class RegistryScreen(NamesScreen):
 class TagsScreen(NamesScreen):
     """Every tag of a repository."""
 
+    LEFT_OUT = frozenset(("registry.tags",))
+
     def __init__(self, repository: str, operations: ToolScreen) -> None:
         super().__init__(f"Tags of {repository}", operations)
         self._repository = repository
@@ -222,10 +254,16 @@ class TagsScreen(NamesScreen):
 
     def compose(self) -> ComposeResult:
         """Lay the box out."""
-        box = self.frame(keys=keys_text(self._operations, Context.REGISTRY))
+        keys = keys_text(self._operations, Context.REGISTRY, left_out=self.LEFT_OUT)
+        box = self.frame(keys=keys)
         box.add_class("-list")
         with box:
             yield self.list
+
+    @property
+    def context_view(self) -> LineView:
+        """The tags."""
+        return self.list
 
     def on_mount(self) -> None:
         """Ask for them; closing the screen ends that."""
@@ -260,6 +298,10 @@ class TagsScreen(NamesScreen):
         """The image that the tag under the cursor is."""
         tag = self.list.current
         return "" if tag is None else with_tag(self._repository, tag)
+
+    def _deleted(self) -> None:
+        if self.is_attached:
+            self.run_worker(self._load(), group="tags", exclusive=True, exit_on_error=False)
 
     def action_tags(self) -> None:
         """They are here already."""

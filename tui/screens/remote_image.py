@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from textual.content import Content
 
-from engine.errors import EngineError
-from engine.types import FileKind
+from engine.errors import EngineError, PlatformMismatchError
 from tui import format as formatting
 from tui.file_tree import FileTreeModel
 from tui.image_names import repository_of
@@ -34,27 +33,31 @@ class _RemoteScreen(Dialog[None]):
     """What the screens about one image in a registry have in common."""
 
     CONTEXTS: tuple[Context, ...]
+    LEFT_OUT: frozenset[str] = frozenset()
+    """Commands of these contexts that the screen does not have."""
 
-    def __init__(self, title: str, name: str, operations: ToolScreen) -> None:
+    def __init__(self, title: str, name: str, operations: ToolScreen, platform: str = "") -> None:
         super().__init__(title)
         self._image_name = name
         self._operations = operations
+        self._platform = platform
+        """What the person chose; empty for this host's."""
 
     def action_pull(self) -> None:
         """Pull the image."""
-        self._operations.pull(self._image_name, pulled=self._pulled)
+        self._operations.pull(self._image_name, platform=self._platform, pulled=self._pulled)
 
     def _pulled(self, _image: PulledImage) -> None:
         """The image is here now."""
 
     @property
-    def _filtered(self) -> RemoteLayerList | FileTreeView:
-        """What the filter is for."""
+    def context_view(self) -> RemoteLayerList | FileTreeView:
+        """The rows that are filtered, and what their own commands are about."""
         raise NotImplementedError
 
     def action_filter(self) -> None:
         """Ask for a text that rows must contain."""
-        rows = self._filtered
+        rows = self.context_view
 
         def answered(text: str | None) -> None:
             if text is not None:
@@ -72,7 +75,7 @@ class _RemoteScreen(Dialog[None]):
 
     def action_help(self) -> None:
         """Show the keys of this screen."""
-        content = help_content(self.CONTEXTS, self._operations.keys_of)
+        content = help_content(self.CONTEXTS, self._operations.keys_of, self.LEFT_OUT)
         self.app.push_screen(ReadingScreen("Keys", content))
 
 
@@ -91,6 +94,8 @@ class RemoteImageScreen(_RemoteScreen):
         """
         super().__init__(name, name, operations)
         self._image: RemoteImage | None = None
+        self._platforms: tuple[str, ...] = ()
+        """What there is to choose from, as far as the registry said it."""
         self.steps = RemoteLayerList(id="steps")
         self.config = TextRows(id="remote-config")
         self._about = OneLine(id="remote-about")
@@ -115,14 +120,23 @@ class RemoteImageScreen(_RemoteScreen):
         self.run_worker(self._load(), group="peek", exclusive=True, exit_on_error=False)
 
     async def _load(self) -> None:
-        name = self._image_name
+        name, platform = self._image_name, self._platform
         try:
-            image = await self._operations.ask_registry(lambda engine: engine.peek_image(name))
+            image = await self._operations.ask_registry(
+                lambda engine: engine.peek_image(name, platform=platform)
+            )
         except EngineError as error:
-            self.steps.set_empty_text(failure_text(error))
+            text = failure_text(error)
+            if isinstance(error, PlatformMismatchError):
+                self._platforms = error.platforms
+                text = f"{clean(error.message, limit=300)}\n\np  looks at it for another platform"
+            self._image = None
+            self.steps.set_empty_text(text)
             self.steps.show_steps(())
+            self.config.show_lines([])
+            self._about.show_cells(())
             return
-        self._image = image
+        self._image, self._platforms = image, image.platforms
         self.steps.set_empty_text("It has no layers")
         self.steps.show_steps(image.layers)
         self.config.show_lines(remote_image_lines(image))
@@ -134,20 +148,39 @@ class RemoteImageScreen(_RemoteScreen):
         to_fetch = sum(missing.values())
         count = sum(not one.is_empty for one in image.layers)
         rest = f"{formatting.size(to_fetch)} to fetch" if to_fetch else "all of it is here"
+        others = f", p: {len(image.platforms)} platforms" if len(image.platforms) > 1 else ""
         self._about.show_cells(
             (
                 Cell(f"{count} layers  {formatting.size(image.size_bytes)}  ", "strong"),
                 Cell(rest, "warn" if to_fetch else "good"),
-                Cell(f"  {clean(image.platform, limit=60)}", "dim"),
+                Cell(f"  {clean(image.platform, limit=60)}{others}", "dim"),
             )
         )
+
+    def action_choose_platform(self) -> None:
+        """Have the person choose for which platform to look, and to pull."""
+        others = self._platforms
+        if self._image is not None and others in {(), (self._image.platform,)}:
+            self._operations.tell(f"There is nothing here but {self._image.platform}")
+        elif others:
+            self.run_worker(self._choose(others), group="platform", exclusive=True)
+        else:
+            self.app.bell()
+
+    async def _choose(self, platforms: tuple[str, ...]) -> None:
+        name = clean(self._image_name, limit=80)
+        chosen = await self._operations.choose_platform(f"Platform of {name}", platforms)
+        if chosen is not None:
+            self._platform = chosen
+            self.action_refresh_image()
 
     def _pulled(self, _image: PulledImage) -> None:
         if self.is_attached:
             self.action_refresh_image()
 
     @property
-    def _filtered(self) -> RemoteLayerList:
+    def context_view(self) -> RemoteLayerList:
+        """The steps."""
         return self.steps
 
     def action_open_step(self) -> None:
@@ -158,22 +191,26 @@ class RemoteImageScreen(_RemoteScreen):
         elif step.is_empty:
             self._operations.tell("This step changed only the image's config")
         else:
-            self.app.push_screen(RemoteFilesScreen(image, step, self._operations))
+            self.app.push_screen(RemoteFilesScreen(image, step, self._operations, self._platform))
+
+
+_OF_THE_IMAGE = frozenset(("remote.open", "remote.refresh", "remote.platform"))
 
 
 class RemoteFilesScreen(_RemoteScreen):
-    """The files of one layer, which is fetched for this and not kept."""
+    """The files of one layer, which is fetched for this and kept while the application runs."""
 
     CONTEXTS = (Context.FILES, Context.REMOTE_IMAGE, Context.LISTS)
+    LEFT_OUT = _OF_THE_IMAGE
     BINDINGS = [
-        binding
-        for binding in bindings_of(Context.REMOTE_IMAGE)
-        if binding.id not in {"remote.open", "remote.refresh"}
+        binding for binding in bindings_of(Context.REMOTE_IMAGE) if binding.id not in _OF_THE_IMAGE
     ]
 
-    def __init__(self, image: RemoteImage, step: RemoteLayer, operations: ToolScreen) -> None:
-        """Show the files of a step that has some."""
-        super().__init__(image.name, image.name, operations)
+    def __init__(
+        self, image: RemoteImage, step: RemoteLayer, operations: ToolScreen, platform: str
+    ) -> None:
+        """Show the files of a step that has some; `platform` is what was chosen, or empty."""
+        super().__init__(image.name, image.name, operations, platform)
         self._image = image
         self._step = step
         self._models: dict[int, FileTreeModel] = {}
@@ -213,21 +250,19 @@ class RemoteFilesScreen(_RemoteScreen):
         return f"{repository_of(self._image.name)}@{self._image.digest}"
 
     def on_file_tree_view_chosen(self, event: FileTreeView.Chosen) -> None:
-        """Fetch the layer once more and show the file."""
-        entry = event.entry
-        if entry.kind in (FileKind.FILE, FileKind.HARD_LINK):
-            self._operations.view_remote_file(self._exact_name, self._step.position, entry.path)
-        else:
-            kind = entry.kind.value.replace("_", " ")
-            self._operations.tell(f"/{entry.path} has nothing to show: {kind}")
+        """Show the file, if it is one; its layer is fetched once more unless it is kept."""
+        if self._operations.sees_file(event.entry):
+            self._operations.view_remote_file(
+                self._exact_name, self._image.platform, self._step.position, event.entry.path
+            )
 
     async def _load(self, step: RemoteLayer) -> None:
-        name, position = self._exact_name, step.position
+        name, position, platform = self._exact_name, step.position, self._image.platform
         try:
             tree = await self._operations.fetch_from_registry(
                 f"Fetching layer {step.position} of {self._image.name}",
                 lambda engine, listen: engine.list_remote_layer_files(
-                    name, position, progress=listen
+                    name, position, platform=platform, progress=listen
                 ),
             )
         except EngineError as error:
@@ -244,7 +279,8 @@ class RemoteFilesScreen(_RemoteScreen):
         self.files.show_tree(model)
 
     @property
-    def _filtered(self) -> FileTreeView:
+    def context_view(self) -> FileTreeView:
+        """The files."""
         return self.files
 
     def action_next_layer(self, step: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from engine.types import LayerSummary
 from tui import format as formatting
+from tui.image_names import repository_of
 from tui.keymap import Context, command_named, commands_of
 from tui.sanitise import clean
 from tui.screens.details import DetailScreen
@@ -20,6 +21,7 @@ from tui.widgets.logs import LogView
 from tui.widgets.rows import LineView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from engine.types import HostReport
@@ -155,6 +157,44 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         from tui.screens.registry import RegistryScreen
 
         self.app.push_screen(RegistryScreen(self))
+
+    def action_search(self) -> None:
+        """Look for images in registries."""
+        self.action_registry()
+
+    def action_peek(self) -> None:
+        """Ask for an image of a registry, and look into it."""
+        self._ask_remote("Look into an image", self.look_into)
+
+    def action_pull(self) -> None:
+        """Ask for an image of a registry, and pull it."""
+        self._ask_remote("Pull an image", self.pull)
+
+    def action_tags(self) -> None:
+        """Ask for a repository, and list its tags."""
+        from tui.screens.registry import TagsScreen
+
+        self._ask_remote(
+            "Tags of a repository",
+            lambda name: self.app.push_screen(TagsScreen(repository_of(name), self)),
+        )
+
+    def _ask_remote(self, title: str, go_on: Callable[[str], object]) -> None:
+        """Ask for a name; the one of the selected image is there already."""
+        from tui.screens.dialogs import PromptScreen
+
+        row = self.selected_image
+
+        def answered(name: str | None) -> None:
+            if name:
+                go_on(name)
+
+        prompt = PromptScreen(
+            title,
+            "Its name in a registry: HOST/REPOSITORY:TAG, or REPOSITORY:TAG on Docker Hub",
+            value="" if row is None else row.name,
+        )
+        self.app.push_screen(prompt, answered)
 
     def look_into(self, name: str) -> None:
         """Show an image in a registry."""

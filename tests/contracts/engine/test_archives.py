@@ -9,6 +9,7 @@ import pytest
 from engine.errors import (
     ArchiveError,
     CopyRefusedError,
+    ImageForPlatformNotFoundError,
     ImageNotFoundError,
     InvalidInputError,
     InvalidReferenceError,
@@ -128,3 +129,19 @@ async def test_what_is_no_tar_is_not_imported(any_engine, tmp_path):
     with pytest.raises(ArchiveError):
         await any_engine.import_image(tmp_path / "not-there", ImportRequest())
     assert await any_engine.list_images() == ()
+
+
+async def test_an_image_for_another_platform_is_not_saved(any_engine, image, tmp_path):
+    details = await any_engine.inspect_image(image)
+    own = f"{details.operating_system}/{details.architecture}"
+    target = tmp_path / "saved.tar"
+    with pytest.raises(
+        ImageForPlatformNotFoundError,
+        match=rf"{image} was found but does not provide the specified platform \(linux/s390x\)",
+    ):
+        await any_engine.save_images([image], target, options=SaveOptions(platform="linux/s390x"))
+    assert not target.exists()
+    with pytest.raises(InvalidInputError, match="invalid platform"):
+        await any_engine.save_images([image], target, options=SaveOptions(platform="a/b/c/d"))
+    saved = await any_engine.save_images([image], target, options=SaveOptions(platform=own))
+    assert saved.image_ids == (details.summary.image_id,)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from engine.errors import RegistryRefusedError, RemoteImageNotFoundError
+from engine.errors import InvalidReferenceError, RegistryRefusedError, RemoteImageNotFoundError
 from engine.oci.digests import digest_of
 from engine.oci.reference import parse_reference
 from engine.registry.client import RegistryClient
@@ -77,6 +77,23 @@ async def test_a_search_finds_repositories_and_their_tags(any_engine, registry):
 
     assert [image.name for image in found] == [f"{registry}/team/web"]
     assert await any_engine.search_images(f"{registry}/nothing") == ()
+    for everything in (registry, f"{registry}/"):
+        found = await any_engine.search_images(everything)
+        assert [image.name for image in found] == [f"{registry}/team/web"]
     assert sorted(await any_engine.list_remote_tags(f"{registry}/team/web")) == ["1", "2"]
     with pytest.raises(RemoteImageNotFoundError):
         await any_engine.list_remote_tags(f"{registry}/team/nothing")
+
+
+async def test_an_image_that_is_deleted_is_there_under_no_tag(any_engine, registry):
+    await any_engine.log_in(registry, username=USER, password=PASSWORD)
+    name = f"{registry}/team/web"
+    with pytest.raises(InvalidReferenceError, match="which tag or digest"):
+        await any_engine.delete_remote_image(name)
+    with pytest.raises(RemoteImageNotFoundError):
+        await any_engine.delete_remote_image(f"{name}:none")
+
+    assert (await any_engine.delete_remote_image(f"{name}:1")).startswith("sha256:")
+
+    with pytest.raises(RemoteImageNotFoundError):
+        await any_engine.delete_remote_image(f"{name}:1")

@@ -12,6 +12,7 @@ from engine.errors import (
     ContainerNotFoundError,
     CopyRefusedError,
     FileNotInContainerError,
+    FileNotInLayerError,
     InvalidInputError,
     InvalidReferenceError,
 )
@@ -146,3 +147,16 @@ async def test_what_is_not_there_is_not_copied(any_engine, container, tmp_path):
     with pytest.raises(ContainerNotFoundError):
         await any_engine.copy_from_container("nobody", "/tmp/new", str(tmp_path))
     assert list(tmp_path.rglob("no")) == []
+
+
+async def test_a_file_of_the_writable_layer_is_read(any_engine, container):
+    tree = await any_engine.list_writable_files("web")
+    assert "tmp/new" in [entry.path for entry in tree.entries]
+    found = await any_engine.read_writable_file("web", "/tmp/new")
+    assert found.path == "tmp/new"
+    assert found.is_complete
+    assert found.content
+    with pytest.raises(FileNotInLayerError, match="not-there in the writable layer of web"):
+        await any_engine.read_writable_file("web", "not-there")
+    with pytest.raises(ContainerNotFoundError):
+        await any_engine.read_writable_file("nobody", "tmp/new")

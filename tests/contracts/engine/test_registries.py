@@ -4,6 +4,7 @@ import pytest
 
 from engine.errors import (
     FileNotInLayerError,
+    ImageForPlatformNotFoundError,
     ImageNotFoundError,
     InvalidReferenceError,
     RemoteImageNotFoundError,
@@ -129,3 +130,17 @@ async def test_a_file_of_a_layer_is_read_without_the_image(any_engine, address):
         await any_engine.read_remote_file(name, 2, "two")
     with pytest.raises(RemoteImageNotFoundError):
         await any_engine.read_remote_file(f"{address}/tiny:2", 0, "one")
+
+
+async def test_an_image_for_another_platform_is_not_pushed(any_engine, address):
+    pulled = await any_engine.pull_image(f"{address}/tiny:1")
+    await any_engine.tag_image(pulled.name, f"{address}/other:1")
+    with pytest.raises(ImageForPlatformNotFoundError, match=r"specified platform \(linux/s390x\)"):
+        await any_engine.push_image(f"{address}/other:1", platform="linux/s390x")
+    with pytest.raises(RemoteImageNotFoundError):
+        await any_engine.peek_image(f"{address}/other:1")
+    details = await any_engine.inspect_image(pulled.name)
+    own = f"{details.operating_system}/{details.architecture}"
+    await any_engine.push_image(f"{address}/other:1", platform=own)
+    seen = await any_engine.peek_image(f"{address}/other:1")
+    assert seen.platforms == (own,)

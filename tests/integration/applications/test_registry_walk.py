@@ -40,8 +40,8 @@ async def search(walker: Walker, term: str) -> None:
     await walker.sees(f"1 found for {term.rpartition(':')[0]}")
 
 
-async def look_into(walker: Walker, name: str) -> None:
-    """From the search by tags to steps and files, and back to the tags."""
+async def look_into(walker: Walker, proxy: FaultProxy, name: str) -> None:
+    """From the search by tags to steps, files and one of these, and back to the tags."""
     assert "t tags" in walker.screen
     await walker.press("t")
     await walker.sees("Tags of")
@@ -52,9 +52,17 @@ async def look_into(walker: Walker, name: str) -> None:
     await walker.sees("/none")
     assert name in walker.screen
     assert "enter files" in walker.screen
-    await walker.press("G", "enter")
-    await walker.sees("+   big")
-    assert "3.0 MB" in walker.screen
+    await walker.press("j", "enter")
+    await walker.sees("+   small")
+    assert "50.0 kB" in walker.screen
+    # Its layer came for the list.
+    proxy.requests.clear()
+    assert "enter view" in walker.screen
+    await walker.press("enter")
+    await walker.sees("/small  50.0 kB  not text")
+    assert proxy.requests == []
+    await walker.press("escape")
+    await walker.sees("+   small")
     await walker.press("escape")
     await walker.sees("to fetch")
     await walker.press("escape")
@@ -122,6 +130,35 @@ async def push(walker: Walker, proxy: FaultProxy, name: str) -> None:
     await walker.sees("all of it is here")
 
 
+async def read_what_is_here(walker: Walker) -> None:
+    """A file of the topmost layer of the image, which is here now."""
+    await walker.press("1", "enter", "enter")
+    await walker.sees("note")
+    await settled(walker.pilot)
+    await walker.press("enter")
+    await walker.sees("/note  30.0 kB  not text")
+    await walker.sees("00000000  ")
+    await walker.press("escape")
+    await settled(walker.pilot)
+
+
+async def delete(walker: Walker, address: str) -> None:
+    """What was pushed, found by the registry's address alone."""
+    await walker.press("P")
+    await walker.sees("name or word, then enter")
+    await walker.types(f"{address}\n")
+    await walker.sees(f"2 found for {address}")
+    assert f"{address}/copy" in first_row(walker)
+    await walker.press("t")
+    await walker.sees("▌2 ")
+    await walker.press("d")
+    await walker.sees("Delete from the registry?")
+    assert "y delete" in walker.screen
+    await walker.press("y")
+    await walker.sees(f"Deleted {address}/copy:2 from its registry")
+    await walker.sees("It has no tags")
+
+
 @pytest.mark.parametrize("size", SIZES, ids=["120x40", "80x24"])
 async def test_an_image_is_searched_looked_into_pulled_and_pushed_by_keyboard(
     store_paths: StorePaths, tmp_path: Path, size: tuple[int, int]
@@ -141,9 +178,13 @@ async def test_an_image_is_searched_looked_into_pulled_and_pushed_by_keyboard(
             await settled(pilot)
             await search(walker, name)
             assert name in first_row(walker)
-            await look_into(walker, name)
+            await look_into(walker, proxy, name)
             await cancel_and_pull_again(walker, proxy, name)
             await push(walker, proxy, f"{proxy.address}/copy:2")
+            await walker.press("escape", "escape")
+            await settled(pilot)
+            await read_what_is_here(walker)
+            await delete(walker, proxy.address)
 
 
 async def test_a_guarded_registry_is_told_who_one_is_when_it_asks(

@@ -79,6 +79,29 @@ async def test_two_who_let_go_at_once_leave_nothing(engine, starter_image, confi
     assert leftovers(config, container_id) == []
 
 
+async def test_who_is_cancelled_while_letting_go_removes_it_all_the_same(
+    engine, starter_image, config
+):
+    container_id = await create(engine, "exit 0")
+    has_ended = asyncio.Event()
+
+    async def hold():
+        async with engine.hold_container("web"):
+            await engine.start_container("web")
+            await engine.wait_container("web")
+            # Who follows the events has seen the end, and that it is held.
+            await read_lines(engine, is_following=True)
+            has_ended.set()
+
+    holder = asyncio.create_task(hold())
+    await has_ended.wait()
+    holder.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await holder
+    assert await engine.list_containers() == ()
+    assert leftovers(config, container_id) == []
+
+
 async def test_holding_does_not_keep_from_removing_by_hand(engine, starter_image, config):
     container_id = await create(engine, "while :; do sleep 0.1; done")
     async with engine.hold_container("web"):

@@ -117,19 +117,30 @@ def names_in(directory: Path) -> set[str]:
     return set(os.listdir(directory)) - {".gate"} if directory.is_dir() else set()
 
 
+async def leftovers(engine: Engine, config: EngineConfig, known: set[str]) -> dict[str, set[str]]:
+    """What is there without a record, or with one and not there, by its place."""
+    containers = {str(one.container_id) for one in await engine.list_containers()}
+    found = {
+        "volumes": names_in(config.volumes_directory) ^ known,
+        "run": names_in(config.run / "volumes") - known,
+        "containers": names_in(config.root / "containers") ^ containers,
+        "staging": names_in(config.staging_directory),
+    }
+    return {place: names for place, names in found.items() if names}
+
+
 async def whole(engine: Engine, config: EngineConfig) -> set[str]:
     """Wait until nothing is left that has no record; return the names of the volumes."""
-    async with asyncio.timeout(DEADLINE_SECONDS):
-        while True:
-            known = {volume.name for volume in await engine.list_volumes()}
-            containers = {str(one.container_id) for one in await engine.list_containers()}
-            if (
-                names_in(config.volumes_directory) == known
-                and names_in(config.run / "volumes") <= known
-                and names_in(config.root / "containers") == containers
-                and not names_in(config.staging_directory)
-            ):
-                return known
+    left: dict[str, set[str]] = {}
+    try:
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                known = {volume.name for volume in await engine.list_volumes()}
+                left = await leftovers(engine, config, known)
+                if not left:
+                    return known
+    except TimeoutError:
+        pytest.fail(f"left behind: {left}")
 
 
 @pytest.mark.parametrize(

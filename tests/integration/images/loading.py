@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engine.config import LayerLimits
 from engine.images.archive import LoadResult, StagedLayer, load_archive
+from engine.oci.documents import Platform
 from engine.snapshots import jobs
 from engine.types import ChainId, LoadedImage
 
@@ -95,7 +96,7 @@ class Store:
             layers_directory=self.layers,
             catalog=self.catalog,
             runner=self.runner,
-            host_architecture=architecture,
+            platform=Platform(os="linux", architecture=architecture),
             limits=LayerLimits(),
             uses_user_xattrs=os.geteuid() != 0,
         )

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from engine.oci.documents import Platform
     from engine.oci.reference import Reference
+    from engine.registry.manifests import KnownManifests
 
 
 def digest_of(content: bytes) -> Digest:
@@ -112,7 +113,10 @@ class MemoryConnection:
         self._registry = registry
         self._cancelled = threading.Event()
 
-    def choose(self, name: Reference, _platform: Platform) -> ChosenManifest:
+    def choose(
+        self, name: Reference, _platform: Platform, *, known: KnownManifests | None = None
+    ) -> ChosenManifest:
+        del known  # no name leads to an index here
         content = self._registry.manifests.get(name.familiar_name)
         if content is None:
             raise RemoteImageNotFoundError(name.domain, name.familiar_name, "manifest unknown")

@@ -276,3 +276,31 @@ async def test_the_demo_shows_what_its_layers_add_change_and_remove(engine):
     containers = {summary.name: summary for summary in await engine.list_containers()}
     assert set(containers) == {"demo-web", "demo-worker", "demo-failing"}
     assert (await engine.wait_container("demo-failing")).exit_code == 3
+
+
+async def test_an_image_goes_with_those_without_a_name_that_only_it_stood_on(engine, load):
+    lowest = await load("", BASE)
+    middle = await load("", BASE, ONE)
+    top = await load("top:1", BASE, ONE, TWO)
+    removed = await engine.remove_image("top:1")
+    assert removed.deleted[:3] == (top, middle, lowest)
+    assert await engine.list_images() == ()
+
+
+async def test_what_somebody_needs_besides_does_not_go_with_an_image(engine, load):
+    lowest = await load("", BASE)
+    middle = await load("", BASE, ONE)
+    await load("top:1", BASE, ONE, TWO)
+    other = await load("other:1", BASE, layer("three"))
+    await engine.create_container(ContainerRequest(image=middle, name="web"))
+    removed = await engine.remove_image("top:1")
+    assert {middle, lowest} & {*removed.deleted} == set()
+    # With its container gone it would go with an image that stands on it; the lowest has another.
+    await engine.remove_container("web")
+    await load("top:1", BASE, ONE, TWO)
+    removed = await engine.remove_image("top:1")
+    assert middle in removed.deleted
+    assert lowest not in removed.deleted
+    removed = await engine.remove_image("other:1", keeps_parents=True)
+    assert [image for image in removed.deleted if image in {other, lowest}] == [other]
+    assert [image.image_id for image in await engine.list_images()] == [lowest]

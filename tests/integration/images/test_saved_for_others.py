@@ -17,14 +17,15 @@ from tests.integration.images.test_saving_archives import MADE, differences, unp
 pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 OCI_GZIP = SaveOptions(format=ArchiveFormat.OCI_ARCHIVE, layer_compression=Compression.GZIP)
-CORPUS = ("nasty", "odd", "many", "debian")
+CORPUS = ("nasty", "odd", "many")
 
 
 @pytest.fixture
 async def images(engine, request) -> dict[str, dict]:
     """Every image of the corpus in the store; what umoci makes of each, by name."""
     expected: dict[str, dict] = {}
-    for name in CORPUS:
+    # Podman and Docker would copy a Debian for each of its layers.
+    for name in getattr(request, "param", CORPUS):
         place = request.getfixturevalue(f"{name}_corpus")
         await engine.load_images(place / "docker.tar")
         expected[f"example/{name}:1"] = describe(place / "bundle/rootfs")
@@ -35,6 +36,7 @@ async def images(engine, request) -> dict[str, dict]:
     return expected
 
 
+@pytest.mark.parametrize("images", [(*CORPUS, "debian")], indirect=True, ids=["with a Debian"])
 async def test_skopeo_and_umoci_find_every_image_of_one_archive(engine, tmp_path, images):
     need("skopeo", "umoci")
     saved = await engine.save_images(tuple(images), tmp_path / "saved.tar")

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -300,6 +301,13 @@ def test_a_helper_that_is_missing_is_named(home):
 
     with pytest.raises(RegistryError, match="not found: docker-credential-nowhere"):
         find_credential("registry.example", "web", home)
+
+    # Looking here ends in "permission denied", as in a directory that may not be searched.
+    denied = Path(home["HOME"]) / "denied"
+    (denied / "docker-credential-nowhere").mkdir(parents=True)
+    here = {**home, "PATH": f"{denied}:{home['PATH']}"}
+    with pytest.raises(RegistryError, match="not found: docker-credential-nowhere"):
+        find_credential("registry.example", "web", here)
 
 
 def test_podmans_file_may_have_a_password_for_some_of_a_registry(home):

@@ -23,6 +23,7 @@ from tests.integration.registry.conftest import (
     push_index,
     read_all,
 )
+from tests.registries import push_files
 
 
 def test_what_was_pushed_is_there_byte_for_byte(registry, client):
@@ -192,3 +193,41 @@ def test_an_index_called_a_manifest_is_refused(proxy, client):
 
     with pytest.raises(ArchiveError, match="neither an image's manifest nor an index"):
         client.choose(parse_reference(f"{proxy.address}/web:1"), HOST)
+
+
+def test_a_manifest_that_is_known_is_not_asked_for_below_an_index(registry, proxy, client):
+    here = push_image(client, f"{registry.address}/web:amd64", seed=1)
+    push_index(
+        client,
+        f"{registry.address}/web:all",
+        ((here.manifest, Platform(os="linux", architecture="amd64")),),
+    )
+    name = parse_reference(f"{proxy.address}/web:all")
+
+    def asked(known):
+        proxy.requests.clear()
+        assert client.choose(name, HOST, known=known).document.content == here.manifest
+        return [request.path for request in proxy.requests if "/manifests/" in request.path]
+
+    digest = digest_of(here.manifest)
+    whole = ["/v2/web/manifests/all", f"/v2/web/manifests/{digest}"]
+    assert asked(None) == whole
+    assert asked({digest: here.manifest}.get) == whole[:1]
+    # What is kept here may be damaged.
+    assert asked({digest: b"{}"}.get) == whole
+
+
+async def test_a_second_pull_asks_for_no_manifest_below_an_index(engine, proxy, client):
+    push_files(f"{proxy.upstream}/web:amd64", {"one": b"1"})
+    name = parse_reference(f"{proxy.upstream}/web:amd64")
+    here = client.get_manifest(name, tag_or_digest="amd64").content
+    push_index(client, f"{proxy.upstream}/web:all", ((here, HOST),))
+
+    async def asked():
+        proxy.requests.clear()
+        await engine.pull_image(f"{proxy.address}/web:all")
+        paths = [request.path for request in proxy.requests]
+        return [path.rpartition("/")[2] for path in paths if "/manifests/" in path]
+
+    assert await asked() == ["all", digest_of(here)]
+    assert await asked() == ["all"]

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from engine.errors import ArchiveError, FileNotInLayerError, InvalidInputError
+from engine.images.layer_cache import KeptLayer
 from engine.types import MAXIMUM_VIEWED_BYTES, ChangeKind, FileKind
 from tests.fault_proxy import Fault
 from tests.integration.registry.test_faulty_pulls import is_layer, push_tar
@@ -136,3 +137,85 @@ async def test_a_look_at_a_file_can_be_given_up(engine, proxy):
     looking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await looking
+
+
+def asked(proxy) -> list[str]:
+    """What the registry was asked for since the last time, beside whether it is one."""
+    paths = [request.path for request in proxy.requests if request.path != "/v2/"]
+    proxy.requests.clear()
+    return paths
+
+
+async def test_what_was_looked_into_is_not_asked_for_again(engine, proxy, store_paths):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1", "two": b"2"}, {"three": b"3"})
+    seen = await engine.peek_image(f"{proxy.address}/web:1")
+    exact = f"{proxy.address}/web@{seen.digest}"
+    asked(proxy)
+
+    await engine.list_remote_layer_files(exact, 0)
+    assert [one for one in proxy.requests if is_layer(one, image_id)]
+    assert all("/manifests/" not in path for path in asked(proxy))
+    for path, content in (("one", b"1"), ("two", b"2")):
+        assert (await engine.read_remote_file(exact, 0, path)).content == content
+    assert asked(proxy) == []
+    # Another layer is another matter, and a tag may lead elsewhere by now.
+    await engine.read_remote_file(exact, 1, "three")
+    assert len(asked(proxy)) == 1
+    await engine.read_remote_file(f"{proxy.address}/web:1", 1, "three")
+    assert any("/manifests/1" in path for path in asked(proxy))
+    # It has no name, so that nothing is left of it, however the process ends.
+    assert [path for path in (store_paths.root / "staging").glob("*") if path.name != ".gate"] == []
+
+
+async def test_a_layer_that_was_pulled_is_not_asked_for_unless_it_is_damaged(
+    engine, proxy, store_paths
+):
+    push_files(f"{proxy.upstream}/web:1", {"one": b"1", "two": b"2"})
+    name = f"{proxy.address}/web:1"
+    await engine.pull_image(name)
+    seen = await engine.peek_image(name)
+    exact = f"{proxy.address}/web@{seen.digest}"
+    asked(proxy)
+
+    assert (await engine.read_remote_file(exact, 0, "one")).content == b"1"
+    assert asked(proxy) == []
+    blob = store_paths.root / "blobs/sha256" / seen.layers[0].digest.removeprefix("sha256:")
+    whole = blob.read_bytes()
+    blob.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    assert (await engine.read_remote_file(exact, 0, "two")).content == b"2"
+    assert len(asked(proxy)) == 1
+    blob.write_bytes(whole)
+
+
+async def test_a_pull_takes_the_layers_that_were_looked_into(engine, proxy):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1" * 5000}, {"two": b"2"})
+    name = f"{proxy.address}/web:1"
+    await engine.list_remote_layer_files(name, 0)
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    proxy.requests.clear()
+
+    await engine.pull_image(name)
+
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    assert (await engine.read_layer_file(name, 0, "one")).content == b"1" * 5000
+    assert (await engine.check_store()).is_whole
+
+
+async def test_a_layer_that_was_damaged_since_it_was_looked_into_is_fetched(
+    engine, proxy, monkeypatch
+):
+    image_id = push_files(f"{proxy.upstream}/web:1", {"one": b"1" * 5000})
+    name = f"{proxy.address}/web:1"
+    await engine.list_remote_layer_files(name, 0)
+    proxy.requests.clear()
+    read = KeptLayer.read
+
+    def damaged(self, size, /):
+        piece = read(self, size)
+        return piece and piece[:-9] + bytes([piece[-9] ^ 1]) + piece[-8:]
+
+    monkeypatch.setattr(KeptLayer, "read", damaged)
+    await engine.pull_image(name)
+
+    assert len([one for one in proxy.requests if is_layer(one, image_id)]) == 1
+    assert (await engine.check_store()).is_whole

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from engine.types import LoadedImage
-from tests.fakes import FakeEngine
+from engine.types import ChangeKind, FileKind, LoadedImage
+from tests.fakes import FakeEngine, file_entry
 from tui.__main__ import main
 
 
@@ -140,3 +140,112 @@ def test_every_command_for_images_has_two_words_as_dockers(lamella):
                  "save", "tag"):  # fmt: skip
         assert f"\n  {name} " in help_text
         assert lamella("image", name, "--help")[1].startswith(f"Usage: lamella image {name} ")
+
+
+@pytest.fixture
+def files(engine):
+    """What the topmost layer of `files:1` has; step 1 of it."""
+    engine.add_image(
+        "files:1",
+        steps=(("COPY rootfs /", 1000), ("COPY app /srv", 10)),
+        files=(
+            file_entry("srv", kind=FileKind.DIRECTORY, change=ChangeKind.UNCHANGED),
+            file_entry("srv/app", size_bytes=5),
+            file_entry("srv/old", change=ChangeKind.REMOVED, kind=FileKind.WHITEOUT),
+        ),
+    )
+    engine.file_contents["srv/app"] = b"a\x1b[2Jb\n"
+
+
+def test_history_lists_the_files_of_a_step_and_shows_one(lamella, files, monkeypatch):
+    rows = lamella("history", "files:1")[1].splitlines()
+    assert [row.split()[0] for row in rows] == ["STEP", "1", "0"]
+    lines = lamella("history", "--files", "1", "files:1")[1].splitlines()
+    assert [line.split()[0] for line in lines] == ["CHANGE", "unchanged", "added", "removed"]
+    documents = json.loads(lamella("history", "--files=1", "--format", "json", "files:1")[1])
+    assert [one["path"] for one in documents] == ["srv", "srv/app", "srv/old"]
+    shown = ("history", "--files", "1", "--show", "/srv/app", "files:1")
+    assert lamella(*shown) == (0, "a\x1b[2Jb\n", "")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert "\x1b" not in lamella(*shown)[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--show", "x"), "--show needs --files STEP"),
+        (("--files", "one"), "the number of a step"),
+        (("--files", "-1"), "the number of a step"),
+        (("--files", "9"), "No such image: files:1 (step 9)"),
+        (("--files", "1", "--format", "{{.ID}}"), "unknown format"),
+        (("--files", "1", "--show", "none"), "Could not find the file none in files:1 (step 1)"),
+        (("--files", "1", "--show", "srv"), "srv is no file: directory"),
+    ],
+)
+def test_files_that_cannot_be_listed_or_shown_say_why(lamella, files, words, text):
+    code, out, err = lamella("history", *words, "files:1")
+    assert code != 0
+    assert out == ""
+    assert text in err
+
+
+def test_rmi_takes_what_has_no_name_below_along_unless_told_otherwise(lamella, engine):
+    below = engine.add_image("", steps=(("COPY rootfs /", 1000),))
+    for words, parents in ((("--no-prune",), []), ((), [below])):
+        top = engine.add_image("top:1", steps=(("COPY rootfs /", 1000), ("COPY a /", 10)))
+        for image in [one for one in engine.images if one not in {top, below}]:
+            del engine.images[image]
+        lines = lamella("rmi", *words, "top:1")[1].splitlines()
+        assert lines == [
+            "Untagged: top:1", *(f"Deleted: {image}" for image in (top, *parents)),
+        ]  # fmt: skip
+
+
+def test_the_platform_of_a_load_is_passed_on(lamella, engine, tmp_path):
+    assert lamella("load", "--platform", "linux/arm64", str(tmp_path / "a"))[0] == 0
+    assert ("load", f"{tmp_path}/a linux/arm64") in engine.calls
+    code, _, err = lamella("load", "--platform", "linux/a/b/c", str(tmp_path / "a"))
+    assert code != 0
+    assert "is an invalid platform" in err
+
+
+def test_an_image_for_another_platform_is_neither_saved_nor_pushed(lamella, engine, tmp_path):
+    text = "image with reference web:latest was found but does not provide the specified platform"
+    target = tmp_path / "saved"
+    for words in (("save", "-o", str(target)), ("push",)):
+        code, _, err = lamella(*words, "--platform", "linux/arm64", "web:latest")
+        assert code == 1
+        assert f"{text} (linux/arm64)" in err
+        assert lamella(*words, "--platform", "linux/amd64", "web:latest")[0] == 0
+    assert target.exists()
+
+
+def test_a_tree_shows_each_image_with_its_platform_and_what_the_disk_holds(lamella, engine):
+    image_id = next(iter(engine.images))
+    details = engine.images[image_id]
+    summary = replace(
+        details.summary,
+        names=("web:1", "web:latest"),
+        kept_bytes=40_000_000,
+        container_count=1,
+        platform="linux/arm/v7",
+        digest=f"sha256:{'d' * 64}",
+    )
+    engine.images[image_id] = replace(details, summary=summary)
+    code, out, err = lamella("images", "--tree")
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["IMAGE", "ID", "DISK", "USAGE", "CONTENT", "SIZE", "EXTRA"]
+    sizes = ["157MB", "40MB", "U"]
+    assert rows[1:] == [
+        ["web:1", image_id[7:19], *sizes],
+        ["web:latest", image_id[7:19], *sizes],
+        ["└─", "linux/arm/v7", "d" * 12, *sizes],
+    ]
+    whole = lamella("images", "--tree", "--no-trunc", "-a")[1]
+    assert image_id in whole
+    assert "<untagged>" in whole
+    for option in ("-q", "--digests", "--format=json"):
+        code, out, err = lamella("images", "--tree", option)
+        assert (code, out) == (125, "")
+        assert "is not yet supported with --tree" in err

@@ -152,3 +152,15 @@ def test_logout_says_whether_there_was_a_login(lamella, engine):
     assert lamella("logout")[1] == "Removing login credentials for https://index.docker.io/v1/\n"
     assert lamella("logout")[1] == "Not logged in to https://index.docker.io/v1/\n"
     assert lamella("logout", "r.lan:5000")[1] == "Not logged in to r.lan:5000\n"
+
+
+def test_what_is_deleted_from_a_registry_is_said(lamella, engine):
+    engine.remote_tags["localhost:5000/web"] = ("1", "2")
+    code, out, err = lamella("delete", "localhost:5000/web:1")
+    assert (code, err) == (0, "")
+    assert out == f"Deleted: localhost:5000/web:1 (sha256:{'d' * 64})\n"
+    assert engine.remote_tags["localhost:5000/web"] == ("2",)
+    code, out, err = lamella("delete", "localhost:5000/web:1", "localhost:5000/web")
+    assert (code, out) == (1, "")
+    assert "manifest for localhost:5000/web:1 not found" in err
+    assert "which tag or digest" in err

@@ -254,3 +254,11 @@ def test_nothing_is_pulled_from_where_nothing_is(lamella):
     assert (code, out) == (1, "")
     assert err.startswith("Error: ")
     assert lamella("image", "pull", "-q", "web")[1] == "docker.io/library/web:latest\n"
+
+
+def test_peek_says_which_platforms_there_are(lamella, engine):
+    assert "Platforms" not in lamella("peek", "web")[1]
+    engine.remote_platforms = ("linux/amd64", "linux/arm/v7")
+    lines = lamella("peek", "--platform", "linux/arm/v7", "web")[1].splitlines()
+    assert lines[0].startswith("web:latest  linux/arm/v7  ")
+    assert "Platforms: linux/amd64, linux/arm/v7" in lines

@@ -14,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import ArchiveError, EngineError
+from engine.config import LayerLimits
+from engine.errors import ArchiveError, EngineError, LayerLimitError
 from engine.images.archive_documents import ArchiveImage, read_images
 from engine.images.archive_source import open_archive
+from engine.oci.documents import Platform
 from engine.operations import Cancellation
 from tests.unit.snapshots.tars import END, entry, hard_link, symlink
 
@@ -44,12 +46,12 @@ def images_of(path: Path) -> tuple[ArchiveImage, ...]:
         source = open_archive(
             path,
             staging=path.parent,
-            maximum_bytes=100 << 20,
+            limits=LayerLimits(unpacked_bytes=100 << 20),
             cancellation=cancellation,
             on_bytes=ignore_bytes,
         )
         try:
-            return read_images(source, host_architecture="amd64")
+            return read_images(source, platform=Platform(os="linux", architecture="amd64"))
         finally:
             source.close()
     finally:
@@ -268,3 +270,18 @@ def test_an_archive_may_be_a_link_and_its_members_links_within(tmp_path: Path) -
     link = tmp_path / "link"
     link.symlink_to(top)
     assert [image.image_id for image in images_of(link)] == [CONFIG_DIGEST]
+
+
+def test_an_archive_that_takes_too_much_memory_to_decompress_is_refused(tmp_path: Path) -> None:
+    whole = tar_of(config_json=CONFIG, layer_tar=LAYER)
+    archive = tmp_path / "archive.tar.zst"
+    for window_log, is_refused in ((26, False), (27, True)):
+        compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
+        archive.write_bytes(compressor.compress(whole) + compressor.flush())
+        if not is_refused:
+            with pytest.raises(ArchiveError, match=r"manifest\.json"):
+                images_of(archive)
+            continue
+        with pytest.raises(LayerLimitError, match="takes more than 64 MiB of memory") as caught:
+            images_of(archive)
+        assert "LAMELLA_LAYER_WINDOW" in caught.value.hint

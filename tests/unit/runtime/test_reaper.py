@@ -3,6 +3,7 @@ import os
 import signal
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,16 @@ class Init:
         return os.waitstatus_to_exitcode(os.waitpid(self.process_id, 0)[1])
 
 
-def test_it_ends_with_every_exit_code_that_a_program_can_have():
+def end_with_every_exit_code():
     for exit_code in range(256):
         assert Init(lambda _pipe, code=exit_code: os._exit(code)).wait() == exit_code
+
+
+def test_it_ends_with_every_exit_code_that_a_program_can_have():
+    # Forked of a small process: this one takes long to copy.
+    code = f"from {__name__} import end_with_every_exit_code as check; check()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 6, 9, 11, 15, 31, 34, 64])

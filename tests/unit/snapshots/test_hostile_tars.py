@@ -162,8 +162,8 @@ def test_members_without_number_cost_no_more_than_they_have_bytes(
     make = streams._new_decompressor
 
     class Counting:
-        def __init__(self, compression: str) -> None:
-            made = make(compression)
+        def __init__(self, compression: str, window_bytes: int | None) -> None:
+            made = make(compression, window_bytes)
             assert made is not None
             self._made = made
 

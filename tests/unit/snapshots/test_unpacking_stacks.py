@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,13 @@ import msgspec
 import pytest
 
 from engine.config import LayerLimits
-from engine.errors import ArchiveError, DigestMismatchError, LimitError
+from engine.errors import (
+    ArchiveError,
+    DigestMismatchError,
+    LayerLimitError,
+    LimitError,
+    UnsafePathError,
+)
 from engine.snapshots.unpacking import (
     StackLayer,
     StackProgress,
@@ -21,6 +28,11 @@ from engine.snapshots.unpacking import (
     unpack_stack,
 )
 from tests.unit.snapshots.tars import END, directory, entry, hard_link, pax
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,6 +159,21 @@ def test_a_damaged_blob_ends_the_stack_and_leaves_the_layers_below(stack: Stack)
     assert list((stack.path / "layer-1").iterdir()) == []
 
 
+@pytest.mark.parametrize("arrived", [1.0, 0.6], ids=["the next layer", "the rest of it"])
+def test_a_layer_that_is_refused_waits_for_nothing_that_is_to_come(
+    stack: Stack, arrived: float
+) -> None:
+    tar = entry(b"../outside", b"content") + entry(b"file", os.urandom(4 << 20)) + END
+    first = stack.add(tar, tar)
+    stack.add(tar, tar)  # Of which not a byte ever comes.
+    stack.start()
+    stack.write(first, tar[: int(len(tar) * arrived)])
+    # pytest's own limit ends a wait that is in vain.
+    with pytest.raises(UnsafePathError):
+        stack.finish()
+    assert list((stack.path / "layer-0").iterdir()) == []
+
+
 def test_a_layer_of_a_terabyte_is_refused_before_it_is_written(stack: Stack) -> None:
     tar = pax(size=b"%d" % (1 << 40)) + entry(b"huge", bytes(512))
     name = stack.add(tar, tar)
@@ -177,11 +204,40 @@ def test_a_layer_of_too_many_entries_is_refused_with_the_remedy(stack: Stack) ->
     assert "LAMELLA_LAYER_ENTRIES" in caught.value.hint
 
 
+def with_window(tar: bytes, window_log: int) -> bytes:
+    """A zstd stream that is not said to be short: who reads it needs the whole window."""
+    compressor = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: window_log})
+    return compressor.compress(tar) + compressor.flush()
+
+
+@pytest.mark.parametrize(("window_log", "limit"), [(26, None), (27, 128 << 20)])
+def test_a_layer_may_need_a_large_window(stack: Stack, window_log: int, limit: int | None) -> None:
+    tar = entry(b"file", b"content") + END
+    blob = with_window(tar, window_log)
+    limits = LayerLimits() if limit is None else LayerLimits(window_bytes=limit)
+    stack.write(stack.add(tar, blob, limits=limits), blob)
+    stack.start()
+    stack.finish()
+    assert (stack.path / "layer-0/diff/file").read_bytes() == b"content"
+
+
+def test_a_layer_that_takes_too_much_memory_is_refused_with_the_remedy(stack: Stack) -> None:
+    tar = entry(b"file", b"content") + END
+    blob = with_window(tar, 27)
+    stack.write(stack.add(tar, blob), blob)
+    stack.start()
+    with pytest.raises(LayerLimitError, match="takes more than 64 MiB of memory") as caught:
+        stack.finish()
+    assert "LAMELLA_LAYER_WINDOW" in caught.value.hint
+    assert list((stack.path / "layer-0").iterdir()) == []
+
+
 def test_limits_are_read_as_people_write_them() -> None:
     assert LayerLimits.load({}) == LayerLimits()
     assert LayerLimits.load({"LAMELLA_LAYER_BYTES": "2T"}).unpacked_bytes == 2 << 40
     assert LayerLimits.load({"LAMELLA_LAYER_BYTES": "10mb"}).unpacked_bytes == 10 << 20
     assert LayerLimits.load({"LAMELLA_LAYER_ENTRIES": "5"}).entries == 5
+    assert LayerLimits.load({"LAMELLA_LAYER_WINDOW": "128m"}).window_bytes == 128 << 20
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Claims: what keeps layers and blobs that no image leads to yet."""
 
 import asyncio
+import dataclasses
 import threading
 
 import pytest
@@ -8,7 +9,13 @@ import pytest
 from engine.errors import ImageNotFoundError, StoreError
 from engine.store.claims import ClaimRecords
 from engine.store.database import Database
-from engine.store.image_records import ImageLayerRecord, ImageRecord, ImageRecords, LayerRecord
+from engine.store.image_records import (
+    ImageAddition,
+    ImageLayerRecord,
+    ImageRecord,
+    ImageRecords,
+    LayerRecord,
+)
 from engine.types import ChainId, DiffId, Digest, ImageId
 
 DEADLINE_SECONDS = 30
@@ -55,7 +62,7 @@ async def database(tmp_path):
 
 async def test_a_claimed_layer_and_what_it_stands_on_outlive_their_image(database):
     images, claims = ImageRecords(database), ClaimRecords(database)
-    await images.insert(image(100, 1, 2, 3), ("web:1",))
+    await images.insert(ImageAddition(image=image(100, 1, 2, 3), names=("web:1",)))
     wanted = [ChainId(digest(number)) for number in (2, 9)]
     assert await claims.claim_layers("load-1", wanted) == {digest(2)}
     deleted = await images.delete((ImageId(digest(100)),))
@@ -68,7 +75,7 @@ async def test_a_claimed_layer_and_what_it_stands_on_outlive_their_image(databas
 
 async def test_a_claim_of_a_dead_holder_counts_for_nothing(database):
     images, claims = ImageRecords(database), ClaimRecords(database)
-    await images.insert(image(100, 1))
+    await images.insert(ImageAddition(image=image(100, 1)))
     for holder in ("load-1", "load-2"):
         await claims.claim_layers(holder, (ChainId(digest(1)),))
     await images.delete((ImageId(digest(100)),), dead_holders=("load-1",))
@@ -80,11 +87,22 @@ async def test_a_claim_of_a_dead_holder_counts_for_nothing(database):
 
 async def test_a_claimed_blob_is_needed_like_those_of_images(database):
     images, claims = ImageRecords(database), ClaimRecords(database)
-    await images.insert(image(100, 1, blob=7))
+    await images.insert(ImageAddition(image=image(100, 1, blob=7)))
     await claims.claim("pull-1", (digest(8),))
     assert await images.blob_digests() == {digest(number) for number in (100, 101, 7, 8)}
     await claims.release("pull-1")
     assert digest(8) not in await images.blob_digests()
+
+
+async def test_images_are_recorded_together_or_not_at_all(database):
+    images = ImageRecords(database)
+    broken = dataclasses.replace(image(200, 1), config=None)
+    with pytest.raises(StoreError):
+        await images.insert(
+            ImageAddition(image=image(100, 1), names=("web:1",)), ImageAddition(image=broken)
+        )
+    assert await images.list_images() == ()
+    assert await images.layer_chain_ids() == frozenset()
 
 
 async def test_a_name_cannot_be_given_to_an_image_that_has_gone(database):
@@ -96,7 +114,7 @@ async def test_a_name_cannot_be_given_to_an_image_that_has_gone(database):
 
 async def test_who_reads_waits_for_no_write_and_sees_all_that_have_returned(database):
     images = ImageRecords(database)
-    await images.insert(image(100, 1))
+    await images.insert(ImageAddition(image=image(100, 1)))
     is_inside, may_end = threading.Event(), threading.Event()
 
     def linger(connection):

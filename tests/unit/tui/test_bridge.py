@@ -78,6 +78,23 @@ async def bridge() -> AsyncIterator[Bridge]:
     await made.aclose()
 
 
+async def test_who_hears_that_the_engine_is_open_finds_it() -> None:
+    heard: list[bool] = []
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+    def hear() -> None:
+        # On the engine's thread: nothing else of it goes on meanwhile.
+        heard.append(made.is_open)
+        loop.call_soon_threadsafe(told.set)
+
+    made = Bridge(FakeEngine().opened, wake=hear, task=_Nothing())
+    made.start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await told.wait()
+    await made.aclose()
+    assert heard == [True]
+
+
 async def called(bridge: Bridge, slow: _SlowEnd) -> None:
     await bridge.call(slow.work)
 
