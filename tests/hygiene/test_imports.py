@@ -104,6 +104,8 @@ LAUNCHER = {
     "engine.cgroups.limits",
     "engine.deferred",
     "engine.errors",
+    "engine.errors.kinds",
+    "engine.errors.networks",
     "engine.late_dataclasses",
     "engine.linux",
     "engine.linux.capabilities",

@@ -17,7 +17,7 @@ EngineError
                          StartError
 
 An error carries its facts as attributes, reads as one sentence without a full stop, and may
-carry a `hint`: what the person can do about it. This module imports nothing, so that launcher,
+carry a `hint`: what the person can do about it. Nothing else is imported here, so that launcher,
 monitor and init can raise the same errors.
 """
 
@@ -25,25 +25,74 @@ from __future__ import annotations
 
 import os
 
+from engine.errors.kinds import (
+    ConflictError,
+    EngineError,
+    HostError,
+    InvalidInputError,
+    NotFoundError,
+    ProcessError,
+    RegistryError,
+)
+from engine.errors.networks import (
+    AddressInUseError,
+    AttachmentError,
+    NetworkInUseError,
+    NetworkNameInUseError,
+    NetworkNotFoundError,
+    PoolExhaustedError,
+    PortInUseError,
+)
 
-class EngineError(Exception):
-    """Base of everything that the engine raises on purpose.
-
-    Attributes:
-        hint: What to do about it, one sentence, or empty.
-        exit_code: What a command line that stops on this error exits with.
-    """
-
-    exit_code = 1
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-
-class NotFoundError(EngineError):
-    """What was asked for does not exist."""
+__all__ = [
+    "AddressInUseError",
+    "AmbiguousReferenceError",
+    "ArchiveError",
+    "AttachmentError",
+    "ConflictError",
+    "ContainerNotFoundError",
+    "ContainerStateError",
+    "CopyRefusedError",
+    "DigestMismatchError",
+    "EngineError",
+    "FeatureUnavailableError",
+    "FileNotInContainerError",
+    "FileNotInLayerError",
+    "HostError",
+    "ImageForPlatformNotFoundError",
+    "ImageInUseError",
+    "ImageNotFoundError",
+    "InvalidInputError",
+    "InvalidReferenceError",
+    "LauncherError",
+    "LayerLimitError",
+    "LimitError",
+    "MonitorLostError",
+    "NameInUseError",
+    "NetworkInUseError",
+    "NetworkNameInUseError",
+    "NetworkNotFoundError",
+    "NoSpaceError",
+    "NotFoundError",
+    "OperationInProgressError",
+    "PlatformMismatchError",
+    "PoolExhaustedError",
+    "PortInUseError",
+    "ProcessError",
+    "RateLimitedError",
+    "ReaderGoneError",
+    "RegistryError",
+    "RegistryRefusedError",
+    "RegistryUnreachableError",
+    "RemoteImageNotFoundError",
+    "SessionLostError",
+    "StartError",
+    "StoreError",
+    "SyscallError",
+    "UnsafePathError",
+    "VolumeInUseError",
+    "VolumeNotFoundError",
+]
 
 
 class ContainerNotFoundError(NotFoundError):
@@ -91,15 +140,6 @@ class VolumeNotFoundError(NotFoundError):
         self.name = name
 
 
-class NetworkNotFoundError(NotFoundError):
-    """No network matches the id, its beginning, or the name; the text is Docker's."""
-
-    def __init__(self, reference: str, *, hint: str = "") -> None:
-        listed = "`lamella network ls` lists every network"
-        super().__init__(f"network {reference} not found", hint=hint or listed)
-        self.reference = reference
-
-
 class FileNotInContainerError(NotFoundError):
     """A path is not in a container; the text is Docker's."""
 
@@ -122,10 +162,6 @@ class FileNotInLayerError(NotFoundError):
         )
         self.path = path
         self.layer = layer
-
-
-class ConflictError(EngineError):
-    """The request contradicts what is there now."""
 
 
 class NameInUseError(ConflictError):
@@ -193,81 +229,6 @@ class VolumeInUseError(ConflictError):
         self.container_ids = container_ids
 
 
-class NetworkInUseError(ConflictError):
-    """A network cannot be removed because containers run in it; the text is Docker's."""
-
-    def __init__(self, name: str, network_id: str, *, members: tuple[tuple[str, str], ...]) -> None:
-        said = ", ".join(f'name:"{member}" id:"{identity[:12]}"' for member, identity in members)
-        super().__init__(
-            f"error while removing network: network {name} has active endpoints ({said})",
-            hint="Stop the containers, or take them out with `lamella network disconnect`",
-        )
-        self.name = name
-        self.network_id = network_id
-        self.members = members
-
-
-class NetworkNameInUseError(ConflictError):
-    """A network's name is taken; the text is Docker's."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(
-            f"network with name {name} already exists",
-            hint=f"`lamella network rm {name}` removes it",
-        )
-        self.name = name
-
-
-class AddressInUseError(ConflictError):
-    """Another container has the address that was asked for, or the host; the text is Docker's."""
-
-    exit_code = 125
-
-    def __init__(self, address: str) -> None:
-        super().__init__(
-            f"Address already in use: {address}",
-            hint="Leave --ip out to have a free one drawn, or name another",
-        )
-        self.address = address
-
-
-class PoolExhaustedError(ConflictError):
-    """Every address of a network is in use; the text is Docker's."""
-
-    exit_code = 125
-
-    def __init__(self, subnet: str) -> None:
-        super().__init__(
-            f"no available IPv{6 if ':' in subnet else 4} addresses on this network's address "
-            f"pools: {subnet}",
-            hint="Make a network with a larger --subnet or --ip-range",
-        )
-        self.subnet = subnet
-
-
-class PortInUseError(ConflictError):
-    """Something on the host has a port that is to be published; the text is Docker's."""
-
-    exit_code = 125
-
-    def __init__(
-        self, address: str, port: int, *, reason: str = "port is already allocated"
-    ) -> None:
-        shown = f"[{address}]" if ":" in address else address
-        super().__init__(
-            f"Bind for {shown}:{port} failed: {reason}",
-            hint="Publish another port with -p, or end what has this one",
-        )
-        self.address = address
-        self.port = port
-
-
-class AttachmentError(ConflictError):
-    """A container cannot be put into a network or taken out of it."""
-
-    exit_code = 125
-
-
 class OperationInProgressError(ConflictError):
     """Another process holds the lock that this operation needs."""
 
@@ -280,12 +241,6 @@ class OperationInProgressError(ConflictError):
 
 class CopyRefusedError(ConflictError):
     """Source and destination do not fit each other; the texts are Docker's."""
-
-
-class InvalidInputError(EngineError):
-    """Something that a person or a file said does not make sense."""
-
-    exit_code = 125
 
 
 class InvalidReferenceError(InvalidInputError):
@@ -386,18 +341,6 @@ class PlatformMismatchError(ArchiveError):
         self.wanted = wanted
 
 
-class RegistryError(EngineError):
-    """A registry did not do what was asked of it.
-
-    Attributes:
-        registry: Its host and port, as in an image's name: `docker.io`, `localhost:5000`.
-    """
-
-    def __init__(self, registry: str, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.registry = registry
-
-
 class RegistryUnreachableError(RegistryError):
     """No connection, or none that lasted: tried again until that made no sense any more."""
 
@@ -425,10 +368,6 @@ class RemoteImageNotFoundError(RegistryError):
 
 class RateLimitedError(RegistryError):
     """The registry lets no more requests through for now (HTTP 429)."""
-
-
-class HostError(EngineError):
-    """The kernel, the file system or the set-up of the host refused."""
 
 
 class SyscallError(HostError):
@@ -470,10 +409,6 @@ class NoSpaceError(StoreError):
             hint="Remove images or containers (`lamella rmi`, `lamella rm`), or free disk space",
         )
         self.path = path
-
-
-class ProcessError(EngineError):
-    """One of our own processes, or the container's first one, failed."""
 
 
 class LauncherError(ProcessError):
