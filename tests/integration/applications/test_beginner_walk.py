@@ -140,7 +140,8 @@ class Walker:
             if "[x] read-only root" in self.screen:
                 await self.press("space")
         assert "[ ] read-only root" in self.screen
-        assert "enter run" in self.screen
+        # What was said of the last one may lie over it for a moment.
+        await self.sees("enter run")
         await self.press("enter")
         await self.sees(f" {name}  attached")
         await self.shows("#")

@@ -90,6 +90,9 @@ def person(request, world, unprivileged_user, tmp_path):
         remove_store(made.store)
 
 
+with_a_way_out = pytest.mark.parametrize("person", ["tun"], indirect=True)
+
+
 @contextlib.contextmanager
 def answering(inside):
     inside.address4 = "10.0.2.100"
@@ -181,9 +184,8 @@ def test_the_hosts_network_is_there_for_everybody(world, person):
     assert "lo" in person.lamella("exec", "web", "ls", "/sys/class/net").stdout
 
 
+@with_a_way_out
 def test_a_way_out_that_is_killed_is_made_again(world, person):
-    if not person.tun:
-        pytest.skip("without the device there is none")
     inside, _document = person.start("web")
     with contextlib.closing(inside):
         helper = way_out_of(person)
@@ -199,9 +201,8 @@ def test_a_way_out_that_is_killed_is_made_again(world, person):
         assert said_by(inside, world.web.address4, ECHO_PORT)
 
 
+@with_a_way_out
 def test_the_way_out_ends_with_its_monitor(person):
-    if not person.tun:
-        pytest.skip("without the device there is none")
     inside, _document = person.start("web", "-p", f"18080:{ECHO_PORT}")
     inside.close()
     helper = way_out_of(person)
