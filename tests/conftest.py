@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.accounts import NoAccountError, OrdinaryUser, ordinary_user
-from tests.leaks import Traces, containers_of, find_leaks, look
+from tests.leaks import Traces, bridges_of, containers_of, find_leaks, look
 from tests.namespaces import Namespace
 from tests.workers import (
     STORE_PREFIX,
@@ -39,6 +39,7 @@ _before_test = pytest.StashKey[Traces]()
 _before_run = pytest.StashKey[Traces]()
 _left_by_workers = pytest.StashKey[list[str]]()
 _containers = pytest.StashKey[set[str]]()
+_bridges = pytest.StashKey[set[str]]()
 _DEEP = ("tests/integration", "tests/tui")
 _WITH_ENGINES = (*_DEEP, "tests/contracts")
 
@@ -68,6 +69,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     session.config.stash[_left_by_workers] = []
     session.config.stash[_containers] = set()
+    session.config.stash[_bridges] = set()
     session.config.stash[_before_run] = look(places=places(session.config), is_deep=True)
 
 
@@ -84,6 +86,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         places=places(config),
         is_deep=True,
         containers=frozenset(config.stash[_containers]) | containers_of(stores()),
+        bridges=frozenset(config.stash[_bridges]) | bridges_of(stores()),
         has_descriptors=False,
     )
     if hasattr(config, "workeroutput"):
@@ -122,7 +125,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     own = [str(funcargs["tmp_path"])] if "tmp_path" in funcargs else []
     # Now: with the fixtures the stores go.
     containers = containers_of([*stores(), *own]) if _is_deep(item) else frozenset()
+    bridges = bridges_of([*stores(), *own]) if _is_deep(item) else frozenset()
     item.config.stash[_containers] |= containers
+    item.config.stash[_bridges] |= bridges
     result = yield
     before = item.stash.get(_before_test, None)
     if before is not None:
@@ -131,6 +136,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
             places=places(item.config),
             is_deep=_is_deep(item),
             containers=containers,
+            bridges=bridges,
         )
         if leaks:
             pytest.fail("left behind:\n" + "\n".join(leaks), pytrace=False)

@@ -7,10 +7,13 @@ import glob
 import os
 import re
 import socket
+import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from engine.network.planning import bridge_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -38,7 +41,11 @@ class Traces:
 
 
 def look(
-    *, places: tuple[str, ...], is_deep: bool, containers: frozenset[str] = frozenset()
+    *,
+    places: tuple[str, ...],
+    is_deep: bool,
+    containers: frozenset[str] = frozenset(),
+    bridges: frozenset[str] = frozenset(),
 ) -> Traces:
     """Take note of everything.
 
@@ -46,11 +53,12 @@ def look(
         places: Directories of our tests; a process with something open below one is ours.
         is_deep: Look also for groups, and for processes that are no longer our descendants.
         containers: Those whose groups are ours; who runs beside us has groups at the same place.
+        bridges: Those that are ours of links with such names, of which others may have some, too.
     """
     return Traces(
         mounts=frozenset(_mounts(places)),
         cgroups=frozenset(_cgroups(containers) if is_deep else ()),
-        links=frozenset(name for _index, name in socket.if_nameindex()),
+        links=frozenset(_links(bridges)),
         processes=frozenset(_processes(places, is_deep=is_deep)),
         descriptors=frozenset(_descriptors()),
     )
@@ -67,6 +75,23 @@ def containers_of(stores: Iterable[str]) -> frozenset[str]:
     return frozenset(identity.decode() for identity in found)
 
 
+def bridges_of(stores: Iterable[str]) -> frozenset[str]:
+    """The bridges of the networks that stores at or below directories have now."""
+    found = set()
+    for top in stores:
+        for below in ("", "*/", "*/*/"):
+            for path in glob.glob(f"{glob.escape(top)}/{below}lamella.db"):
+                address = f"file:{path}?mode=ro"
+                # It may be damaged or of another version: tests make such.
+                with (
+                    contextlib.suppress(sqlite3.Error),
+                    contextlib.closing(sqlite3.connect(address, uri=True)) as database,
+                ):
+                    rows = database.execute("SELECT network_id FROM networks").fetchall()
+                    found.update(bridge_name(identity) for (identity,) in rows)
+    return frozenset(found)
+
+
 _CONTAINER = re.compile(rb'"subject":"container","action":"[^"]*","subject_id":"([^"/]+)"')
 
 
@@ -76,12 +101,15 @@ def find_leaks(
     places: tuple[str, ...],
     is_deep: bool,
     containers: frozenset[str],
+    bridges: frozenset[str],
     has_descriptors: bool = True,
 ) -> list[str]:
     """Everything that is new since `before` and stays; waits for what is about to go."""
     deadline = time.monotonic() + SETTLE_SECONDS
     while True:
-        found = look(places=places, is_deep=is_deep, containers=containers).new_since(before)
+        found = look(
+            places=places, is_deep=is_deep, containers=containers, bridges=bridges
+        ).new_since(before)
         leaks = [leak for leak in found if has_descriptors or not leak.startswith("descriptors:")]
         if not leaks or time.monotonic() > deadline:
             return sorted(leaks)
@@ -102,6 +130,13 @@ def _reap_adopted() -> None:
             continue
     except ChildProcessError:
         return
+
+
+def _links(bridges: frozenset[str]) -> Iterator[str]:
+    """Every link, but bridges and ends of containers of stores that are not ours."""
+    for _index, name in socket.if_nameindex():
+        if name in bridges or not name.startswith(("lm-", "lmv")):
+            yield name
 
 
 _OTHERS_MOUNTS = ("/home/", "/media/", "/mnt/", "/run/", "/snap/", "/tmp/", "/var/")
