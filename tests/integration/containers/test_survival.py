@@ -55,6 +55,13 @@ async def read_numbers(engine, **options):
     return [int(line.text) for line in lines]
 
 
+async def counting(engine):
+    """Wait until it counts: before that it does not heed the signal."""
+    async with asyncio.timeout(10):
+        while not await read_numbers(engine):
+            continue
+
+
 async def event_of(subscription, action, container_id):
     async for event in subscription:
         if getattr(event, "action", "") == action and event.subject_id == container_id:
@@ -68,6 +75,7 @@ async def test_a_container_runs_on_when_the_engine_is_closed(config):
             await start(first)
         async with Engine.open(config) as second:
             assert (await summary_of(second)).status is ContainerStatus.RUNNING
+            await counting(second)
             assert (await second.stop_container("web")).exit_code == 3
             numbers = await read_numbers(second)
             assert numbers == list(range(1, len(numbers) + 1))
@@ -165,6 +173,7 @@ async def test_killing_the_application_loses_nothing(config):
         )
         assert ended.returncode == -signal.SIGKILL
         assert (await summary_of(engine)).status is ContainerStatus.RUNNING
+        await counting(engine)
         assert (await engine.stop_container("web")).exit_code == 3
         numbers = await read_numbers(engine)
         assert numbers == list(range(1, len(numbers) + 1))

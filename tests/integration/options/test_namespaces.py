@@ -73,7 +73,7 @@ async def test_the_hosts_processes_are_seen_and_all_of_its_own_end_with_the_firs
         ContainerRequest(
             image="starter",
             name="two",
-            command=("sh", "-c", "sleep 1000 & echo $!; trap 'exit 3' TERM; wait"),
+            command=("sh", "-c", "trap 'exit 3' TERM; sleep 1000 & echo $!; wait"),
             options=ProcessOptions(pid_mode="host"),
         )
     )
