@@ -91,7 +91,7 @@ _BRIDGES, _INTERNAL, _SAME = "bridges", "internal", "same"
 _SUBNETS4, _SUBNETS6 = "subnets4", "subnets6"
 _RAW, _DESTINATION_NAT, _FILTER, _SOURCE_NAT = -300, -100, 0, 100
 _ETHER_IPV4, _ETHER_IPV6, _ETHER_ARP = b"\x08\x00", b"\x86\xdd", b"\x08\x06"
-_UDP, _ICMPV6 = b"\x11", b"\x3a"
+_TCP, _UDP, _ICMPV6 = b"\x06", b"\x11", b"\x3a"
 _DHCP_SERVER, _DHCPV6_SERVER = struct.pack(">H", 67), struct.pack(">H", 547)
 _ROUTER_ADVERTISEMENT, _NEIGHBOUR_ADVERTISEMENT, _REDIRECT = b"\x86", b"\x88", b"\x89"
 _NAME_REGISTERS = 4
@@ -333,8 +333,8 @@ def _main_table(table: str) -> list[bytes]:
     loopback, mask = _LOOPBACK4
     made.append(
         rule(
-            "raw", *from_bridge, *is_family(IPV4),
-            _load(_IPV4_DESTINATION), mask_bits(mask), equals(loopback), decide(DROP),
+            "raw", *is_family(IPV4), _load(_IPV4_DESTINATION), mask_bits(mask),
+            equals(loopback), *from_bridge, decide(DROP),
         )
     )  # fmt: skip
     # Published ports, of one address of the host's or of every one.
@@ -432,6 +432,11 @@ def _guard_table(table: str) -> list[bytes]:
         add_set(BRIDGE, table, GUARD6, 3, key=[device, ETHERNET_ADDRESS, IPV6_ADDRESS]),
         add_chain(
             BRIDGE, table, "guard", kind="filter", hook=PREROUTING, priority=_RAW
+        ),
+        # Most of what there is, first.
+        rule(
+            *is_type(_ETHER_IPV4), load_meta(LAYER4_PROTOCOL), equals(_TCP),
+            *is_own(GUARD4, _ETHER_SOURCE, _IPV4_SOURCE), accept,
         ),
         rule(load_meta(INPUT_NAME), is_in(GUARDED, is_inverted=True), accept),
         rule(
