@@ -14,7 +14,7 @@ from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
 from benchmarks.place import IMAGE, LINES_BYTES, LINES_IMAGE, PeerMissingError, Place, run
 from engine.api import EngineApi, open_engine
 from engine.operations import carry_through
-from engine.types import ContainerRequest
+from engine.types import ContainerRequest, NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable
@@ -150,23 +150,30 @@ async def cold(place: Place) -> Result:
 async def many(place: Place) -> Result:
     """Fifty containers started at once, and what each monitor costs."""
     result = Result()
-    count = 50
     async with small_engine(place) as engine:
-        request = ContainerRequest(image=IMAGE, command=("sleep", "1000"))
-        created = [await engine.create_container(request) for _number in range(count)]
-        clock = Clock()
-        starts = (engine.start_container(one.container_id) for one in created)
-        # Ended in the middle, it first lets all of them start: what runs can be removed.
-        await carry_through(_together(starts))
-        result.figures.append(Figure(f"{count} started at once", clock.seconds * 1000, "ms"))
-        monitors = [await _monitor(engine, one.container_id) for one in created]
-        sizes = [size for pid in monitors if (size := _proportional_bytes(pid))]
-        if sizes:
-            mean = sum(sizes) / len(sizes) / 1e6
-            result.figures.append(Figure(f"monitor's memory, {len(sizes)} of them", mean, "MB PSS"))
-        else:
-            result.skipped.append("memory: smaps_rollup of a monitor needs root")
+        await start_many(engine, NetworkOptions(), result)
     return result
+
+
+async def start_many(engine: EngineApi, options: NetworkOptions, result: Result) -> None:
+    """Start fifty containers at once, and look at their monitors."""
+    count = 50
+    kind = " with a network" if options.attachments else ""
+    request = ContainerRequest(image=IMAGE, command=("sleep", "1000"), network=options)
+    created = [await engine.create_container(request) for _number in range(count)]
+    clock = Clock()
+    starts = (engine.start_container(one.container_id) for one in created)
+    # Ended in the middle, it first lets all of them start: what runs can be removed.
+    await carry_through(_together(starts))
+    result.figures.append(Figure(f"{count} started at once{kind}", clock.seconds * 1000, "ms"))
+    monitors = [await _monitor(engine, one.container_id) for one in created]
+    sizes = [size for pid in monitors if (size := _proportional_bytes(pid))]
+    if sizes:
+        mean = sum(sizes) / len(sizes) / 1e6
+        what = f"monitor's memory{kind}, {len(sizes)} of them"
+        result.figures.append(Figure(what, mean, "MB PSS"))
+    else:
+        result.skipped.append("memory: smaps_rollup of a monitor needs root")
 
 
 async def stats(place: Place) -> Result:

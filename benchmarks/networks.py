@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.containers import podman_with_image, small_engine, timed, working_peers
+from benchmarks.containers import podman_with_image, small_engine, start_many, timed, working_peers
 from benchmarks.measure import Clock, Figure, Result, Timed, compare, interleave
 from benchmarks.place import IMAGE, PeerMissingError, Place, run
 from engine.types import AttachmentRequest, ContainerRequest, NetworkOptions, PublishedPort
@@ -76,6 +76,8 @@ async def network(place: Place) -> Result:
                     is_better_when_lower=False,
                 )
             result.figures += await _starts(place, engine, result)
+            on_bridge = NetworkOptions(attachments=(AttachmentRequest(network="bridge"),))
+            await start_many(engine, on_bridge, result)
     return result
 
 
