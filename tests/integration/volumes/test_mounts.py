@@ -397,13 +397,15 @@ async def test_events_tell_of_volumes_in_the_order_of_a_life(
                 attributes = dict(event.attributes)
             if heard[-1] == "volume destroy":
                 break
+    # What an ordinary user's container gets out by is no network of the store.
+    is_connected = os.geteuid() == 0
     assert heard == [
         "volume create",
         "container create",
         "volume mount",
-        "network connect",
+        *(["network connect"] if is_connected else []),
         "container start",
-        "network disconnect",
+        *(["network disconnect"] if is_connected else []),
         "volume unmount",
         "container die",
         "container destroy",
