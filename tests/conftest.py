@@ -161,7 +161,8 @@ def own_network(request: pytest.FixtureRequest) -> Iterator[None]:
 
     Nothing of this host is touched, and the kernel takes down with it whatever is left in it.
     """
-    if os.geteuid() != 0 or not request.node.nodeid.startswith(_WITH_ENGINES):
+    is_deep = request.node.nodeid.startswith(_WITH_ENGINES)
+    if os.geteuid() != 0 or not is_deep or request.node.get_closest_marker("host_network"):
         yield
         return
     with contextlib.closing(Namespace("test")) as namespace, namespace.entered():

@@ -139,7 +139,7 @@ def _links(bridges: frozenset[str]) -> Iterator[str]:
             yield name
 
 
-_OTHERS_MOUNTS = ("/home/", "/media/", "/mnt/", "/run/", "/snap/", "/tmp/", "/var/")
+_OTHERS_MOUNTS = ("/dev/shm/", "/home/", "/media/", "/mnt/", "/run/", "/snap/", "/tmp/", "/var/")
 """Where people and other programs mount while tests run."""
 
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.namespaces import Namespace, add_bridge, connect_namespaces
+from tests.programs import installed_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,6 +98,15 @@ class World:
             return subprocess.run(
                 self.machine_command(*arguments), capture_output=True, text=True, check=is_checked
             )
+
+    def nft(self, *arguments: str, rules: str | None = None) -> str:
+        """Have nft(8) look at the machine's rules or change them, as others do; blocking."""
+        program = installed_program("nft")
+        with self.machine.entered():
+            done = subprocess.run(
+                (program, *arguments), input=rules, capture_output=True, text=True, check=True
+            )
+        return done.stdout
 
     def machine_command(self, *arguments: str) -> tuple[str, ...]:
         """The command line of a program that reads the machine's resolv.conf.

@@ -18,6 +18,7 @@ from engine.containers.networking import (
     names_of,
     network_names,
     published_ports,
+    user_network_of,
 )
 from engine.containers.processes import list_container_processes
 from engine.containers.removal import remove_after_exit, remove_container
@@ -256,6 +257,7 @@ class ContainerManager:
             options=record.options,
             network=record.network,
             attachments=attachments_of(record.network, state.network, names),
+            user_network=user_network_of(state.network),
             has_init=record.has_init,
             restart_policy=record.restart_policy,
             next_start_at=state.next_start_at_ns / 1e9 if state.next_start_at_ns else None,

@@ -20,12 +20,10 @@ from engine.network.resolver import (
     SYSTEMD_RESOLVER_PATH,
     HostResolver,
     asks_public_servers,
-    forwarded_resolver_text,
     own_resolver_text,
     resolver_text,
     shared_resolver_text,
 )
-from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.network_view import HOST_RESOLVER_PATH, read_bounded
 from engine.runtime.spec import FileMount
 
@@ -156,10 +154,8 @@ def renew_resolver(
 def _resolver(host: HostResolver, options: NetworkOptions, place: ContainerPlace) -> str:
     if options.mode == HOST:
         return shared_resolver_text(host, options)
-    if place.resolver == RESOLVER_ADDRESS:
-        return own_resolver_text(host, options)
     if place.resolver:
-        return forwarded_resolver_text(host, options, place.resolver)
+        return own_resolver_text(host, options)
     if not place.addresses:
         return NO_NETWORK
     return resolver_text(host, options, has_ipv6=place.has_ipv6)

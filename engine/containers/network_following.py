@@ -15,8 +15,7 @@ from engine.network.host import outgoing_address
 from engine.network.naming import own_addresses
 from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.namespaces import HOST
-from engine.runtime.user_network import ADDRESS as USER_ADDRESS
-from engine.runtime.user_network import RESOLVER as USER_RESOLVER
+from engine.runtime.user_network import user_addresses
 from engine.store.durability import raise_store_error
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def container_place(
     """
     names = (record.hostname, record.name)
     if network.user_network:
-        return _spoken_for(names)
+        return spoken_for(names, network)
     gateways = [
         gateway
         for one in network.interfaces
@@ -66,14 +65,14 @@ def container_place(
     )
 
 
-def _spoken_for(names: tuple[str, ...]) -> ContainerPlace:
+def spoken_for(names: tuple[str, ...], network: NetworkSpec) -> ContainerPlace:
     """Of an ordinary user's container, whose way out is a program that speaks for it."""
     host = outgoing_address()
     return ContainerPlace(
         names=names,
-        addresses=(USER_ADDRESS,),
+        addresses=user_addresses(network),
         gateways=(host,) if host else (),
-        resolver=USER_RESOLVER,
+        resolver=RESOLVER_ADDRESS,
     )
 
 

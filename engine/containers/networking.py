@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from engine.containers.lifecycle import (
@@ -28,6 +29,7 @@ from engine.network.attachments import (
 )
 from engine.network.planning import DEFAULT_NETWORK
 from engine.operations import carry_through
+from engine.runtime.user_network import user_addresses
 from engine.store.event_log import append_event
 from engine.types import (
     AttachmentRequest,
@@ -37,6 +39,7 @@ from engine.types import (
     NetworkMember,
     PrunedNetworks,
     PublishedPort,
+    UserNetwork,
 )
 
 if TYPE_CHECKING:
@@ -123,6 +126,15 @@ def attachments_of(
             )
         )
     return tuple(found)
+
+
+def user_network_of(network: NetworkSpec) -> UserNetwork | None:
+    """The way out of a container that is in no network; None if it has none of its own."""
+    if not network.user_network:
+        return None
+    return UserNetwork(
+        program=PurePath(network.user_network).name, addresses=user_addresses(network)
+    )
 
 
 def published_ports(network: NetworkSpec) -> tuple[PublishedPort, ...]:

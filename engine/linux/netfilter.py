@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
     from engine.linux.netlink import NetlinkSocket
 
-INET, BRIDGE = 1, 7
+INET, NETDEV, BRIDGE = 1, 5, 7
 IPV4, IPV6 = 2, 10
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4
+EGRESS = 1
+"""Of NETDEV: what leaves one device."""
 ACCEPT, DROP = 1, 0
 LINK_HEADER, NETWORK_HEADER, TRANSPORT_HEADER = 0, 1, 2
 INPUT_NAME, OUTPUT_NAME, PROTOCOL_FAMILY, LAYER4_PROTOCOL = 6, 7, 15, 16
@@ -39,8 +41,8 @@ INPUT_NAME, OUTPUT_NAME, PROTOCOL_FAMILY, LAYER4_PROTOCOL = 6, 7, 15, 16
 _SUBSYSTEM = 10
 _NEW_TABLE, _GET_TABLE, _DELETE_TABLE = 0, 1, 2
 _NEW_CHAIN, _GET_CHAIN = 3, 4
-_NEW_RULE = 6
-_NEW_SET = 9
+_NEW_RULE, _DELETE_RULE = 6, 8
+_NEW_SET, _GET_SET = 9, 10
 _NEW_ELEMENT, _GET_ELEMENT, _DELETE_ELEMENT = 12, 13, 14
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _HEADER = struct.Struct("=BBH")
@@ -51,8 +53,9 @@ _INTERVAL_END = struct.pack(">I", 1)
 _INVERTED = 1
 _DESTINATION_NAT = 1
 _CONNECTION_STATE, _CONNECTION_STATUS = 0, 2
-_FIB_ADDRESS_TYPE, _FIB_DESTINATION = 3, 2
-_LOCAL = 2
+_FIB_ADDRESS_TYPE = 3
+_FIB_SOURCE, _FIB_DESTINATION, _FIB_INPUT = 1, 2, 8
+_LOCAL = struct.pack("=I", 2)
 _FIRST_REGISTER = 8
 _COMMENT = 0
 ESTABLISHED_OR_RELATED = 0x2 | 0x4
@@ -169,9 +172,17 @@ def list_base_chains(connection: NetlinkSocket) -> tuple[BaseChain, ...]:
     return tuple(found)
 
 
-def add_chain(family: int, table: str, name: str, *, kind: str, hook: int, priority: int) -> bytes:
-    """Make a chain that the kernel sends packets through; what no rule stops goes on."""
-    place = nested(4, attribute(1, struct.pack(">I", hook)), attribute(2, _signed(priority)))
+def add_chain(
+    family: int, table: str, name: str, *, kind: str, hook: int, priority: int, device: str = ""
+) -> bytes:
+    """Make a chain that the kernel sends packets through; what no rule stops goes on.
+
+    One of NETDEV is a device's, and goes with it.
+    """
+    parts = [attribute(1, struct.pack(">I", hook)), attribute(2, _signed(priority))]
+    if device:
+        parts.append(text(3, device))
+    place = nested(4, *parts)
     policy = attribute(5, struct.pack(">I", ACCEPT))
     return _message(
         _NEW_CHAIN, CREATE, family, text(1, table), text(3, name), place, policy, text(7, kind)
@@ -228,6 +239,16 @@ def _columns_size(columns: Sequence[Column]) -> int:
     if len(columns) == 1:
         return columns[0].size
     return sum(4 * registers(column.size) for column in columns)
+
+
+def has_set(connection: NetlinkSocket, family: int, table: str, name: str) -> bool:
+    """Whether a table is there and has such a set.
+
+    Raises:
+        SyscallError: The kernel does not say.
+    """
+    request = _message(_GET_SET, 0, family, text(1, table), text(2, name))
+    return connection.ask(request, what=f"find set {name}") is not None
 
 
 def add_elements(
@@ -315,6 +336,11 @@ def add_rule(family: int, table: str, chain: str, *expressions: bytes) -> bytes:
     )
 
 
+def empty_chain(family: int, table: str, chain: str) -> bytes:
+    """Remove every rule of a chain."""
+    return _message(_DELETE_RULE, 0, family, text(1, table), text(2, chain))
+
+
 def _expression(name: str, *attributes: bytes) -> bytes:
     return nested(_LIST_ELEMENT, text(1, name), nested(2, *attributes))
 
@@ -395,10 +421,17 @@ def connection_was_redirected() -> tuple[bytes, ...]:
 
 def is_for_this_host() -> tuple[bytes, bytes]:
     """Go on if the packet's destination is an address of this host."""
-    load = _expression(
-        "fib", _register(1, 0), _number(2, _FIB_ADDRESS_TYPE), _number(3, _FIB_DESTINATION)
-    )
-    return load, equals(struct.pack("=I", _LOCAL))
+    return _load_address_type(_FIB_DESTINATION), equals(_LOCAL)
+
+
+def is_not_of_input(*, is_source: bool) -> tuple[bytes, bytes]:
+    """Go on if the destination (or source) is no address of the device that the packet came by."""
+    which = _FIB_SOURCE if is_source else _FIB_DESTINATION
+    return _load_address_type(which | _FIB_INPUT), equals(_LOCAL, is_inverted=True)
+
+
+def _load_address_type(which: int) -> bytes:
+    return _expression("fib", _register(1, 0), _number(2, _FIB_ADDRESS_TYPE), _number(3, which))
 
 
 def is_family(family: int) -> tuple[bytes, bytes]:

@@ -137,9 +137,10 @@ def set_port(index: int, *, is_hairpin: bool, is_isolated: bool) -> bytes:
     )
 
 
-def set_up(index: int) -> bytes:
-    """Bring a link up."""
-    return message(_NEW_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, index, _UP, _UP))
+def set_up(index: int, *, mtu: int = 0) -> bytes:
+    """Bring a link up; with a size of its packets, or with the one that it has."""
+    size = [attribute(_IFLA_MTU, _NUMBER.pack(mtu))] if mtu else []
+    return message(_NEW_LINK, ACKNOWLEDGE, _LINK.pack(0, 0, index, _UP, _UP), *size)
 
 
 def set_master(index: int, bridge_index: int) -> bytes:

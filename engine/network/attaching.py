@@ -12,7 +12,12 @@ from engine.errors import EngineError, FeatureUnavailableError, NetworkNotFoundE
 from engine.late_dataclasses import dataclass
 from engine.network.attachments import JOIN, expand_exposed
 from engine.network.devices import NetworkDevices
-from engine.network.interfaces import describe_interface, lease_request, with_gateways, with_hairpin
+from engine.network.interfaces import (
+    describe_interface,
+    for_published_ports,
+    lease_request,
+    with_gateways,
+)
 from engine.network.naming import (
     forget_unstarted,
     has_names,
@@ -30,11 +35,11 @@ from engine.network.sweeping import is_live
 from engine.runtime.network_rules import lead_ports
 from engine.runtime.network_view import forget_container
 from engine.runtime.spec import InterfaceSpec, NetworkSpec, PortSpec
-from engine.runtime.user_network import ADDRESS as USER_ADDRESS
+from engine.runtime.user_network import IPV4_ADDRESS as USER_ADDRESS
 from engine.types import AttachmentRequest, Network, PublishedPort
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from engine.config import EngineConfig
     from engine.network.library import NetworkLibrary
@@ -148,9 +153,12 @@ class NetworkAttacher:
             ports, warnings = await asyncio.to_thread(
                 self._reserve, reservation, wanted, interfaces
             )
+            if ports:
+                interfaces, missing = await asyncio.to_thread(self._open, kept, interfaces)
+                warnings += missing
             spec = NetworkSpec(
                 table=self._devices.firewall.table,
-                interfaces=with_hairpin(interfaces) if ports else interfaces,
+                interfaces=interfaces,
                 ports=ports,
                 has_names=has_names(kept),
             )
@@ -172,12 +180,20 @@ class NetworkAttacher:
             spec = NetworkSpec(
                 ports=_port_specs(reservation, ipv4_target="", ipv6_target=""),
                 user_network=choice.program,
+                has_user_ipv6=choice.has_ipv6,
                 is_served_inside=True,
+                has_names=bool(choice.program),
             )
-            if ports:
+            if spec.needs_server:
+                # Ports lead to IPv4 alone, by ::1 as well: more programs listen there.
                 address = USER_ADDRESS if choice.program else _LOOPBACK
                 await asyncio.to_thread(
-                    publish_addresses, self._config, wanted.container_id, (address,)
+                    publish_addresses,
+                    self._config,
+                    wanted.container_id,
+                    (address,),
+                    servers=wanted.options.dns_servers,
+                    is_forwarding=spec.has_names,
                 )
             yield HeldNetwork(
                 spec=spec,
@@ -214,6 +230,8 @@ class NetworkAttacher:
                 first_number=number,
                 has_gateway=not any(one.ipv4_gateway for one in has.interfaces),
             )
+            if has.ports:
+                added, _missing = await asyncio.to_thread(self._open, (network,), added)
             table = self._devices.firewall.table
             yield replace(
                 has,
@@ -317,13 +335,27 @@ class NetworkAttacher:
         )
         return ports, ()
 
+    def _open(
+        self, networks: Iterable[Network], interfaces: tuple[InterfaceSpec, ...]
+    ) -> tuple[tuple[InterfaceSpec, ...], tuple[str, ...]]:
+        """Links of a container that publishes ports, of which any may become the way there.
+
+        Returns:
+            They, and what the host cannot do for them.
+        """
+        taking, told = self._devices.take_loopback(
+            one.bridge for one in networks if not one.is_internal
+        )
+        return for_published_ports(interfaces, taking_loopback=taking), told
+
     async def publish(self, wanted: WantedNetwork, spec: NetworkSpec) -> None:
         """Let a container that runs see its networks and be found in them as they are now.
 
         Raises:
             StoreError: The file system is full.
         """
-        await self._publish(wanted, spec, await self._library.list())
+        if not spec.is_served_inside:
+            await self._publish(wanted, spec, await self._library.list())
 
     async def _publish(
         self, wanted: WantedNetwork, spec: NetworkSpec, networks: tuple[Network, ...]
@@ -346,9 +378,20 @@ class NetworkAttacher:
         Raises:
             EngineError: The store or the kernel does not say what there is.
         """
-        if not self._is_rootless and await self._library.known():
+        if not self._is_rootless and (networks := await self._library.known()):
             await asyncio.to_thread(sweep_names, self._config)
             await asyncio.to_thread(self._devices.sweep)
+            await asyncio.to_thread(self._close, networks)
+            await self._records.release_abandoned(is_live=functools.partial(is_live, self._config))
+
+    def _close(self, networks: Iterable[Network]) -> None:
+        """Have no bridge take from the host's loopback that leads to no port any more."""
+        for network in networks:
+            # Few have it: who starts in the others is not held up.
+            if network.bridge and self._devices.has_idle_loopback(network.bridge):
+                with self._library.idle(network) as is_idle:
+                    if is_idle and self._devices.has_idle_loopback(network.bridge):
+                        self._devices.leave_loopback(network.bridge)
 
     def forget(self, container_id: str) -> None:
         """Remove rules and names of a container, for the holder of its monitor's lock; blocking.

@@ -25,7 +25,7 @@ from engine.linux.routes import (
 from engine.network.conditions import forwarding_conditions, route_conditions
 from engine.network.firewall import Firewall
 from engine.network.planning import MTU_OPTION
-from engine.network.sweeping import held_dead, live_networks
+from engine.network.sweeping import held_dead, live_networks, needs_localnet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 SETTINGS = "/proc/sys/net"
 _FORWARDING4 = "ipv4/ip_forward"
 _FORWARDING6 = "ipv6/conf/all/forwarding"
+_LOCALNET = "route_localnet"
+_LOCALNET_OF_ALL = f"ipv4/conf/all/{_LOCALNET}"
 _MAC_PREFIX = "02:4c"
 """Of addresses that are nobody's but given here (IEEE 802, locally administered)."""
 
@@ -88,6 +90,43 @@ class NetworkDevices:
             self._restore(known)
             told += (text for network in networks for text in route_conditions(network))
         return (*told, *forwarding_conditions(self.firewall.table), *self._guard_conditions())
+
+    def take_loopback(self, bridges: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Have bridges take what the host sends from 127.0.0.0/8, for the ports that lead there.
+
+        Only after `ensure`, as its rules keep from the loopback whom this would let to it.
+
+        Returns:
+            Those that do, and why another one does not, one sentence each.
+        """
+        taking, told = set(), []
+        for bridge in bridges:
+            name = f"ipv4/conf/{bridge}/{_LOCALNET}"
+            try:
+                if read_setting(name) != "1":
+                    _write_setting(name, "1")
+            except OSError as error:
+                if read_setting(_LOCALNET_OF_ALL) != "1":
+                    told.append(
+                        "127.0.0.1 leads to published ports by a proxy, at half the speed: "
+                        f"net.{name.replace('/', '.')} cannot be set: {error.strerror}"
+                    )
+                    continue
+            taking.add(bridge)
+        return frozenset(taking), tuple(told)
+
+    def has_idle_loopback(self, bridge: str) -> bool:
+        """Whether a bridge takes what the host sends from 127.0.0.0/8, and nobody there needs it.
+
+        A start may change that at any time but while its network is idle.
+        """
+        is_open = read_setting(f"ipv4/conf/{bridge}/{_LOCALNET}") == "1"
+        return is_open and not needs_localnet(self._config, bridge)
+
+    def leave_loopback(self, bridge: str) -> None:
+        """The opposite of `take_loopback`; one that is gone is no error."""
+        with contextlib.suppress(OSError):
+            _write_setting(f"ipv4/conf/{bridge}/{_LOCALNET}", "0")
 
     def _guard_conditions(self) -> tuple[str, ...]:
         if not self.firewall.guard_problem:
@@ -185,6 +224,9 @@ class NetworkDevices:
                 if network.bridge in used and find_link(connection, network.bridge) is None:
                     self._make_bridge(connection, network)
             _reconnect(connection, known, live)
+        self.take_loopback(
+            {one.bridge for spec in live.values() for one in spec.interfaces if one.has_localnet}
+        )
         for container_id, spec in live.items():
             # One that ends just now needs nothing.
             with contextlib.suppress(SyscallError):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.network.firewall import Firewall
 
 _FORWARDING = "ipv4/ip_forward"
+_LOCALNET = "ipv4/conf/default/route_localnet"
 
 
 def network_features(firewall: Firewall) -> tuple[HostFeature, ...]:
@@ -21,6 +22,7 @@ def network_features(firewall: Firewall) -> tuple[HostFeature, ...]:
     return (
         *_rules(firewall),
         _forwarding(),
+        _loopback(),
         _ipv6(),
         *(
             HostFeature(
@@ -70,6 +72,20 @@ def _forwarding() -> HostFeature:
         is_available=False,
         detail=f"{name} is {value or 'not there'} and cannot be set",
         remedy=f"As root: sysctl -w {name}=1",
+    )
+
+
+def _loopback() -> HostFeature:
+    name = "loopback ports"
+    if os.access(f"{SETTINGS}/{_LOCALNET}", os.W_OK):
+        detail = "the kernel leads 127.0.0.1 to published ports"
+        return HostFeature(name=name, is_available=True, detail=detail)
+    return HostFeature(
+        name=name,
+        is_available=False,
+        detail="a proxy leads 127.0.0.1 to published ports, at half the speed: "
+        "route_localnet cannot be set",
+        remedy="It takes root, and /proc/sys to be writable",
     )
 
 

@@ -13,8 +13,8 @@ from engine.linux.routes import list_routes
 if TYPE_CHECKING:
     from engine.network.subnets import IPSubnet
 
-_SOMEBODY = ("192.0.2.1", 9)
-"""Nobody has it (RFC 5737): it stands for whoever is behind the default route."""
+_SOMEBODY = {socket.AF_INET: ("192.0.2.1", 9), socket.AF_INET6: ("2001:db8::1", 9)}
+"""Nobody has them (RFC 5737, RFC 3849): they stand for whoever is behind the default route."""
 
 
 def routed_subnets() -> tuple[IPSubnet, ...]:
@@ -29,11 +29,11 @@ def routed_subnets() -> tuple[IPSubnet, ...]:
         return ()
 
 
-def outgoing_address() -> str:
+def outgoing_address(family: socket.AddressFamily = socket.AF_INET) -> str:
     """The host's address towards others; empty if it has no way out. Nothing is sent."""
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as towards:
-            towards.connect(_SOMEBODY)
+        with socket.socket(family, socket.SOCK_DGRAM) as towards:
+            towards.connect(_SOMEBODY[family])
             address: str = towards.getsockname()[0]
     except OSError:
         return ""

@@ -14,6 +14,8 @@ from engine.runtime.spec import InterfaceSpec
 from engine.store.network_records import LeaseRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from engine.types import AttachmentRequest, Network, NetworkSubnet
 
 _DEVICE_PREFIX = "lmv"
@@ -94,8 +96,18 @@ def with_gateways(interface: InterfaceSpec, network: Network) -> InterfaceSpec:
     )
 
 
-def with_hairpin(interfaces: tuple[InterfaceSpec, ...]) -> tuple[InterfaceSpec, ...]:
-    """With br_netfilter a bridge translates addresses itself, and sends back where it came from."""
-    if read_setting(_BRIDGED_RULES) != "1":
-        return interfaces
-    return tuple(replace(one, is_hairpin=True) for one in interfaces)
+def for_published_ports(
+    interfaces: tuple[InterfaceSpec, ...], *, taking_loopback: Collection[str]
+) -> tuple[InterfaceSpec, ...]:
+    """The same links for a container that publishes ports.
+
+    Args:
+        interfaces: As they are described.
+        taking_loopback: Bridges that take what the host sends from 127.0.0.0/8.
+    """
+    # With br_netfilter a bridge translates addresses itself, and sends back where it came from.
+    is_hairpin = read_setting(_BRIDGED_RULES) == "1"
+    return tuple(
+        replace(one, is_hairpin=is_hairpin, has_localnet=one.bridge in taking_loopback)
+        for one in interfaces
+    )

@@ -30,7 +30,7 @@ from engine.store.network_records import NetworkRecord
 from engine.types import Network
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from engine.config import EngineConfig
@@ -114,6 +114,19 @@ class NetworkLibrary:
         async with self._locked(networks, is_shared=True):
             yield
 
+    @contextlib.contextmanager
+    def idle(self, network: Network) -> Iterator[bool]:
+        """Let whoever wants to start in a network wait while the block lasts; blocking.
+
+        Yields:
+            False if somebody starts in it, or removes it: then nobody waits.
+        """
+        lock = self._lock(network)
+        try:
+            yield lock.try_acquire()
+        finally:
+            lock.release()
+
     async def release(self, container_id: str, network: Network) -> None:
         """Take a container's addresses in a network back."""
         await self._records.release(container_id, network.network_id)
@@ -126,14 +139,8 @@ class NetworkLibrary:
         self, networks: tuple[Network, ...], *, is_shared: bool = False
     ) -> AsyncIterator[None]:
         # In one order for all, so that two who want the same two do not wait for each other.
-        locks = [
-            LockFile(
-                self._run_directory(network) / _LOCK_FILE,
-                what=f"An operation on network {network.name}",
-                is_removed_with_directory=True,
-            )
-            for network in sorted(networks, key=lambda one: one.network_id)
-        ]
+        ordered = sorted(networks, key=lambda one: one.network_id)
+        locks = [self._lock(network) for network in ordered]
         try:
             for lock in locks:
                 await lock.acquire(is_shared=is_shared)
@@ -141,6 +148,13 @@ class NetworkLibrary:
         finally:
             for lock in locks:
                 lock.release()
+
+    def _lock(self, network: Network) -> LockFile:
+        return LockFile(
+            self._run_directory(network) / _LOCK_FILE,
+            what=f"An operation on network {network.name}",
+            is_removed_with_directory=True,
+        )
 
     async def _add_predefined(self) -> None:
         host = await asyncio.to_thread(routed_subnets)

@@ -101,8 +101,22 @@ def publish_names(
         raise_store_error(error, run_directory)
 
 
-def publish_addresses(config: EngineConfig, container_id: str, addresses: tuple[str, ...]) -> None:
+def publish_addresses(
+    config: EngineConfig,
+    container_id: str,
+    addresses: tuple[str, ...],
+    *,
+    servers: tuple[str, ...] = (),
+    is_forwarding: bool = False,
+) -> None:
     """Write down where a container is that is in no network of ours; blocking.
+
+    Args:
+        config: Whose store it is in.
+        container_id: The container's.
+        addresses: Where published ports lead.
+        servers: As in NetworkView.
+        is_forwarding: As in NetworkView.
 
     Raises:
         StoreError: The file system is full.
@@ -110,7 +124,8 @@ def publish_addresses(config: EngineConfig, container_id: str, addresses: tuple[
     run_directory = config.container_run_directory(container_id)
     try:
         os.makedirs(run_directory, mode=0o700, exist_ok=True)
-        write_view(str(run_directory), NetworkView(is_forwarding=False, addresses=addresses))
+        view = NetworkView(servers=servers, is_forwarding=is_forwarding, addresses=addresses)
+        write_view(str(run_directory), view)
     except OSError as error:
         raise_store_error(error, run_directory)
 

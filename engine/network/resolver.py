@@ -77,7 +77,7 @@ def _reachable(resolver: Resolver, *, has_ipv6: bool) -> tuple[str, ...]:
 
 
 def own_resolver_text(host: HostResolver, options: NetworkOptions) -> str:
-    """For a container of a network that people have made: it asks its own resolver.
+    """For a container that asks its own resolver.
 
     That asks the host's servers from where the host does, or those that were asked for.
     """
@@ -87,16 +87,6 @@ def own_resolver_text(host: HostResolver, options: NetworkOptions) -> str:
         # A name without a dot is first of all a container's.
         found = (*found, "ndots:0")
     return _written((RESOLVER_ADDRESS,), _wanted_search(resolver, options), found)
-
-
-def forwarded_resolver_text(host: HostResolver, options: NetworkOptions, server: str) -> str:
-    """For a container that reaches the host's servers, loopback or not, by one that passes on."""
-    resolver = parse_resolver(host.text)
-    return _written(
-        options.dns_servers or (server,),
-        _wanted_search(resolver, options),
-        _wanted_options(resolver, options),
-    )
 
 
 def shared_resolver_text(host: HostResolver, options: NetworkOptions) -> str:

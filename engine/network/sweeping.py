@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.config import EngineConfig
-    from engine.runtime.spec import NetworkSpec
+    from engine.runtime.spec import NetworkSpec, StateRecord
 
 MONITOR_LOCK_FILE = "lock"
 _OPERATION_LOCK_FILE = "operation.lock"
+_LIVE = frozenset({"running", "paused", "restarting"})
+"""Others whose monitor lives are being started, or have just ended."""
 
 
 def is_live(config: EngineConfig, container_id: str) -> bool:
@@ -32,19 +34,38 @@ def is_live(config: EngineConfig, container_id: str) -> bool:
 
 def live_networks(config: EngineConfig) -> dict[str, NetworkSpec]:
     """What containers that run have, by container id."""
+    # One whose record is damaged, or that is just being started, has to do without.
+    return {
+        container_id: state.network
+        for container_id, state in _live_states(config)
+        if state is not None and state.network.table
+    }
+
+
+def needs_localnet(config: EngineConfig, bridge: str) -> bool:
+    """Whether the host's loopback leads to a container that lives by a bridge, or soon may."""
+    return any(
+        state is None
+        or state.status not in _LIVE
+        or any(one.has_localnet and one.bridge == bridge for one in state.network.interfaces)
+        for _container_id, state in _live_states(config)
+    )
+
+
+def _live_states(config: EngineConfig) -> Iterator[tuple[str, StateRecord | None]]:
+    """Containers whose monitor's lock is held, and what became of them; None if nobody can tell."""
     try:
         names = os.listdir(config.run / "containers")
     except FileNotFoundError:
-        return {}
-    found = {}
+        return
     for name in names:
         if is_locked(config.container_run_directory(name) / MONITOR_LOCK_FILE):
-            # One whose record is damaged, or that is just being started, has to do without.
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 state = read_state(str(config.container_directory(name)))
-                if state.network.table:
-                    found[name] = state.network
-    return found
+            except (OSError, ValueError):
+                yield name, None
+            else:
+                yield name, state
 
 
 @contextlib.contextmanager

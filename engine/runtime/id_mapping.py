@@ -13,6 +13,7 @@ import pwd
 from engine.errors import FeatureUnavailableError
 from engine.host import user_namespace_remedy
 from engine.late_dataclasses import dataclass
+from engine.linux.process import find_program
 from engine.operations import carry_through
 
 _RANGE_SIZE = 65536
@@ -55,7 +56,7 @@ def find_mapping() -> IdMapping:
         name = pwd.getpwuid(user_id).pw_name
     except KeyError:
         name = str(user_id)
-    if not (_is_installed("newuidmap") and _is_installed("newgidmap")):
+    if not (find_program("newuidmap") and find_program("newgidmap")):
         return IdMapping(
             users=None,
             groups=None,
@@ -72,11 +73,6 @@ def find_mapping() -> IdMapping:
             remedy=f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}",
         )
     return IdMapping(users=users, groups=groups)
-
-
-def _is_installed(program: str) -> bool:
-    """As shutil.which, which every start of a command would have to load."""
-    return any(os.access(f"{directory}/{program}", os.X_OK) for directory in os.get_exec_path())
 
 
 def _find_range(path: str, name: str, user_id: int) -> IdRange | None:

@@ -166,7 +166,7 @@ class MonitorNetwork:
         self._user_network = (
             UserNetwork(
                 reactor,
-                spec.record.network.user_network,
+                spec.record.network,
                 namespace=kept.namespace,
                 pidfd=kept.user_network,
             )
@@ -174,18 +174,27 @@ class MonitorNetwork:
             else None
         )
         self._server = NetworkServer(reactor)
+        self._name_server = NetworkServer(reactor)
         if self._names is not None or self._reservation >= 0:
             self._serve()
 
     def _serve(self) -> None:
         spec = self._spec.record
-        self._server.start(
-            spec.run_directory,
-            spec.network.ports,
-            self._names,
-            reservation=self._reservation,
-            namespace=self.namespace if spec.network.is_served_inside else -1,
-        )
+        network = spec.network
+        is_inside = network.is_served_inside
+        if self._reservation >= 0 or not is_inside:
+            self._server.start(
+                spec.run_directory,
+                network.ports,
+                None if is_inside else self._names,
+                reservation=self._reservation,
+                namespace=self.namespace if is_inside else -1,
+            )
+        if is_inside and self._names is not None:
+            # Who is in there does not reach the servers of the host, least of all its loopback.
+            self._name_server.start(
+                spec.run_directory, (), self._names, reservation=-1, namespace=-1
+            )
 
     def release(self) -> None:
         """Take away what the host has of it; the next start may come at once."""
@@ -201,6 +210,7 @@ class MonitorNetwork:
             self._user_network.stop()
         # It holds the ports, too, which the next start wants.
         self._server.stop()
+        self._name_server.stop()
         forget_container(self._spec.record.run_directory, self._spec.record.container_id)
         for each in self._names or ():
             each.close()

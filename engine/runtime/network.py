@@ -223,7 +223,7 @@ def change_interfaces(before: tuple[InterfaceSpec, ...], after: tuple[InterfaceS
                     for address in (interface.ipv4_address, interface.ipv6_address)
                     if address
                 ]
-                messages.append(set_up(link.index))
+                messages.append(set_up(link.index, mtu=interface.mtu))
             for gateway, had in (
                 (interface.ipv4_gateway, earlier.ipv4_gateway if earlier else ""),
                 (interface.ipv6_gateway, earlier.ipv6_gateway if earlier else ""),

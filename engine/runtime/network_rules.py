@@ -31,6 +31,8 @@ PORTS4, PORTS6 = "ports4", "ports6"
 """Maps of ports that are published at every address of the host's: protocol and port."""
 ADDRESS_PORTS4, ADDRESS_PORTS6 = "address_ports4", "address_ports6"
 """Maps of ports that are published at one address: address, protocol and port."""
+LOOPBACK_PORTS4 = "loopback_ports4"
+"""A map of ports that are published at 127.0.0.0/8, as far as the kernel can lead from there."""
 GUARDED, GUARD4, GUARD6 = "guarded", "guard4", "guard6"
 """Who is who on a bridge: device, hardware address, address."""
 SETS = (
@@ -41,6 +43,7 @@ SETS = (
     (INET, PORTS6),
     (INET, ADDRESS_PORTS4),
     (INET, ADDRESS_PORTS6),
+    (INET, LOOPBACK_PORTS4),
 )
 _MOST_ELEMENTS = 200
 _PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
@@ -61,10 +64,18 @@ def container_elements(
             place = (BRIDGE, GUARD4 if len(address) == 4 else GUARD6)
             key = pack_key(device, mac, address)
             found[place].append(Element(key, owner=container_id))
+    with_localnet = {
+        interface.ipv4_address.partition("/")[0]
+        for interface in interfaces
+        if interface.has_localnet
+    }
     for port in ports:
         for target in (port.ipv4_target, port.ipv6_target):
             if target:
-                _add_port(found, container_id, port, target)
+                has_localnet = target in with_localnet
+                key, value, names = _port_element(port, target, has_localnet=has_localnet)
+                for name in names:
+                    found[INET, name].append(Element(key, value, owner=container_id))
     return {place: elements for place, elements in found.items() if elements}
 
 
@@ -85,21 +96,29 @@ def link_local(mac_address: str) -> bytes:
     return b"\xfe\x80" + bytes(6) + identifier
 
 
-def _add_port(
-    found: dict[tuple[int, str], list[Element]], container_id: str, port: PortSpec, target: str
-) -> None:
+def _port_element(
+    port: PortSpec, target: str, *, has_localnet: bool
+) -> tuple[bytes, bytes, tuple[str, ...]]:
+    """What leads a port to an address of a container's, and the maps that have it.
+
+    What is not in them comes to the sockets that reserve the port, and so to the network server:
+    what the host sends to ::1, for which the kernel has nothing like route_localnet; what it sends
+    to 127.0.0.0/8 where that cannot be set; and IPv6 to a container without.
+    """
     address, _length = pack_address(target)
     is_ipv4 = len(address) == 4
     key = pack_key(bytes((_PROTOCOLS[port.protocol],)), struct.pack(">H", port.host_port))
     value = pack_key(address, struct.pack(">H", port.container_port))
-    name = PORTS4 if is_ipv4 else PORTS6
-    if port.host_address:
-        asked, _length = pack_address(port.host_address)
-        if len(asked) != len(address) or is_loopback(asked):
-            return  # the proxy's alone
-        key = asked + key
-        name = ADDRESS_PORTS4 if is_ipv4 else ADDRESS_PORTS6
-    found[INET, name].append(Element(key, value, owner=container_id))
+    asked = pack_address(port.host_address)[0] if port.host_address else bytes(len(address))
+    if len(asked) != len(address):
+        return key, value, ()
+    if any(asked):
+        if is_loopback(asked) and not (is_ipv4 and has_localnet):
+            return key, value, ()
+        return asked + key, value, (ADDRESS_PORTS4 if is_ipv4 else ADDRESS_PORTS6,)
+    if not is_ipv4:
+        return key, value, (PORTS6,)
+    return key, value, (PORTS4, LOOPBACK_PORTS4) if has_localnet else (PORTS4,)
 
 
 def is_loopback(address: bytes) -> bool:

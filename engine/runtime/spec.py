@@ -150,6 +150,7 @@ class InterfaceSpec:
         is_guarded: It may send as itself only.
         is_isolated: It hears nothing from the others on the bridge.
         is_hairpin: The bridge sends back to it what came from it.
+        has_localnet: Its bridge takes what the host sends from 127.0.0.0/8 (route_localnet).
         network_name: As people called it when the container was put into it.
     """
 
@@ -166,6 +167,7 @@ class InterfaceSpec:
     is_guarded: bool = True
     is_isolated: bool = False
     is_hairpin: bool = False
+    has_localnet: bool = False
     network_name: str = ""
 
 
@@ -197,6 +199,7 @@ class NetworkSpec:
     Attributes:
         table: Name of the tables of rules on the host; empty if there is nothing of it there.
         user_network: Path of the program that is an ordinary user's way out; empty for none.
+        has_user_ipv6: That leads out by IPv6 as well.
         is_served_inside: What comes to published ports is carried on from within the container's
             namespace, as nothing of the host leads into it.
         has_names: A resolver of its own answers for the members of its networks.
@@ -206,6 +209,7 @@ class NetworkSpec:
     interfaces: tuple[InterfaceSpec, ...] = ()
     ports: tuple[PortSpec, ...] = ()
     user_network: str = ""
+    has_user_ipv6: bool = False
     is_served_inside: bool = False
     has_names: bool = False
 

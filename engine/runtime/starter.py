@@ -247,7 +247,7 @@ def _start_first(
         OperationInProgressError: Another monitor holds the lock.
         EngineError: Anything else; it is written down.
     """
-    lock = _take_lock(spec.record)
+    lock = take_lock(spec.record.run_directory, f"starting container {spec.record.name}")
     before = StateRecord()
     journal = ContainerJournal(spec, RecordDocument.of(before))
     try:
@@ -257,8 +257,8 @@ def _start_first(
         way_out: PendingUserNetwork | None = None
         if host is None:
             host = HostNetwork()
-            if program := spec.record.network.user_network:
-                way_out = PendingUserNetwork(program, monitor.pidfd)
+            if spec.record.network.user_network:
+                way_out = PendingUserNetwork(spec.record.network, monitor.pidfd)
             if namespaces.network == PRIVATE:
                 enter_new_network()
             else:
@@ -291,13 +291,22 @@ def _start_first(
         raise failure from None
 
 
-def _take_lock(spec: ContainerSpec) -> int:
-    os.makedirs(spec.run_directory, mode=0o700, exist_ok=True)
-    path = f"{spec.run_directory}/{LOCK_FILE}"
+def take_lock(run_directory: str, what: str) -> int:
+    """Take the lock that proves life; returns its descriptor.
+
+    Args:
+        run_directory: Made if it is missing.
+        what: What is in progress if somebody else has the lock.
+
+    Raises:
+        OperationInProgressError: Somebody has.
+    """
+    os.makedirs(run_directory, mode=0o700, exist_ok=True)
+    path = f"{run_directory}/{LOCK_FILE}"
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not try_lock(lock):
         os.close(lock)
-        raise OperationInProgressError(f"starting container {spec.name}")
+        raise OperationInProgressError(what)
     return lock
 
 
@@ -363,6 +372,7 @@ def _keep_network(
 
     Raises:
         StartError: An ordinary user's way out does not come up.
+        EngineError: Or its device gets no address.
         OSError: No descriptor is to be had.
     """
     if spec.namespaces.network != PRIVATE:

@@ -83,14 +83,7 @@ class ContainerRecords:
 
     async def delete(self, container_id: str) -> bool:
         """Forget a container; False when somebody else was faster."""
-        return await self._database.write(
-            lambda connection: (
-                connection.execute(
-                    "DELETE FROM containers WHERE container_id = ?", (container_id,)
-                ).rowcount
-                > 0
-            )
-        )
+        return await self._database.write(lambda connection: _delete(connection, container_id))
 
     async def delete_with_volumes(
         self, container_id: str, volume_names: tuple[str, ...]
@@ -102,7 +95,7 @@ class ContainerRecords:
         """
 
         def delete(connection: sqlite3.Connection) -> tuple[str, ...]:
-            connection.execute("DELETE FROM containers WHERE container_id = ?", (container_id,))
+            _delete(connection, container_id)
             return delete_unused(connection, volume_names)
 
         return await self._database.write(delete)
@@ -173,6 +166,12 @@ def _insert(
     if container.volume_names:
         insert_volumes(connection, new_volumes)
         give_volumes(connection, container.container_id, container.volume_names)
+
+
+def _delete(connection: sqlite3.Connection, container_id: str) -> bool:
+    connection.execute("DELETE FROM network_leases WHERE container_id = ?", (container_id,))
+    done = connection.execute("DELETE FROM containers WHERE container_id = ?", (container_id,))
+    return done.rowcount > 0
 
 
 def _rename(connection: sqlite3.Connection, container_id: str, name: str) -> str:

@@ -147,6 +147,38 @@ class NetworkRecords:
             lambda connection: lease_addresses(connection, container_id, requests, is_live)
         )
 
+    async def release_all(self, holder: str) -> None:
+        """Take every address from a container, or from a build, which has no record."""
+        await self._database.write(
+            lambda connection: connection.execute(
+                "DELETE FROM network_leases WHERE container_id = ?", (holder,)
+            )
+        )
+
+    async def release_abandoned(self, *, is_live: LiveCheck) -> None:
+        """Take every address from those who have no record and do not live: killed builds.
+
+        Args:
+            is_live: As `lease` has it.
+        """
+
+        def holders(connection: sqlite3.Connection) -> tuple[str, ...]:
+            rows = connection.execute(
+                "SELECT DISTINCT container_id FROM network_leases "
+                "WHERE container_id NOT IN (SELECT container_id FROM containers)"
+            )
+            return tuple(holder for (holder,) in rows)
+
+        def release(connection: sqlite3.Connection) -> None:
+            for holder in holders(connection):
+                if not is_live(holder):
+                    connection.execute(
+                        "DELETE FROM network_leases WHERE container_id = ?", (holder,)
+                    )
+
+        if await self._database.read(holders):
+            await self._database.write(release)
+
     async def release(self, container_id: str, network_id: str) -> None:
         """Take the addresses in a network from a container."""
         await self._database.write(

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         NetworkSubnet,
         PrunedNetworks,
         PublishedPort,
+        UserNetwork,
     )
     from engine.types.options import DeviceRequest, ProcessOptions, Ulimit
     from engine.types.registry import (
@@ -178,6 +179,7 @@ else:
                 "NetworkSubnet",
                 "PrunedNetworks",
                 "PublishedPort",
+                "UserNetwork",
             ),
             "engine.types.options": ("DeviceRequest", "ProcessOptions", "Ulimit"),
             "engine.types.registry": (
@@ -292,6 +294,7 @@ __all__ = [
     "TransferListener",
     "TransferStatus",
     "Ulimit",
+    "UserNetwork",
     "VolumeSummary",
     "VolumeUsage",
     "WritableLayer",

@@ -6,7 +6,7 @@ from engine.late_dataclasses import dataclass
 from engine.types.identity import ChainId, ContainerId, ContainerStatus, ImageId, OutputStream
 from engine.types.lifecycle import ContainerHealth, HealthCheck, RestartPolicy
 from engine.types.mounts import MountPoint, MountRequest
-from engine.types.networks import NetworkAttachment, NetworkOptions, PublishedPort
+from engine.types.networks import NetworkAttachment, NetworkOptions, PublishedPort, UserNetwork
 from engine.types.options import ProcessOptions
 
 
@@ -156,6 +156,7 @@ class ContainerDetails:
     network: NetworkOptions = NetworkOptions()
     """As it was asked for."""
     attachments: tuple[NetworkAttachment, ...] = ()
+    user_network: UserNetwork | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -138,6 +138,19 @@ class PublishedPort:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserNetwork:
+    """The way out of an ordinary user's container that runs.
+
+    Attributes:
+        program: Name of who speaks for it on the host: `pasta` or `slirp4netns`.
+        addresses: The container's own, IPv4 first.
+    """
+
+    program: str
+    addresses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
     """Everything that `run` takes about a container's network."""
 

@@ -158,6 +158,7 @@ LAUNCHER = {
     "engine.runtime.state_file",
     "engine.runtime.streams",
     "engine.runtime.user_network",
+    "engine.runtime.user_network_guard",
     "engine.runtime.worker",
 }
 # What a monitor or an init loads besides, in the moment that it is needed.

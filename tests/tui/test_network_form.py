@@ -52,7 +52,7 @@ async def test_one_is_made_in_the_form_and_stands_under_the_cursor(
     ("subnet", "gateway", "address_range", "problem"),
     [
         ("10.9.0.1/24", "", "", "it should be 10.9.0.0/24"),
-        ("nonsense", "", "", "is none; such as 10.5.0.0/24"),
+        ("nonsense", "", "", "is no subnet; write it as 10.5.0.0/24"),
         ("10.9.0.0/24 10.10.0.0/24", "", "", "one IPv4 subnet"),
         ("10.9.0.0/24", "10.8.0.1", "", "it is not in 10.9.0.0/24"),
         ("", "10.8.0.1", "", "Gateway: give the subnet, too"),

@@ -58,7 +58,7 @@ def read_network(arguments: Arguments) -> NetworkOptions:
         dns_servers=arguments.texts("dns"),
         dns_search=arguments.texts("dns-search"),
         dns_options=arguments.texts("dns-option"),
-        extra_hosts=tuple(_extra_host(text) for text in arguments.texts("add-host")),
+        extra_hosts=tuple(extra_host(text) for text in arguments.texts("add-host")),
     )
 
 
@@ -163,7 +163,8 @@ def published_ports(text: str) -> tuple[PublishedPort, ...]:
     if protocol not in {"tcp", "udp", "sctp"}:
         raise InvalidInputError(f"invalid proto: {protocol}", hint="Known are tcp, udp and sctp")
     first, last = _range(container, "containerPort")
-    if not host:
+    # 0 is any port, as where nothing stands.
+    if not host or (host == "0" and first == last):
         return tuple(
             PublishedPort(container_port=port, protocol=protocol, host_address=address)
             for port in range(first, last + 1)
@@ -207,7 +208,7 @@ def _range(text: str, what: str) -> tuple[int, int]:
     return first, last
 
 
-def _extra_host(text: str) -> tuple[str, str]:
+def extra_host(text: str) -> tuple[str, str]:
     """`NAME:ADDRESS` or `NAME=ADDRESS`; an IPv6 address may be in brackets."""
     place = min((found for mark in "=:" if (found := text.find(mark)) >= 0), default=-1)
     name, address = text[:place], text[place + 1 :]

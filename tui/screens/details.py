@@ -283,7 +283,7 @@ class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions
             case _:
                 details = await call(lambda engine: engine.inspect_container(identity))
                 names = self.containers.names()
-                lines = texts.container_lines(details, names=names, is_rootless=self.is_rootless)
+                lines = texts.container_lines(details, names=names)
                 detail.inspect.show_lines(lines)
 
     async def _follow_log(self, identity: str, *, is_same: bool) -> None:

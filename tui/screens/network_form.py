@@ -49,10 +49,10 @@ def parse_subnets(subnets: str, gateways: str, ranges: str) -> tuple[NetworkSubn
         try:
             subnet = ipaddress.ip_network(word)
         except ValueError as error:
-            hint = "such as 10.5.0.0/24"
+            hint = "write it as 10.5.0.0/24"
             if "has host bits set" in str(error):
                 hint = f"it should be {ipaddress.ip_network(word, strict=False)}"
-            raise FieldError("subnet", f"Subnet: {word!r} is none; {hint}") from None
+            raise FieldError("subnet", f"Subnet: {word!r} is no subnet; {hint}") from None
         if subnet.version in found:
             raise FieldError("subnet", f"Subnet: one IPv{subnet.version} subnet is all it has")
         found[subnet.version] = (word, subnet)
@@ -233,7 +233,7 @@ class ConnectScreen(_AskingForm[AttachmentRequest]):
             try:
                 address = ipaddress.ip_address(word)
             except ValueError:
-                raise FieldError("address", f"Address: {word!r} is none") from None
+                raise FieldError("address", f"Address: {word!r} is no address") from None
             if address.version in addresses:
                 raise FieldError("address", f"Address: one IPv{address.version} address at most")
             addresses[address.version] = word

@@ -48,25 +48,20 @@ def _fact(label: str, value: str, style: str = "") -> Line:
     )
 
 
-def connectivity_lines(
-    details: ContainerDetails, *, names: Mapping[str, str], is_rootless: bool
-) -> list[Line]:
+def connectivity_lines(details: ContainerDetails, *, names: Mapping[str, str]) -> list[Line]:
     """Addresses and gateway in a few words; without a network: why, and what to do.
 
     Args:
         details: What the engine says.
         names: Those of containers by id: it may share the network of one.
-        is_rootless: The engine is an ordinary user's, and has no bridges.
     """
-    label, text, style = _connectivity(details, names, is_rootless=is_rootless)
+    label, text, style = _connectivity(details, names)
     # A reason and its remedy are two sentences, and a pane is not wide.
     parts = [text] if style == "good" else textwrap.wrap(text, _WIDTH_OF_REASONS)
     return [_fact(label if not n else "", part, style) for n, part in enumerate(parts)]
 
 
-def _connectivity(
-    details: ContainerDetails, names: Mapping[str, str], *, is_rootless: bool
-) -> tuple[str, str, str]:
+def _connectivity(details: ContainerDetails, names: Mapping[str, str]) -> tuple[str, str, str]:
     summary = details.summary
     mode = details.network.mode
     if mode == "host":
@@ -93,8 +88,9 @@ def _connectivity(
         way_out = f", out by {gateways[0]}" if gateways else ", with no way out"
         return ("Connected", said + way_out, "good")
     why = next((text for text in details.warnings if _ALONE in text), "")
-    if is_rootless and not why:
-        return ("Connected", "out as an ordinary user's program, in by published ports", "good")
+    if (by := details.user_network) is not None:
+        said = ", ".join(by.addresses)
+        return ("Connected", f"{said}, out by {by.program}, in by published ports", "good")
     return ("Not connected", why or "the host gave it none; ! says what the host lacks", "bad")
 
 

@@ -145,14 +145,13 @@ def _config_lines(config: ImageConfig, config_json: str) -> list[tuple[Cell, ...
 
 
 def container_lines(
-    details: ContainerDetails, *, names: Mapping[str, str], is_rootless: bool
+    details: ContainerDetails, *, names: Mapping[str, str]
 ) -> list[tuple[Cell, ...]]:
     """Everything about a container.
 
     Args:
         details: What the engine says.
         names: Those of containers by id: it may share the network of one.
-        is_rootless: The engine is an ordinary user's.
     """
     summary, limits = details.summary, details.limits
     state_style = formatting.status_style(summary.status, summary.exit_code)
@@ -165,7 +164,7 @@ def container_lines(
     ]
     if summary.error:
         lines.append(_fact("Error", summary.error, "bad"))
-    lines += connectivity_lines(details, names=names, is_rootless=is_rootless)
+    lines += connectivity_lines(details, names=names)
     if summary.is_out_of_memory_killed:
         lines.append(_fact("Killed", "out of memory", "bad"))
     lines += _restart_lines(details)

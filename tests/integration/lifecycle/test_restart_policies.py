@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -174,6 +176,12 @@ async def test_a_killed_first_process_is_an_end_like_any_other(store: Store) -> 
     assert store.events(identity, "die")[0].attributes["exitCode"] == "137"
 
 
+def catches(process_id: int, signal_number: int) -> bool:
+    status = Path(f"/proc/{process_id}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal_number - 1) & 1)
+
+
 @pytest.mark.root
 async def test_restarts_need_no_launcher(store: Store) -> None:
     async with store.engine() as engine:
@@ -181,6 +189,8 @@ async def test_restarts_need_no_launcher(store: Store) -> None:
         await store.kill(engine._supervisor.launcher_process_id)
         await store.kill(store.state(identity).process_id)
         await store.until_told(identity, "start", 2)
+        # Its first process ignores the signal until it has set its trap.
+        await store.until(lambda: catches(store.state(identity).process_id, signal.SIGTERM))
         assert (await engine.stop_container("web")).exit_code == 0
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.runtime.network_view import SeenNetwork
+from tests.integration.network.persons import PROGRAMS, made_person, needs
 from tests.network_servers import ServedContainer
 from tests.worlds import World, opened_world
 
@@ -49,3 +51,30 @@ def named(served):
     served.write_view(networks=served.networks)
     served.serve()
     return served
+
+
+@pytest.fixture
+def tun(tmp_path):
+    """A node like /dev/net/tun that everybody may open."""
+    node = tmp_path / "tun"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(10, 200))
+    node.chmod(0o666)
+    return node
+
+
+@pytest.fixture
+def closed(world, unprivileged_user):
+    """A person who may not open /dev/net/tun, the host being as it is."""
+    with made_person(unprivileged_user, None, PROGRAMS, world.resolver) as made:
+        yield made
+
+
+@pytest.fixture(params=[*PROGRAMS, "no tun"])
+def person(request, world, unprivileged_user, tun):
+    """A person with one of the ways out, and one with none."""
+    if request.param == "no tun":
+        yield request.getfixturevalue("closed")
+        return
+    needs(request.param)
+    with made_person(unprivileged_user, tun, (request.param,), world.resolver) as made:
+        yield made

@@ -306,7 +306,7 @@ async def test_what_somebody_removes_is_made_again_at_the_next_start(world, engi
     ):
         whole = rules.owners()
         with answering(box):
-            world.run_on_machine("nft", "flush", "ruleset")
+            world.nft("flush", "ruleset")
             bridge = (await engine.inspect_network("bridge")).network.bridge
             world.machine.configure(lambda route: route.link("del", ifname=bridge))
             # Somebody who is in another network finds it, and puts right what is all the others'.
@@ -315,7 +315,7 @@ async def test_what_somebody_removes_is_made_again_at_the_next_start(world, engi
                 assert said_by(box.inside, world.web.address4, ECHO_PORT)
                 assert said_by(world.neighbour, world.machine.address4, 8080).startswith("web")
         assert rules.owners() == whole
-        world.run_on_machine("nft", "delete", "table", "bridge", rules.table)
+        world.nft("delete", "table", "bridge", rules.table)
         assert rules.owners() != whole
         async with running(engine, "other"):
             pass
@@ -324,7 +324,7 @@ async def test_what_somebody_removes_is_made_again_at_the_next_start(world, engi
 
 async def test_without_rules_for_bridges_it_works_and_that_is_said(world, engine, monkeypatch):
     """As on kernels without them, which refuse the family."""
-    monkeypatch.setattr(firewall, "_guard_table", lambda name: [add_table(99, name)])
+    monkeypatch.setattr(firewall, "guard_table", lambda name: [add_table(99, name)])
     async with running(engine, "one") as one, running(engine, "two") as two:
         with answering(two):
             assert said_by(one.inside, two.address4, ECHO_PORT) == f"two sees {one.address4}"

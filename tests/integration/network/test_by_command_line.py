@@ -94,3 +94,5 @@ def test_a_web_server_is_found_by_its_name_and_at_its_port(world, lamella, tmp_p
     lamella("rm", "-f", "site")
     with pytest.raises(OSError, match="refused"):
         read("127.0.0.1:8080")
+    lamella("network", "rm", "front")
+    assert not [name for name in world.machine.links() if name.startswith("lm-")]

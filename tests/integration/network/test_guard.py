@@ -1,14 +1,27 @@
 """What a container sends in the name of others: it reaches nobody."""
 
+import contextlib
+import functools
 import ipaddress
 import socket
 import struct
 
 import pytest
 
+from engine.linux.netfilter import INET, empty_chain, transaction
+from engine.linux.netlink import NETFILTER, NetlinkSocket
+from engine.network.firewall import Firewall
 from engine.runtime.network_rules import link_local
 from engine.types import ContainerRequest, NetworkOptions, NetworkRequest, ProcessOptions
-from tests.integration.network.inside import IMAGE, PATIENCE_SECONDS, attached, box_of, running
+from tests.integration.network.inside import (
+    IMAGE,
+    PATIENCE_SECONDS,
+    attached,
+    box_of,
+    published,
+    running,
+)
+from tests.worlds import UPLINK
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("starter_image")]
 
@@ -62,14 +75,14 @@ def arp(operation, mac, address, target):
     )
 
 
-class Wire:
-    """What a container can put on its link, and what comes there."""
+class LinkEnd:
+    """What somebody can put on a link, and what comes there."""
 
-    def __init__(self, box):
-        self.mac = bytes.fromhex(box.mac.replace(":", ""))
-        with box.inside.entered():
+    def __init__(self, namespace, link):
+        self.mac = mac_of(namespace, link)
+        with namespace.entered():
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-            self.socket.bind(("eth0", 3))
+            self.socket.bind((link, 3))
         self.socket.settimeout(PATIENCE_SECONDS)
 
     def send(self, *frames):
@@ -90,9 +103,11 @@ class Wire:
         self.socket.close()
 
 
-async def gateway_of(engine, name="six"):
-    network = (await engine.inspect_network(name)).network
-    return network.subnets[0].gateway
+class Wire(LinkEnd):
+    """A container's."""
+
+    def __init__(self, box):
+        super().__init__(box.inside, "eth0")
 
 
 def lies(mac, own4, own6, other4, gateway4):
@@ -218,39 +233,176 @@ async def test_all_of_it_would_arrive_from_one_that_may_do_anything(world, engin
         assert arrived == list(told)
 
 
-async def test_the_hosts_loopback_is_not_reached_from_a_bridge(world, engine):
-    """CVE-2020-8558: whoever sets route_localnet opens the loopback to everybody on the link."""
-    async with running(engine, "liar") as liar, running(engine, "other"):
-        network = (await engine.inspect_network("bridge")).network
-        world.machine.set(f"ipv4/conf/{network.bridge}/route_localnet", "1")
-        gateway = network.subnets[0].gateway
-        (bridge_mac,) = world.machine.configure(
-            lambda route: [
-                one.get_attr("IFLA_ADDRESS") for one in route.get_links(ifname=network.bridge)
-            ]
+# --- the host's loopback (CVE-2020-8558) -------------------------------------------------------
+
+
+@contextlib.contextmanager
+def listening(world, honest_address):
+    """Who listens on the machine's loopback, and who may be spoken to by everybody."""
+    with (
+        world.machine.listen("127.0.0.1", 4001, socket.SOCK_DGRAM) as loopback,
+        world.machine.listen(honest_address, 4001, socket.SOCK_DGRAM) as honest,
+    ):
+        honest.settimeout(PATIENCE_SECONDS)
+        yield loopback, honest
+
+
+def heard_from(world, wire, mac, *, own, honest_address):
+    """What of loopback addresses arrives, by what was wrong with it, of what a liar has sent.
+
+    What comes from the loopback is from an address of it that no device has: the kernel refuses
+    those that one has, however it is set.
+    """
+    told = {
+        b"for the loopback": ("127.0.0.1", own),
+        b"for and from the loopback": ("127.0.0.1", "127.0.0.2"),
+        b"from the loopback": (honest_address, "127.0.0.2"),
+    }
+    with listening(world, honest_address) as (loopback, honest):
+        for said, (destination, source) in told.items():
+            wire.send(frame(mac, wire.mac, IPV4, packet4(source, destination, said)))
+        wire.send(frame(mac, wire.mac, IPV4, packet4(own, honest_address, MARKER)))
+        heard = []
+        while (said := honest.recv(100)) != MARKER:
+            heard.append(said)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(loopback.recv(100))
+    return sorted(heard)
+
+
+EVERY_LIE = [b"for and from the loopback", b"for the loopback", b"from the loopback"]
+
+
+def mac_of(host, link):
+    def read(route):
+        (found,) = route.get_links(ifname=link)
+        return bytes.fromhex(found.get_attr("IFLA_ADDRESS").replace(":", ""))
+
+    return host.configure(read)
+
+
+def without_guard(store_paths):
+    """Take the rules away that keep loopback addresses from coming in; all others stay."""
+    with NetlinkSocket(NETFILTER) as connection:
+        emptied = empty_chain(INET, Firewall(store_paths.root).table, "raw")
+        connection.execute(transaction((emptied,)), what="empty a chain")
+
+
+@contextlib.asynccontextmanager
+async def liar_of(engine, *, is_privileged):
+    await engine.create_container(
+        ContainerRequest(
+            image=IMAGE,
+            name="liar",
+            command=("sleep", "1000"),
+            network=NetworkOptions(published_ports=(published(4001, 8080, protocol="udp"),)),
+            options=ProcessOptions(is_privileged=is_privileged),
         )
-        mac = bytes.fromhex(bridge_mac.replace(":", ""))
+    )
+    await engine.start_container("liar")
+    liar = await box_of(engine, "liar")
+    with contextlib.closing(liar.inside), Wire(liar) as wire:
+        yield liar, wire
+    await engine.remove_container("liar", is_forced=True)
+
+
+@pytest.mark.parametrize(
+    ("is_privileged", "without"), [(False, [b"for the loopback"]), (True, EVERY_LIE)]
+)
+async def test_no_container_reaches_the_loopback_by_a_bridge_that_leads_to_a_port(
+    world, engine, store_paths, is_privileged, without
+):
+    """One that may do anything can say as well that it is the loopback."""
+    network = (await engine.inspect_network("bridge")).network
+    gateway = network.subnets[0].gateway
+    async with liar_of(engine, is_privileged=is_privileged) as (liar, wire):
+        assert world.machine.setting(f"ipv4/conf/{network.bridge}/route_localnet") == "1"
+        mac = mac_of(world.machine, network.bridge)
+        said = functools.partial(
+            heard_from, world, wire, mac, own=liar.address4, honest_address=gateway
+        )
+        assert said() == []
+        assert heard_beside_an_answer(world, liar, wire, mac, gateway) == [b"honest"]
+        assert said() == []
+        without_guard(store_paths)
+        assert said() == without
+        assert heard_beside_an_answer(world, liar, wire, mac, gateway) == [b"lie", b"honest"]
+
+
+def heard_beside_an_answer(world, liar, wire, mac, gateway):
+    """What comes to who asks a published port: answers are turned round behind the guard."""
+    with (
+        liar.inside.listen("0.0.0.0", 4001, socket.SOCK_DGRAM) as serving,
+        world.machine.open_socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+    ):
+        serving.settimeout(PATIENCE_SECONDS)
+        asking.settimeout(PATIENCE_SECONDS)
+        asking.sendto(b"hello", ("127.0.0.1", 8080))
+        _content, source = serving.recvfrom(100)
+        assert source[0] == gateway
+        port = asking.getsockname()[1]
+        lie = packet4(liar.address4, "127.0.0.1", b"lie", source_port=8080, port=port)
+        wire.send(frame(mac, wire.mac, IPV4, lie))
+        serving.sendto(b"honest", source)
+        heard = []
+        while not heard or heard[-1] != b"honest":
+            content, source = asking.recvfrom(100)
+            heard.append(content)
+        assert source == ("127.0.0.1", 8080)
+        return heard
+
+
+async def test_nobody_beside_the_host_reaches_the_loopback_while_a_port_leads_there(
+    world, engine, store_paths
+):
+    """Not even where somebody has set route_localnet for every device."""
+    world.machine.set("ipv4/conf/all/route_localnet", "1")
+    machine, neighbour = world.machine.address4, world.neighbour
+    ports = tuple(
+        published(4001, 8080, protocol=protocol, host_address="127.0.0.1")
+        for protocol in ("tcp", "udp")
+    )
+    async with running(engine, "web", published_ports=ports) as web:
         with (
-            world.machine.listen("127.0.0.1", 4001, socket.SOCK_DGRAM) as loopback,
-            world.machine.listen(gateway, 4001, socket.SOCK_DGRAM) as honest,
-            Wire(liar) as wire,
+            LinkEnd(neighbour, UPLINK) as wire,
+            web.inside.listen("0.0.0.0", 4001, socket.SOCK_DGRAM) as serving,
         ):
-            honest.settimeout(PATIENCE_SECONDS)
+            mac = mac_of(world.machine, UPLINK)
+            said = functools.partial(
+                heard_from, world, wire, mac, own=neighbour.address4, honest_address=machine
+            )
 
-            def send_both():
-                for address, said in (("127.0.0.1", b"lie"), (gateway, MARKER)):
-                    packet = packet4(liar.address4, address, said)
-                    wire.send(frame(mac, wire.mac, IPV4, packet))
-                assert honest.recv(100) == MARKER
+            def ask_port():
+                packet = packet4(neighbour.address4, "127.0.0.1", b"lie", port=8080)
+                wire.send(frame(mac, wire.mac, IPV4, packet))
 
-            send_both()
+            ask_port()
+            assert said() == []
             with pytest.raises(BlockingIOError):
-                loopback.recv(100)
-            # Without the rules it does arrive.
-            world.run_on_machine("nft", "flush", "ruleset")
-            loopback.settimeout(PATIENCE_SECONDS)
-            send_both()
-            assert loopback.recv(100) == b"lie"
+                serving.recv(100)
+            without_guard(store_paths)
+            ask_port()
+            assert said() == EVERY_LIE
+            serving.settimeout(PATIENCE_SECONDS)
+            assert serving.recv(100) == b"lie"
+
+
+async def test_a_loopback_address_that_a_device_has_itself_is_let_alone(world, engine):
+    """As VRFs have one, and who has built something odd with route_localnet."""
+    world.machine.set(f"ipv4/conf/{UPLINK}/route_localnet", "1")
+    world.machine.add_address(UPLINK, "127.77.0.1/24")
+    neighbour = world.neighbour
+    ports = (published(4001, 8080, protocol="udp"),)
+    async with running(engine, "web", published_ports=ports):
+        with (
+            world.machine.listen("127.77.0.1", 4001, socket.SOCK_DGRAM) as odd,
+            LinkEnd(neighbour, UPLINK) as wire,
+        ):
+            odd.settimeout(PATIENCE_SECONDS)
+            packet = packet4(neighbour.address4, "127.77.0.1", b"odd")
+            wire.send(frame(mac_of(world.machine, UPLINK), wire.mac, IPV4, packet))
+            assert odd.recv(100) == b"odd"
 
 
 async def test_a_neighbours_advertisements_are_not_believed(world, engine):

@@ -1,7 +1,6 @@
 """What is found out of what a host gives networks, and that finding it out changes nothing."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +61,7 @@ def test_a_usual_host_gives_everything_and_is_the_same_afterwards(world):
         ("network", True),
         ("network guard", True),
         ("forwarding", True),
+        ("loopback ports", True),
         ("ipv6", True),
     ]
     assert all(not one.remedy for one in found)
@@ -80,10 +80,8 @@ def test_what_is_in_use_already_is_found_as_it_is(world):
     assert tables_and_chains() == before
 
 
-@pytest.mark.skipif(shutil.which("nft") is None, reason="nft writes the rules of others here")
 def test_rules_of_others_that_drop_everything_are_named_with_a_remedy(world):
-    with world.machine.entered():
-        subprocess.run(["nft", "-f", "-"], input=DROPPING, text=True, check=True)
+    world.nft("-f", "-", rules=DROPPING)
     (dropping,) = [one for one in features()[1] if one.name == "rules of others"]
     assert not dropping.is_available
     assert "The table ip filter drops what the host forwards" in dropping.remedy

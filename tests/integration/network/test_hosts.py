@@ -78,7 +78,7 @@ table ip filter {
 
 
 def rules_of_others(world):
-    told = json.loads(world.run_on_machine("nft", "--json", "list", "ruleset").stdout)
+    told = json.loads(world.nft("--json", "list", "ruleset"))
     found = []
     for entry in told["nftables"]:
         for kind, body in entry.items():
@@ -105,10 +105,8 @@ def dockers_container(world):
             yield inside
 
 
-async def test_dockers_rules_stay_and_both_work(world, engine, tmp_path):
-    rules = tmp_path / "docker.nft"
-    rules.write_text(DOCKER)
-    world.run_on_machine("nft", "-f", str(rules))
+async def test_dockers_rules_stay_and_both_work(world, engine):
+    world.nft("-f", "-", rules=DOCKER)
     before = rules_of_others(world)
     with dockers_container(world) as docker:
         ports = (published(ECHO_PORT, 8080),)
@@ -119,9 +117,7 @@ async def test_dockers_rules_stay_and_both_work(world, engine, tmp_path):
             assert "DOCKER-USER" in warning
             assert is_silent(box.inside, world.web.address4, ECHO_PORT)
             for way in ("iifname", "oifname"):
-                world.run_on_machine(
-                    "nft", "insert", "rule", "ip", "filter", "DOCKER-USER", way, '"lm-*"', "accept"
-                )
+                world.nft("insert", "rule", "ip", "filter", "DOCKER-USER", way, '"lm-*"', "accept")
             box.inside.address4 = box.address4
             with AnswersWithSource(box.inside):
                 assert said_by(box.inside, world.web.address4, ECHO_PORT)
@@ -134,8 +130,8 @@ async def test_dockers_rules_stay_and_both_work(world, engine, tmp_path):
                 assert is_silent(docker, box.address4, ECHO_PORT)
         await engine.create_network(NetworkRequest(name="front"))
         await engine.remove_network("front")
-    world.run_on_machine("nft", "flush", "chain", "ip", "filter", "DOCKER-USER")
-    world.run_on_machine("nft", "add", "rule", "ip", "filter", "DOCKER-USER", "counter", "return")
+    world.nft("flush", "chain", "ip", "filter", "DOCKER-USER")
+    world.nft("add", "rule", "ip", "filter", "DOCKER-USER", "counter", "return")
     after = rules_of_others(world)
     assert [kind for kind, _body in after] == [kind for kind, _body in before]
     assert {body for kind, body in after if kind != "rule"} == {
@@ -186,6 +182,13 @@ async def test_no_program_of_the_hosts_is_needed(world, engine, monkeypatch):
             assert said_by(box.inside, world.web.address4, ECHO_PORT)
             assert said_by(box.inside, world.web.address6, ECHO_PORT)
             assert said_by(world.neighbour, world.machine.address4, 8080).startswith("web")
+            for address in ("127.0.0.1", "::1"):
+                assert said_by(world.machine, address, 8080).startswith("web")
+        await engine.connect_network("web", AttachmentRequest(network="bridge"))
+        await engine.disconnect_network("web", "front")
+    front = await engine.inspect_network("front")
+    await engine.remove_network("front")
+    assert front.network.bridge not in world.machine.links()
 
 
 async def test_two_hundred_ports_lead_to_one_container(world, engine):

@@ -80,6 +80,7 @@ PLACES = {
     "link gone": (network.HostNetwork, "remove_interface"),
     "tables": (firewall.Firewall, "make"),
     "bridge": (devices.NetworkDevices, "_make_bridge"),
+    "loopback": (devices.NetworkDevices, "take_loopback"),
     "lease": (NetworkRecords, "lease"),
     "ports": (attaching.NetworkAttacher, "_reserve"),
     "start": (supervisor.Supervisor, "start"),
@@ -218,6 +219,11 @@ def links_of_containers(world: World) -> set[str]:
     return {name for name in world.machine.links() if name.startswith("lmv")}
 
 
+def localnets(world: World) -> set[str]:
+    bridges = {name for name in world.machine.links() if name.startswith("lm-")}
+    return {world.machine.setting(f"ipv4/conf/{name}/route_localnet") for name in bridges}
+
+
 async def assert_nothing_is_left(
     world: World, paths: StorePaths, *, networks: tuple[set[str], ...] = ({"front"},)
 ) -> None:
@@ -229,6 +235,8 @@ async def assert_nothing_is_left(
             if firewall.is_there():
                 assert firewall.owners() == {}
             await links_settle(world, set())
+            # Nor does a bridge lead there from the host's loopback.
+            assert localnets(world) <= {"0"}
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
                 world.machine.listen("0.0.0.0", PORT, kind).close()
             await engine.start_container("web")
@@ -285,6 +293,8 @@ async def test_a_starter_or_its_monitor_is_killed_while_it_attaches(
         ("before", "bridge"),
         ("after", "bridge"),
         ("after", "ports"),
+        ("before", "loopback"),
+        ("after", "loopback"),
         ("before", "start"),
     ],
 )

@@ -11,6 +11,7 @@ from tests.integration.images.corpus import need
 from tests.integration.images.stacks import own_podman
 from tests.integration.network.inside import Inside, published, running, said_by
 from tests.integration.network.test_hosts import rules_of_others
+from tests.programs import usual_path
 from tests.worlds import ECHO_PORT, AnswersWithSource
 
 pytestmark = [pytest.mark.root, pytest.mark.usefixtures("starter_image")]
@@ -30,7 +31,12 @@ class Podman:
     def __init__(self, world, words, settings):
         self._machine = world.machine
         self._words = words
-        self._environment = {**os.environ, "CONTAINERS_CONF": str(settings)}
+        # It has its rules made by nft or iptables.
+        self._environment = {
+            **os.environ,
+            "PATH": usual_path(),
+            "CONTAINERS_CONF": str(settings),
+        }
         script = "mount -t tmpfs none /var/lib && echo && exec sleep 1000"
         self._holder = subprocess.Popen(
             ("unshare", "--mount", "sh", "-c", script), stdout=subprocess.PIPE
@@ -85,6 +91,7 @@ async def test_podmans_rules_stay_and_both_work(world, engine, podman, tmp_path)
 
             def assert_theirs_works():
                 assert said_by(world.neighbour, world.machine.address4, 9090).startswith("theirs")
+                assert said_by(world.machine, "127.0.0.1", 9090).startswith("theirs")
                 assert said_by(theirs, world.web.address4, ECHO_PORT) == (
                     f"web sees {world.machine.address4}"
                 )
@@ -100,5 +107,6 @@ async def test_podmans_rules_stay_and_both_work(world, engine, podman, tmp_path)
                     )
                     machine = world.machine.address4
                     assert said_by(world.neighbour, machine, 8080).startswith("ours sees ")
+                    assert said_by(world.machine, "127.0.0.1", 8080).startswith("ours sees ")
             assert rules_of_others(world) == before
             assert_theirs_works()

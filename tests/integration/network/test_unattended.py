@@ -93,7 +93,7 @@ async def test_it_comes_back_after_the_host_was_restarted(world, store_paths):
     os.kill(state.monitor_process_id, signal.SIGKILL)
     await until_unlocked(config.container_run_directory(container_id) / "lock")
     # What a host has lost when it comes up again.
-    world.run_on_machine("nft", "flush", "ruleset")
+    world.nft("flush", "ruleset")
     world.machine.configure(lambda route: route.link("del", ifname=network.bridge))
     world.machine.set("ipv4/ip_forward", "0")
     write_container_state(config, container_id, replace(state, boot_id="another", started_at_ns=1))

@@ -30,6 +30,8 @@ def port(container, host=0, *, end=0, protocol="tcp", address=""):
         ("8080:80/UDP", [port(80, 8080, protocol="udp")]),
         ("127.0.0.1:8080:80", [port(80, 8080, address="127.0.0.1")]),
         ("127.0.0.1::80", [port(80, address="127.0.0.1")]),
+        ("0:80", [port(80)]),
+        ("127.0.0.1:0:80", [port(80, address="127.0.0.1")]),
         ("[::1]:8080:80", [port(80, 8080, address="::1")]),
         ("[::1]::80/sctp", [port(80, address="::1", protocol="sctp")]),
         ("80-82", [port(80), port(81), port(82)]),

@@ -15,7 +15,6 @@ from engine.containers.network_files import (
 from engine.network.hosts import OwnLines, changed_hosts, hosts_text, shared_hosts_text
 from engine.network.resolver import (
     HostResolver,
-    forwarded_resolver_text,
     own_resolver_text,
     resolver_text,
     shared_resolver_text,
@@ -134,19 +133,6 @@ def test_a_container_in_the_hosts_network_has_the_hosts_but_for_what_was_asked_f
     assert words(shared_resolver_text(OFFICE, OWN))[:2] == [
         ["nameserver", "192.0.2.1"],
         ["nameserver", "127.0.0.1"],
-    ]
-
-
-def test_a_container_that_is_spoken_for_asks_who_speaks_for_it():
-    assert forwarded_resolver_text(STUB, NONE, "10.0.2.3").splitlines() == [
-        "nameserver 10.0.2.3",
-        "search lan",
-    ]
-    assert forwarded_resolver_text(OFFICE, OWN, "10.0.2.3").splitlines() == [
-        "nameserver 192.0.2.1",
-        "nameserver 127.0.0.1",
-        "search a.example b",
-        "options ndots:3",
     ]
 
 

@@ -11,6 +11,7 @@ from engine.types import (
     NetworkAttachment,
     NetworkOptions,
     PublishedPort,
+    UserNetwork,
 )
 from tests.fakes import FakeEngine
 from tui.widgets.network_texts import connectivity_lines, network_lines
@@ -42,7 +43,7 @@ AT_REST = replace(
     INSIDE, network_name="backend", ipv4_address="", mac_address="", interface="", aliases=()
 )
 LIMITS = "There is no limit of memory"
-ALONE = "The container has only its loopback device: slirp4netns is not installed. Install it"
+ALONE = "The container has only its loopback device: /dev/net/tun cannot be opened. Have root"
 PORT = PublishedPort(container_port=80, host_port=8080)
 
 
@@ -60,10 +61,10 @@ def details():
     return change
 
 
-def first_line(details, **options):
-    options = {"names": {"d" * 64: "web-1"}, "is_rootless": False, **options}
+def first_line(details):
+    names = {"d" * 64: "web-1"}
     label, *rest = (
-        "".join(cell.text for cell in line) for line in connectivity_lines(details, **options)
+        "".join(cell.text for cell in line) for line in connectivity_lines(details, names=names)
     )
     return " ".join((label, *(line.strip() for line in rest)))
 
@@ -129,16 +130,19 @@ def test_one_that_has_nothing_of_its_own_has_no_heading_for_it(details):
     assert network_lines(shared) == []
 
 
-def test_an_ordinary_users_has_no_addresses_and_is_connected_all_the_same(details):
-    without = details(attachments=())
-    assert first_line(without, is_rootless=True).startswith("Connected         out as an ordinary")
+def test_an_ordinary_users_is_in_no_network_and_says_who_leads_it_out(details):
+    way_out = UserNetwork(program="pasta", addresses=("10.0.2.100", "fd00::100"))
+    spoken_for = details(attachments=(), user_network=way_out)
+    assert first_line(spoken_for) == (
+        "Connected         10.0.2.100, fd00::100, out by pasta, in by published ports"
+    )
     alone = details(attachments=(), warnings=(LIMITS, ALONE))
-    assert first_line(alone, is_rootless=True) == f"Not connected     {ALONE}"
+    assert first_line(alone) == f"Not connected     {ALONE}"
 
 
 def test_a_reason_and_its_remedy_are_not_cut_in_a_narrow_pane(details):
     alone = details(attachments=(), warnings=(ALONE,))
-    lines = connectivity_lines(alone, names={}, is_rootless=True)
+    lines = connectivity_lines(alone, names={})
     texts = ["".join(cell.text for cell in line) for line in lines]
     assert len(texts) > 1
     assert max(map(len, texts)) <= 66
