@@ -12,13 +12,18 @@ STAMP := $(VENV)/.installed
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run test check format screenshots bench test-tools clean
+.PHONY: run test compare-builders check format screenshots bench test-tools clean
 
 run: $(STAMP)
 	@$(BIN)/lamella $(ARGS)
 
 test: $(STAMP_DEV)
 	@$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Every Dockerfile of the tests, with buildah and Docker's BuildKit; `test` has buildah build some.
+compare-builders: $(STAMP_DEV)
+	@$(BIN)/python -m pytest --peers=all \
+	  tests/integration/build/test_dockerfiles.py tests/integration/build/test_large_dockerfiles.py $(ARGS)
 
 check: $(STAMP_DEV)
 	@$(BIN)/ruff check .
@@ -41,7 +46,7 @@ test-tools:
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci docker.io debootstrap mmdebstrap \
 	  busybox-static docker-registry openssl uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
-	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev
+	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev passt slirp4netns
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

@@ -48,6 +48,15 @@ def _is_deep(item: pytest.Item) -> bool:
     return item.nodeid.startswith(_DEEP)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--peers",
+        choices=("some", "all"),
+        default="some",
+        help="Dockerfiles that buildah builds too: some, or all (`make compare-builders`)",
+    )
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     return count_workers()

@@ -33,6 +33,7 @@ from engine.types import (
     VolumeUsage,
     WritableLayer,
 )
+from tests.fake_builds import FakeBuilds
 from tests.fake_catalogs import FakeCatalogs
 from tests.fake_containers import RUNNING
 from tests.fake_copies import FakeCopies
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 __all__ = ["FakeEngine", "file_entry"]
 
 
-class FakeEngine(FakeCatalogs, FakeCopies, FakeLifecycle, FakeNetworks, FakeRegistries):
+class FakeEngine(FakeBuilds, FakeCatalogs, FakeCopies, FakeLifecycle, FakeNetworks, FakeRegistries):
     """The images, the containers, and what is read of the host and of running containers."""
 
     def __init__(self) -> None:

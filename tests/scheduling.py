@@ -8,6 +8,9 @@ _GROUPS = {
     # One ordinary user, made for the run.
     "tests/integration/rootless/": "rootless",
     # An image of Debian, made by other tools.
+    # Images of all of them together.
+    "tests/integration/build/test_dockerfiles.py": "dockerfiles",
+    "tests/integration/build/test_large_dockerfiles.py": "large dockerfiles",
     "tests/integration/images/test_debian_in_the_engine.py": "debian",
     "tests/integration/images/test_loading_archives.py": "debian",
 }

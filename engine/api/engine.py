@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 
 from engine.api.archives import ArchiveCalls
+from engine.api.builds import BuildCalls
 from engine.api.catalogs import CatalogCalls
 from engine.api.containers import ContainerCalls
 from engine.api.copies import CopyCalls
@@ -56,6 +57,7 @@ from engine.api.volumes import VolumeCalls
 
 class Engine(
     ImageCalls,
+    BuildCalls,
     RegistryCalls,
     CatalogCalls,
     ArchiveCalls,
@@ -105,6 +107,7 @@ class Engine(
             stack.callback(events.close)
             engine = cls._assemble(config, surroundings, supervisor, database, events)
             stack.callback(engine._services.close)
+            stack.push_async_callback(engine._services.staging.finish)
             stack.callback(engine._stats.close)
             stack.callback(engine._images.close)
             await asyncio.to_thread(trim_event_log, config.events_path)
@@ -176,6 +179,8 @@ class Engine(
             images=images,
             volumes=volumes,
             events=events,
+            database=database,
+            network_records=network_records,
         )
 
     async def _work_in_background(self) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.images.archive_operations import ImageArchives
+    from engine.images.building import BuildImages
     from engine.images.transfers import ImageTransfers, RegistryMaker
     from engine.images.usage import ImagesUsage
     from engine.operations import ProgressListener
@@ -43,6 +44,10 @@ class ImageOperations(ImageMaker, Protocol):
     @property
     def archives(self) -> ImageArchives:
         """Saving and importing."""
+
+    @property
+    def building(self) -> BuildImages:
+        """What builds need."""
 
     async def make_starter(self, *, progress: ProgressListener) -> LoadedImage:
         """Make the starter image unless it is there."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engine.containers.services import ContainerServices
     from engine.events import EventBus
     from engine.runtime.supervisor import Supervisor
+    from engine.store.database import Database
+    from engine.store.network_records import NetworkRecords
     from engine.types import HostReport
     from engine.volumes.library import VolumeLibrary
 
@@ -32,6 +34,8 @@ class EngineParts:
         images: ImageOperations,
         volumes: VolumeLibrary,
         events: EventBus,
+        database: Database,
+        network_records: NetworkRecords,
     ) -> None:
         """For `Engine.open` only."""
         self._report = report
@@ -41,6 +45,8 @@ class EngineParts:
         self._images = images
         self._volumes = volumes
         self._events = events
+        self._database = database
+        self._network_records = network_records
         self._containers = ContainerManager(services, events)
         self._stats = StatsSampler(services)
 

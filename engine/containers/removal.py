@@ -221,7 +221,10 @@ async def sweep_containers(services: ContainerServices) -> None:
     for record in records.values():
         if record.is_removed_on_exit:
             await remove_after_exit(services, record.container_id)
-    await remove_leftover_groups(services, frozenset(records))
+    # A build has no record, and is known by its lock like a container.
+    names = await services.in_thread(_list_names, str(services.config.run / "containers"))
+    left = frozenset(name for name in names if _is_container_id(name))
+    await remove_leftover_groups(services, frozenset(records) | left)
     await _sweep_directories(services, frozenset(records))
 
 

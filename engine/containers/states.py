@@ -144,9 +144,17 @@ def hold_lock(config: EngineConfig, container_id: str) -> LockFile:
 
 
 def remove_run_directory(directory: Path) -> None:
-    """Remove sockets and locks of a container that is gone, as far as that goes."""
+    """Remove sockets and locks of a container that is gone, as far as that goes.
+
+    Of a build it may hold secrets as well, if that was killed.
+    """
     with contextlib.suppress(OSError):
         for entry in directory.iterdir():
             with contextlib.suppress(OSError):
-                entry.unlink()
+                if entry.is_dir() and not entry.is_symlink():
+                    import shutil  # of builds only: it takes two milliseconds
+
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink()
         directory.rmdir()

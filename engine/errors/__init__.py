@@ -2,17 +2,21 @@
 
 EngineError
 + NotFoundError ........ ContainerNotFoundError, ImageNotFoundError, FileNotInContainerError,
-|                        VolumeNotFoundError, NetworkNotFoundError
+|                        VolumeNotFoundError, NetworkNotFoundError, BuildNotFoundError,
+|                        BuildSourceNotFoundError
 + ConflictError ........ NameInUseError, ContainerStateError, ImageInUseError,
 |                        VolumeInUseError, OperationInProgressError, CopyRefusedError,
 |                        NetworkInUseError, NetworkNameInUseError, AddressInUseError,
-|                        PoolExhaustedError, PortInUseError, AttachmentError
-+ InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError
+|                        PoolExhaustedError, PortInUseError, AttachmentError,
+|                        BuildSourceChangedError, BuildCopyError
++ InvalidInputError .... InvalidReferenceError, LimitError, AmbiguousReferenceError,
+|                        PathPatternError, IgnoreFileError, DockerfileError
 | + ArchiveError ....... DigestMismatchError, UnsafePathError, LayerLimitError,
 |                        PlatformMismatchError
 + RegistryError ........ RegistryUnreachableError, RegistryRefusedError, RemoteImageNotFoundError,
 |                        RateLimitedError
 + HostError ............ SyscallError, FeatureUnavailableError, StoreError, NoSpaceError
++ BuildStepError
 + ProcessError ......... LauncherError, MonitorLostError, ReaderGoneError, SessionLostError,
                          StartError
 
@@ -25,6 +29,15 @@ from __future__ import annotations
 
 import os
 
+from engine.errors.build_sources import (
+    BuildCopyError,
+    BuildDownloadError,
+    BuildSourceChangedError,
+    BuildSourceNotFoundError,
+    IgnoreFileError,
+    PathPatternError,
+)
+from engine.errors.builds import BuildNotFoundError, BuildStepError, DockerfileError
 from engine.errors.kinds import (
     ConflictError,
     EngineError,
@@ -49,16 +62,24 @@ __all__ = [
     "AmbiguousReferenceError",
     "ArchiveError",
     "AttachmentError",
+    "BuildCopyError",
+    "BuildDownloadError",
+    "BuildNotFoundError",
+    "BuildSourceChangedError",
+    "BuildSourceNotFoundError",
+    "BuildStepError",
     "ConflictError",
     "ContainerNotFoundError",
     "ContainerStateError",
     "CopyRefusedError",
     "DigestMismatchError",
+    "DockerfileError",
     "EngineError",
     "FeatureUnavailableError",
     "FileNotInContainerError",
     "FileNotInLayerError",
     "HostError",
+    "IgnoreFileError",
     "ImageForPlatformNotFoundError",
     "ImageInUseError",
     "ImageNotFoundError",
@@ -75,6 +96,7 @@ __all__ = [
     "NoSpaceError",
     "NotFoundError",
     "OperationInProgressError",
+    "PathPatternError",
     "PlatformMismatchError",
     "PoolExhaustedError",
     "PortInUseError",

@@ -100,6 +100,20 @@ class StoreCatalog:
         async with self._lock.shared():
             await self._claims.claim(holder_of(self._staging), digests)
 
+    def begin_claims(self) -> str:
+        """The holder for claims that somebody else records, to be given up with all others."""
+        self._has_claims = True
+        return holder_of(self._staging)
+
+    async def keep_placed(self, layer: LayerRecord) -> None:
+        """Record a layer that was put into place, for an image that comes.
+
+        The caller holds the image lock.
+        """
+        self._has_claims = True
+        await self._claims.claim(holder_of(self._staging), (layer.chain_id,))
+        await self._records.insert_layer(layer)
+
     async def release(self) -> None:
         """Give up what was claimed: images lead to what they need now, or nobody needs it."""
         if self._has_claims:

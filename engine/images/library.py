@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from engine.config import EngineConfig
     from engine.images.archive import LoadResult
     from engine.images.archive_operations import ImageArchives
+    from engine.images.building import BuildImages
     from engine.images.commits import CommitMaker, ImageCommit
     from engine.images.removal import ImageRemoval
     from engine.images.transfers import ImageTransfers, RegistryMaker
@@ -222,43 +223,22 @@ class ImageLibrary:
         self, *, repairs: bool = False, progress: ProgressListener = ignore_progress
     ) -> StoreCheck:
         """As EngineApi.check_store."""
-        from engine.images.checking import StoreChecker
-        from engine.images.mending import LayerMender
-        from engine.images.repairs import StoreRepairs
-        from engine.store.check_records import CheckRecords
-        from engine.store.staging import holder_of
+        from engine.images.check_operation import check_store
 
-        checks = CheckRecords(self._database)
-        async with self._staging.claim("check") as staging:
-            repairer = StoreRepairs(
-                config=self._config,
-                checks=checks,
-                blobs=self._blobs,
-                lock=self._lock,
-                mender=LayerMender(config=self._config, checks=checks),
-                collector=self._collector,
-                runner=self._runner,
-                staging=staging,
-                uses_user_xattrs=self._is_rootless,
-            )
-            checker = StoreChecker(
-                config=self._config,
-                checks=checks,
-                records=self._records,
-                claims=self._claims,
-                blobs=self._blobs,
-                lock=self._lock,
-                collector=self._collector,
-                runner=self._runner,
-                repairs=repairer if repairs else None,
-                staging=staging,
-                progress=progress,
-            )
-            try:
-                return await checker.check()
-            finally:
-                with contextlib.suppress(StoreError):
-                    await carry_through(self._claims.release(holder_of(staging)))
+        return await check_store(
+            config=self._config,
+            database=self._database,
+            records=self._records,
+            claims=self._claims,
+            blobs=self._blobs,
+            lock=self._lock,
+            collector=self._collector,
+            runner=self._runner,
+            staging_area=self._staging,
+            uses_user_xattrs=self._is_rootless,
+            repairs=repairs,
+            progress=progress,
+        )
 
     # --- add ----------------------------------------------------------------------------------
 
@@ -342,6 +322,26 @@ class ImageLibrary:
             resolve=self._resolve,
             adding_images=self.adding_images,
             is_rootless=self._is_rootless,
+        )
+
+    @functools.cached_property
+    def building(self) -> BuildImages:
+        """What builds need."""
+        from engine.images.building import BuildImages
+        from engine.images.mending import LayerMender
+        from engine.store.check_records import CheckRecords
+
+        return BuildImages(
+            config=self._config,
+            records=self._records,
+            lock=self._lock,
+            blobs=self._blobs,
+            mender=LayerMender(config=self._config, checks=CheckRecords(self._database)),
+            collector=self._collector,
+            staging=self._staging,
+            runner=self._runner,
+            resolve=self._resolve,
+            adding_images=self.adding_images,
         )
 
     @contextlib.asynccontextmanager

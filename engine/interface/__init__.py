@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.interface.archives import ArchiveApi
+from engine.interface.builds import BuildApi
 from engine.interface.catalogs import CatalogApi
 from engine.interface.containers import ContainerApi
 from engine.interface.copies import CopyApi
@@ -26,6 +27,7 @@ from engine.interface.volumes import VolumeApi
 
 __all__ = [
     "ArchiveApi",
+    "BuildApi",
     "CatalogApi",
     "ContainerApi",
     "CopyApi",
@@ -46,6 +48,7 @@ class EngineApi(
     RegistryApi,
     CatalogApi,
     ArchiveApi,
+    BuildApi,
     ContainerApi,
     SessionApi,
     CopyApi,

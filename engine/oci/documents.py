@@ -160,6 +160,8 @@ class ConfigSection(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     stop_signal: str | None = None
     healthcheck: HealthCheckDocument | None = None
     on_build: tuple[str, ...] | None = None
+    shell: tuple[str, ...] | None = None
+    args_escaped: bool | None = None
 
 
 class RootFsDocument(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -43,7 +43,7 @@ from engine.runtime.rootfs import (
 )
 
 if TYPE_CHECKING:
-    from engine.runtime.spec import ContainerSpec
+    from engine.runtime.spec import ContainerSpec, NamespaceSpec
 
 
 def run_init(
@@ -62,15 +62,42 @@ def run_init(
 def _enter(
     spec: ContainerSpec, descriptors: InheritedDescriptors, ipc_owner: int, step: Step
 ) -> NoReturn:
-    process = spec.process
+    settle_in(spec.namespaces, step, parent=descriptors.parent, join=descriptors.join)
+    become_program(spec, descriptors, ipc_owner, step)
+
+
+def settle_in(namespaces: NamespaceSpec, step: Step, *, parent: int, join: tuple[int, ...]) -> None:
+    """Do what needs nothing of the program: session, control groups and their namespace.
+
+    Args:
+        namespaces: The container's.
+        step: For the report of a failure.
+        parent: As InheritedDescriptors.
+        join: As InheritedDescriptors.
+    """
     step.name = "session"
     os.setsid()
-    die_with(descriptors.parent)
+    die_with(parent)
     step.name = "cgroup"
-    join_groups(descriptors.join)
-    set_oom_score(process.oom_score_adjustment)
-    if spec.namespaces.cgroup == PRIVATE:
+    join_groups(join)
+    if namespaces.cgroup == PRIVATE:
         leave_namespaces(CLONE_NEWCGROUP)
+
+
+def become_program(
+    spec: ContainerSpec, descriptors: InheritedDescriptors, ipc_owner: int, step: Step
+) -> NoReturn:
+    """Become the program, of a process that has settled in; never returns.
+
+    Args:
+        spec: The container's.
+        descriptors: What is inherited.
+        ipc_owner: As `run_init`.
+        step: For the report of a failure.
+    """
+    process = spec.process
+    step.name = "cgroup"
+    set_oom_score(process.oom_score_adjustment)
     step.name = "namespaces"
     shared_memory = None if ipc_owner < 0 else join_ipc(ipc_owner)
     step.name = "mounts"

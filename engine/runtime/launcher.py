@@ -24,6 +24,7 @@ from engine.linux.process import (
     fork_named,
     leave_namespaces,
 )
+from engine.runtime.build_lane import LANE_NAME, run_lane
 from engine.runtime.monitor_process import LAUNCHER_NAME, MONITOR_NAME, run_monitor
 from engine.runtime.protocol import (
     FrameKind,
@@ -41,7 +42,8 @@ from engine.runtime.spec import ContainerSpec, StateRecord
 from engine.runtime.worker import WORKER_NAME, run_worker
 
 CHANNEL_DESCRIPTOR = 3
-_REQUESTS = frozenset({FrameKind.START, FrameKind.START_APART, FrameKind.JOB})
+_REQUESTS = frozenset({FrameKind.START, FrameKind.START_APART, FrameKind.JOB, FrameKind.LANE})
+_NAMES = {FrameKind.JOB: WORKER_NAME, FrameKind.LANE: LANE_NAME}
 _QUIET_MILLISECONDS = 5
 """How long nothing is asked for before the next spare monitor is made."""
 
@@ -161,9 +163,7 @@ class Launcher:
 
     def _fork(self, kind: FrameKind, payload: bytes, descriptors: list[int]) -> None:
         try:
-            process_id = fork_named(
-                WORKER_NAME if kind is FrameKind.JOB else MONITOR_NAME, LAUNCHER_NAME
-            )
+            process_id = fork_named(_NAMES.get(kind, MONITOR_NAME), LAUNCHER_NAME)
         except OSError as error:
             with socket.socket(fileno=descriptors.pop(0)) as answer:
                 send_error(answer, LauncherError(f"cannot fork: {error.strerror}"))
@@ -177,4 +177,6 @@ class Launcher:
             answer = socket.socket(fileno=descriptors[0])
             if kind is FrameKind.JOB:
                 run_worker(payload, answer, descriptors[1:], self._options)
+            if kind is FrameKind.LANE:
+                run_lane(payload, answer)
             run_monitor(payload, answer, descriptors[1:])

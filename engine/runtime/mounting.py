@@ -70,6 +70,8 @@ def open_sources(mounts: tuple[MountSpec, ...]) -> tuple[MountSource, ...]:
     return tuple(
         MountSource(spec=spec, mount=-1, is_directory=True)
         if spec.kind == "tmpfs"
+        else _open_layers(spec)
+        if spec.kind == "layers"
         else _open_source(spec)
         for spec in mounts
     )
@@ -105,6 +107,50 @@ def _open_source(spec: MountSpec) -> MountSource:
         return MountSource(spec=spec, mount=mount, is_directory=is_directory)
     finally:
         os.close(source)
+
+
+def _open_layers(spec: MountSpec) -> MountSource:
+    """Put directories together as the root's layers are, and open what is meant in them."""
+    try:
+        whole = _mount_layers(spec)
+    except SyscallError as error:
+        raise _attach_error(spec, error) from None
+    try:
+        inside = open_in_root(whole, os.fsencode(spec.subpath) or b".", os.O_PATH)
+        try:
+            mount = clone_mount("", directory=inside)
+            if spec.is_read_only:
+                set_mount_attributes(mount, MOUNT_ATTR_RDONLY)
+            is_directory = stat.S_ISDIR(os.fstat(inside).st_mode)
+        finally:
+            os.close(inside)
+    except (OSError, SyscallError) as error:
+        raise StartError(
+            f"cannot mount /{spec.subpath}: {os.strerror(error.errno or 0).lower()}",
+            exit_code=125,
+            step="mounts",
+            hint="The source of the mount must be there",
+        ) from None
+    finally:
+        os.close(whole)
+    return MountSource(spec=spec, mount=mount, is_directory=is_directory)
+
+
+def _mount_layers(spec: MountSpec) -> int:
+    if len(spec.lowers) == 1 and not spec.scratch:
+        return clone_mount(spec.lowers[0])
+    options: list[tuple[str, str | None]] = [("source", "overlay")]
+    options += [("lowerdir+", lower) for lower in spec.lowers]
+    if spec.scratch:
+        for name in ("upper", "work"):
+            os.mkdir(f"{spec.scratch}/{name}", 0o755)
+        options += [
+            ("upperdir", f"{spec.scratch}/upper"),
+            ("workdir", f"{spec.scratch}/work"),
+        ]
+    if spec.uses_user_xattrs:
+        options.append(("userxattr", None))
+    return new_filesystem("overlay", options)
 
 
 def _set_up(spec: MountSpec, mount: int) -> None:

@@ -56,7 +56,7 @@ class MountSpec:
     """What a person mounts into a container.
 
     Attributes:
-        kind: `bind`, which a volume is too, or `tmpfs`.
+        kind: `bind`, which a volume is too, `tmpfs`, or `layers`: directories put together.
         source: Absolute path on the host; empty for a tmpfs.
         target: Absolute path in the container.
         subpath: Below the source, resolved inside it; empty for the source itself.
@@ -66,6 +66,9 @@ class MountSpec:
         options: Of a tmpfs: `size=64m`.
         attributes: Of a tmpfs: MOUNT_ATTR_* bits.
         volume_name: For events; empty if it is no volume.
+        lowers: Of `layers`: topmost first.
+        scratch: Of `layers`: an empty directory for what is written there; empty if nothing is.
+        uses_user_xattrs: Of `layers`: as RootfsSpec.
     """
 
     kind: str
@@ -79,6 +82,9 @@ class MountSpec:
     options: tuple[str, ...] = ()
     attributes: int = 0
     volume_name: str = ""
+    lowers: tuple[str, ...] = ()
+    scratch: str = ""
+    uses_user_xattrs: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
+    from engine.runtime.build_lane import LaneSpec
     from engine.runtime.id_mapping import IdMapping
+    from engine.runtime.lane_client import StepLane
     from engine.runtime.session_client import MonitorSession
 
 
@@ -243,6 +245,26 @@ class Supervisor:
             raise
         finally:
             writer.close()
+
+    # --- builds -------------------------------------------------------------------------------
+
+    async def open_lane(self, spec: LaneSpec) -> StepLane:
+        """Start a process that runs the steps of a build; the caller closes it.
+
+        Raises:
+            EngineError: Its network cannot be set up.
+            LauncherError: It was killed.
+        """
+        from engine.runtime.lane_client import StepLane
+
+        channel, _launcher = await self._request(FrameKind.LANE, encode_record(spec))
+        lane = StepLane(channel)
+        try:
+            await lane.wait_until_ready()
+        except BaseException:
+            await carry_through(lane.close())
+            raise
+        return lane
 
     # --- containers ---------------------------------------------------------------------------
 

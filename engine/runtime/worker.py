@@ -38,6 +38,12 @@ _JOBS_MODULES = {
     # These put a container's root together first, as its init does.
     "copy-out": "engine.runtime.copy_jobs",
     "copy-in": "engine.runtime.copy_jobs",
+    # One for all layers of a build.
+    "seal-layers": "engine.runtime.seal_jobs",
+    "give-owner": "engine.runtime.seal_jobs",
+    # It knows what a build selects.
+    "copy-files": "engine.build.copy_jobs",
+    "digest-files": "engine.build.copy_jobs",
     # It writes the documents of images as well.
     "save-archive": "engine.images.archive_writing",
 }
@@ -95,6 +101,15 @@ def run_worker(
 
 def _find_job(name: str, options: LaunchOptions) -> Job:
     sys.path[:] = options.module_paths
+    return find_job(name)
+
+
+def find_job(name: str) -> Job:
+    """Load a job, in a process whose path has everything.
+
+    Raises:
+        ProcessError: There is none of this name.
+    """
     module = importlib.import_module(_JOBS_MODULES.get(name, _JOBS_MODULE))
     table = cast("dict[str, Job]", module.JOBS)
     if name not in table:

@@ -15,6 +15,7 @@ import msgspec
 from engine.snapshots import (
     layer_tar_jobs,
     removal,
+    squashing,
     tar_import,
     unpacking,
     verification,
@@ -86,6 +87,7 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
 
 JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
     **removal.JOBS,
+    **squashing.JOBS,
     **unpacking.JOBS,
     **verification.JOBS,
     **volume_files.JOBS,

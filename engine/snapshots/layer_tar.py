@@ -33,6 +33,7 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import Self
 
     from engine.snapshots.streams import ByteSource
 
@@ -48,15 +49,14 @@ _LEVEL = 1
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
 
-class LayerTarRecorder:
-    """A source for a TarReader that writes down what is read through it; blocking.
+class LayerTarFile:
+    """Writes a layer's `tar` file of what the tar is made of, piece by piece; blocking.
 
-    Use as a context manager around reading; what was written is whole after `finish` only.
+    Use as a context manager; what was written is whole after `end` only.
     """
 
-    def __init__(self, source: ByteSource, directory: int) -> None:
-        """Pass on a source; `directory` is the layer's own, and stays the caller's."""
-        self._source = source
+    def __init__(self, directory: int) -> None:
+        """Begin the file; `directory` is the layer's own, and stays the caller's."""
         self._directory = directory
         self._literal = bytearray()
         self._records = bytearray()
@@ -75,17 +75,14 @@ class LayerTarRecorder:
         self._file = os.open(TAR_NAME.encode(), flags, 0o600, dir_fd=directory)
         os.lseek(self._file, _HEAD.size, os.SEEK_SET)
 
-    def __enter__(self) -> LayerTarRecorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         os.close(self._file)
 
-    # --- as a source --------------------------------------------------------------------------
-
-    def read(self, size: int, /) -> bytes:
-        """As ByteSource."""
-        piece = self._source.read(size)
+    def add(self, piece: bytes) -> None:
+        """What the tar has next: a file's content as far as one was begun, else its own."""
         self._length += len(piece)
         if self._content_left:
             self._content_left -= len(piece)
@@ -93,19 +90,9 @@ class LayerTarRecorder:
             self._literal += piece
             if len(self._literal) >= _LITERAL_BYTES:
                 self._flush()
-        return piece
-
-    def skip(self, size: int, /) -> int:
-        """As ByteSource; what is gone over is written down too."""
-        left = size
-        while left and (piece := self.read(min(left, _LITERAL_BYTES))):
-            left -= len(piece)
-        return size - left
-
-    # --- contents -----------------------------------------------------------------------------
 
     def begin_content(self, path: bytes, extents: Sequence[tuple[int, int]]) -> None:
-        """What is read next, as long as the extents are, goes into a file of `diff` just so."""
+        """What comes next, as long as the extents are, goes into a file of `diff` just so."""
         extents = [(offset, length) for offset, length in extents if length]
         if not extents:
             return
@@ -133,12 +120,8 @@ class LayerTarRecorder:
             follow_symlinks=False,
         )
 
-    # --- the file -----------------------------------------------------------------------------
-
-    def finish(self) -> None:
-        """Read the source to its end, and write the end of the file; nothing is synced."""
-        while self.read(_LITERAL_BYTES):
-            pass
+    def end(self) -> None:
+        """Write the end of the file; nothing is synced."""
         self._flush()
         self._records += _END.pack(b"E", self._length)
         write_all(self._file, self._compressor.compress(bytes(self._records)))
@@ -152,6 +135,34 @@ class LayerTarRecorder:
         if len(self._records) >= _LITERAL_BYTES:
             write_all(self._file, self._compressor.compress(bytes(self._records)))
             self._records.clear()
+
+
+class LayerTarRecorder(LayerTarFile):
+    """A source for a TarReader that writes down what is read through it; blocking."""
+
+    def __init__(self, source: ByteSource, directory: int) -> None:
+        """Pass on a source; `directory` is the layer's own, and stays the caller's."""
+        super().__init__(directory)
+        self._source = source
+
+    def read(self, size: int, /) -> bytes:
+        """As ByteSource."""
+        piece = self._source.read(size)
+        self.add(piece)
+        return piece
+
+    def skip(self, size: int, /) -> int:
+        """As ByteSource; what is gone over is written down too."""
+        left = size
+        while left and (piece := self.read(min(left, _LITERAL_BYTES))):
+            left -= len(piece)
+        return size - left
+
+    def finish(self) -> None:
+        """Read the source to its end, and write the end of the file; nothing is synced."""
+        while self.read(_LITERAL_BYTES):
+            pass
+        self.end()
 
 
 def layer_tar_bytes(layer_path: str) -> int | None:

@@ -16,6 +16,7 @@ from engine.linux.files import descriptor_path, open_beneath, read_attributes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+_PIECE_BYTES = 1 << 20
 _PLAIN_OPAQUE_NAME = "user.lamella.overlay.opaque"
 OPAQUE_NAMES = ("trusted.overlay.opaque", "user.overlay.opaque", _PLAIN_OPAQUE_NAME)
 _PLAIN_WHITEOUT = os.makedev(0, 0xFFFFF)
@@ -129,6 +130,34 @@ class LowerLayers:
                 self._directories.clear()
             self._directories[path] = known
         return known
+
+    def has_path(self, path: bytes) -> bool:
+        """Whether the merged view below has anything there."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return False
+        os.close(descriptor)
+        return True
+
+    def has_same_content(self, path: bytes, directory: int, name: bytes) -> bool:
+        """Whether a file or link of a directory holds what the one of a path below holds."""
+        below = self.open(path)
+        if below is None:
+            return False
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                return os.readlink(b"", dir_fd=below) == os.readlink(name, dir_fd=directory)
+            if not stat.S_ISREG(status.st_mode) or not status.st_size:
+                return True
+            above = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory)
+            with open(above, "rb") as mine, open(descriptor_path(below), "rb") as other:
+                while piece := mine.read(_PIECE_BYTES):
+                    if piece != other.read(_PIECE_BYTES):
+                        return False
+            return True
+        finally:
+            os.close(below)
 
     def _look(self, root: int, path: bytes) -> int | bool:
         """In one layer: a descriptor; True if it hides what is below; False if it says nothing."""

@@ -114,7 +114,7 @@ class _Copy:
     def _take_root(self, source_root: int) -> None:
         source = open_beneath(source_root, self._top, os.O_PATH | os.O_DIRECTORY)
         try:
-            _copy_look(source, self._target)
+            copy_look(source, self._target)
             self._directories.append((b"", os.fstat(source)))
         finally:
             os.close(source)
@@ -139,7 +139,7 @@ class _Copy:
             os.mkdir(name, 0o700, dir_fd=parent)
             directory = open_beneath(parent, name, _DIRECTORY_FLAGS)
             try:
-                _copy_look(source, directory)
+                copy_look(source, directory)
             finally:
                 os.close(directory)
             self._directories.append((path, status))
@@ -150,23 +150,7 @@ class _Copy:
             if first != path:
                 self._link(first, parent, name)
                 return
-        if stat.S_ISREG(status.st_mode):
-            self._make_file(parent, name, source, status)
-            return
-        if stat.S_ISLNK(status.st_mode):
-            os.symlink(os.readlink(b"", dir_fd=source), name, dir_fd=parent)
-        else:
-            os.mknod(name, status.st_mode, status.st_rdev, dir_fd=parent)
-        made = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
-        try:
-            os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
-            if not stat.S_ISLNK(status.st_mode):
-                os.chmod(descriptor_path(made), stat.S_IMODE(status.st_mode))
-            _copy_xattrs(source, made)
-        finally:
-            os.close(made)
-        times = (status.st_mtime_ns, status.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+        copy_file(source, parent, name, status)
 
     def _link(self, first: bytes, parent: int, name: bytes) -> None:
         directory_path, _, first_name = first.rpartition(b"/")
@@ -178,27 +162,60 @@ class _Copy:
         finally:
             os.close(directory)
 
-    def _make_file(self, parent: int, name: bytes, source: int, status: os.stat_result) -> None:
-        readable = os.open(descriptor_path(source), os.O_RDONLY)
+
+def copy_file(source: int, parent: int, name: bytes, status: os.stat_result) -> None:
+    """Copy what is no directory, with its owner, mode, attributes and time; blocking.
+
+    Args:
+        source: An O_PATH descriptor of it.
+        parent: Descriptor of the directory that it is copied into.
+        name: What it is called there; nothing is yet.
+        status: Of the source.
+
+    Raises:
+        OSError: What the file system says.
+    """
+    if stat.S_ISREG(status.st_mode):
+        _copy_regular(source, parent, name, status)
+        return
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(b"", dir_fd=source), name, dir_fd=parent)
+    else:
+        os.mknod(name, status.st_mode, status.st_rdev, dir_fd=parent)
+    made = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        os.chown(name, status.st_uid, status.st_gid, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISLNK(status.st_mode):
+            os.chmod(descriptor_path(made), stat.S_IMODE(status.st_mode))
+        _copy_xattrs(source, made)
+    finally:
+        os.close(made)
+    times = (status.st_mtime_ns, status.st_mtime_ns)
+    os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+
+
+def _copy_regular(source: int, parent: int, name: bytes, status: os.stat_result) -> None:
+    readable = os.open(descriptor_path(source), os.O_RDONLY)
+    try:
+        made = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent)
         try:
-            made = os.open(name, _CREATE_FLAGS, 0o600, dir_fd=parent)
-            try:
-                copy_contents(readable, made, status.st_size)
-                os.fchown(made, status.st_uid, status.st_gid)
-                os.fchmod(made, stat.S_IMODE(status.st_mode))
-                _copy_xattrs(source, made)
-                os.utime(made, ns=(status.st_mtime_ns, status.st_mtime_ns))
-            finally:
-                os.close(made)
+            copy_contents(readable, made, status.st_size)
+            os.fchown(made, status.st_uid, status.st_gid)
+            os.fchmod(made, stat.S_IMODE(status.st_mode))
+            _copy_xattrs(source, made)
+            os.utime(made, ns=(status.st_mtime_ns, status.st_mtime_ns))
         finally:
-            os.close(readable)
+            os.close(made)
+    finally:
+        os.close(readable)
 
 
 def _by_path(item: tuple[bytes, os.stat_result]) -> bytes:
     return item[0]
 
 
-def _copy_look(source: int, target: int) -> None:
+def copy_look(source: int, target: int) -> None:
+    """Give a directory the owner and the attributes of another one, but for overlay's."""
     status = os.fstat(source)
     os.fchown(target, status.st_uid, status.st_gid)
     _copy_xattrs(source, target)

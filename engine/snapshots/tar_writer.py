@@ -75,8 +75,9 @@ class TarStream:
     def begin(self, header: TarHeader) -> None:
         """Start an entry; exactly `header.size` bytes of data must follow."""
         name = header.name + (b"/" if header.kind is TarKind.DIRECTORY else b"")
-        records = b"".join(_pax_record(key, value) for key, value in _long_values(name, header))
-        if records:
+        values = () if _has_room(name, header) else _long_values(name, header)
+        if values:
+            records = b"".join(_pax_record(key, value) for key, value in values)
             block = _header_block(
                 b"PaxHeaders/entry", b"x", TarHeader(
                     name=b"", kind=TarKind.FILE, mode=0o644, size=len(records),
@@ -112,6 +113,19 @@ class TarStream:
             self.written_bytes += len(content)
 
 
+def _has_room(name: bytes, header: TarHeader) -> bool:
+    """Whether everything fits into the header itself, as it nearly always does."""
+    return (
+        len(name) <= _NAME_BYTES
+        and len(header.link) <= _NAME_BYTES
+        and 0 <= header.size < _LARGEST_SIZE
+        and 0 <= header.user_id <= _LARGEST_ID
+        and 0 <= header.group_id <= _LARGEST_ID
+        and 0 <= header.modified_at < _LARGEST_SIZE
+        and not header.xattrs
+    )
+
+
 def _long_values(name: bytes, header: TarHeader) -> list[tuple[bytes, bytes]]:
     """What has no room in the header itself."""
     values = [
@@ -134,24 +148,21 @@ def _long_values(name: bytes, header: TarHeader) -> list[tuple[bytes, bytes]]:
 
 
 def _header_block(name: bytes, letter: bytes, header: TarHeader) -> bytes:
-    block = b"".join(
-        (
-            name[:_NAME_BYTES].ljust(100, b"\0"),
-            b"%07o\0" % header.mode,
-            b"%07o\0" % _fitting(header.user_id, _LARGEST_ID),
-            b"%07o\0" % _fitting(header.group_id, _LARGEST_ID),
-            b"%011o\0" % _fitting(header.size, _LARGEST_SIZE - 1),
-            b"%011o\0" % _fitting(header.modified_at, _LARGEST_SIZE - 1),
-            b" " * 8,
-            letter,
-            header.link[:_NAME_BYTES].ljust(100, b"\0"),
-            b"ustar\0" + b"00",
-        )
+    block = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0        %b%bustar\x0000" % (
+        name[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0"),
+        header.mode,
+        _fitting(header.user_id, _LARGEST_ID),
+        _fitting(header.group_id, _LARGEST_ID),
+        _fitting(header.size, _LARGEST_SIZE - 1),
+        _fitting(header.modified_at, _LARGEST_SIZE - 1),
+        letter,
+        header.link[:_NAME_BYTES].ljust(_NAME_BYTES, b"\0"),
     )
     if header.device_major or header.device_minor:
         block += bytes(64) + b"%07o\0%07o\0" % (header.device_major, header.device_minor)
-    block = block.ljust(_BLOCK_BYTES, b"\0")
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+    # What follows is zeros, which change no sum.
+    checksum = b"%06o\0 " % sum(block)
+    return block[:148] + checksum + block[156:].ljust(_BLOCK_BYTES - 156, b"\0")
 
 
 def _fitting(number: int, largest: int) -> int:

@@ -50,11 +50,13 @@ class ExtractionPolicy:
             extracts them.
         makes_devices: Device files are made, not left out.
         label: What errors call the archive.
+        keeps_set_id: Set-user-id bits too, although the owner is another.
     """
 
     keeps_owners: bool
     makes_devices: bool
     label: str
+    keeps_set_id: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -401,7 +403,8 @@ class TreeExtractor:
 
     def _mode(self, entry: TarEntry) -> int:
         # A set-user-id bit is a promise of the old owner's.
-        return entry.mode if self._policy.keeps_owners else entry.mode & _PLAIN_MODE
+        keeps_all = self._policy.keeps_owners or self._policy.keeps_set_id
+        return entry.mode if keeps_all else entry.mode & _PLAIN_MODE
 
     def _set_owner(self, descriptor: int, entry: TarEntry) -> None:
         """Owner and attributes, of anything but a link; the mode comes after it."""

@@ -1,7 +1,8 @@
 """Claims: which layers and blobs work in progress counts on, though no image leads to them yet.
 
 A claim is a chain id or a blob's digest with its holder: the name of a claim of the staging area,
-whose lock says whether the holder is alive. What a dead holder claimed counts for nothing.
+whose lock says whether the holder is alive. What a dead holder claimed counts for nothing, so no
+claim waits for the disk.
 
 Who claims holds the image lock, shared, from before the claim until it has looked what is there:
 so a collector, which holds it exclusively, has either seen the claim or already removed the thing.
@@ -30,7 +31,7 @@ class ClaimRecords:
         """Claim chain ids and digests of blobs, whether they are here or not."""
         rows = [(holder, digest) for digest in digests]
         if rows:
-            await self._database.write(lambda connection: _insert(connection, rows))
+            await self._database.write_soon(lambda connection: _insert(connection, rows))
 
     async def claim_layers(self, holder: str, chain_ids: Iterable[ChainId]) -> frozenset[ChainId]:
         """Claim layers, and tell in the same step which are recorded and not known as damaged."""
@@ -47,11 +48,11 @@ class ClaimRecords:
                 )
             )
 
-        return await self._database.write(claim) if rows else frozenset()
+        return await self._database.write_soon(claim) if rows else frozenset()
 
     async def release(self, holder: str) -> None:
         """Give up everything that a holder has claimed."""
-        await self._database.write(
+        await self._database.write_soon(
             lambda connection: connection.execute("DELETE FROM claims WHERE holder = ?", (holder,))
         )
 

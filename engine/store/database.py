@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _BUSY_TIMEOUT_SECONDS = 20.0
 _Result = TypeVar("_Result")
+_SYNCHRONOUS = "PRAGMA synchronous = FULL"
 
 
 class Database:
@@ -87,6 +88,15 @@ class Database:
             self._executor, self._change, change
         )
 
+    async def write_soon(self, change: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        """As `write`, but a power cut may take it back until something else was written.
+
+        For what can be made again: it waits for no disk.
+        """
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, self._change_soon, change
+        )
+
     async def close(self) -> None:
         """Close the connections after what is queued; without effect the second time."""
         loop = asyncio.get_running_loop()
@@ -113,6 +123,15 @@ class Database:
         if self._connection is None:
             raise self._closed_error()
         return self._transact(self._connection, change, "BEGIN IMMEDIATE")
+
+    def _change_soon(self, change: Callable[[sqlite3.Connection], _Result]) -> _Result:
+        if self._connection is None:
+            raise self._closed_error()
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        try:
+            return self._change(change)
+        finally:
+            self._connection.execute(_SYNCHRONOUS)
 
     def _look(self, query: Callable[[sqlite3.Connection], _Result]) -> _Result:
         if self._is_closed:
@@ -183,7 +202,7 @@ class Database:
                 )
             connection.execute("PRAGMA journal_mode = WAL")
             # FULL: what was reported as done survives a power cut.
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(_SYNCHRONOUS)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA trusted_schema = OFF")
             migrate(connection)

@@ -41,6 +41,7 @@ def _delete_unused_layers(connection: sqlite3.Connection) -> tuple[LayerRecord, 
             f"{LAYERS} AS candidate WHERE "
             "NOT EXISTS (SELECT 1 FROM image_layers WHERE chain_id = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM containers WHERE chain_id = candidate.chain_id) AND "
+            "NOT EXISTS (SELECT 1 FROM build_steps WHERE chain_id = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM claims WHERE digest = candidate.chain_id) AND "
             "NOT EXISTS (SELECT 1 FROM layers AS above "
             "WHERE above.parent_chain_id = candidate.chain_id)"

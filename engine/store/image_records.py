@@ -137,6 +137,10 @@ class ImageRecords:
             lambda connection: tuple(_insert(connection, addition) for addition in additions)
         )
 
+    async def insert_layer(self, layer: LayerRecord) -> None:
+        """Add a layer that nothing leads to yet; the caller has claimed it."""
+        await self._database.write(lambda connection: _insert_layer(connection, layer))
+
     async def list_images(self) -> tuple[ImageListRecord, ...]:
         """Every image, newest first."""
         return await self._database.read(_list_images)
@@ -343,16 +347,7 @@ def _insert(connection: sqlite3.Connection, addition: ImageAddition) -> bool:
         )
         for position, part in enumerate(image.layers):
             layer = part.layer
-            connection.execute(
-                "INSERT INTO layers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                (
-                    layer.chain_id,
-                    layer.diff_id,
-                    layer.parent_chain_id,
-                    layer.size_bytes,
-                    layer.entry_count,
-                ),
-            )
+            _insert_layer(connection, layer)
             connection.execute(
                 "INSERT INTO image_layers VALUES (?, ?, ?, ?, ?, ?)",
                 (
@@ -371,6 +366,19 @@ def _insert(connection: sqlite3.Connection, addition: ImageAddition) -> bool:
     for name in addition.names:
         _tag(connection, name, image.image_id)
     return is_new
+
+
+def _insert_layer(connection: sqlite3.Connection, layer: LayerRecord) -> None:
+    connection.execute(
+        "INSERT INTO layers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            layer.chain_id,
+            layer.diff_id,
+            layer.parent_chain_id,
+            layer.size_bytes,
+            layer.entry_count,
+        ),
+    )
 
 
 def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:

@@ -123,6 +123,54 @@ MIGRATIONS: tuple[str, ...] = (
     ) STRICT;
     CREATE INDEX network_leases_by_container ON network_leases (container_id);
     """,
+    # 7: steps of builds, layers that may not be on the disk yet, how builds have ended; a lease
+    # may be a build's, which has no record.
+    """
+    CREATE TABLE build_steps (
+        step_key TEXT PRIMARY KEY,
+        inputs_digest TEXT NOT NULL,
+        parent_chain_id TEXT NOT NULL,
+        chain_id TEXT REFERENCES layers (chain_id) ON DELETE CASCADE,
+        is_empty INTEGER NOT NULL,
+        place TEXT NOT NULL,
+        text TEXT NOT NULL,
+        inputs BLOB NOT NULL,
+        created_at REAL NOT NULL,
+        used_at REAL NOT NULL,
+        use_count INTEGER NOT NULL,
+        seconds REAL NOT NULL
+    ) STRICT;
+    CREATE INDEX build_steps_by_content ON build_steps (inputs_digest, parent_chain_id);
+    CREATE INDEX build_steps_by_place ON build_steps (place, created_at);
+    CREATE INDEX build_steps_by_text ON build_steps (text, created_at);
+    CREATE INDEX build_steps_by_chain ON build_steps (chain_id);
+    CREATE TABLE unsynced_layers (
+        chain_id TEXT PRIMARY KEY REFERENCES layers (chain_id) ON DELETE CASCADE,
+        boot_id TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE builds (
+        build_id TEXT PRIMARY KEY,
+        started_at REAL NOT NULL,
+        document BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX builds_by_time ON builds (started_at);
+    CREATE TABLE build_names (
+        name TEXT NOT NULL,
+        build_id TEXT NOT NULL REFERENCES builds (build_id) ON DELETE CASCADE,
+        PRIMARY KEY (name, build_id)
+    ) STRICT;
+    CREATE INDEX build_names_by_build ON build_names (build_id);
+    CREATE TABLE leases (
+        network_id TEXT NOT NULL REFERENCES networks (network_id) ON DELETE CASCADE,
+        address TEXT NOT NULL,
+        container_id TEXT NOT NULL,
+        PRIMARY KEY (network_id, address)
+    ) STRICT;
+    INSERT INTO leases SELECT network_id, address, container_id FROM network_leases;
+    DROP TABLE network_leases;
+    ALTER TABLE leases RENAME TO network_leases;
+    CREATE INDEX network_leases_by_container ON network_leases (container_id);
+    """,
 )
 
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -35,13 +35,18 @@ class StagingArea:
     def __init__(self, directory: Path, *, remove_tree: TreeRemover) -> None:
         self._directory = directory
         self._remove_tree = remove_tree
+        self._removals: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
-    async def claim(self, purpose: str) -> AsyncIterator[Path]:
+    async def claim(
+        self, purpose: str, *, patience_seconds: float | None = None
+    ) -> AsyncIterator[Path]:
         """Make a directory for one piece of work; it is removed at the end, whatever happens.
 
         Args:
             purpose: A word for people who look into the directory, such as `load`.
+            patience_seconds: How long a cancellation waits for what is removed; the rest of it
+                is done behind, and `finish` waits for that. None waits for everything.
 
         Yields:
             An empty directory, on the file system of the store.
@@ -52,9 +57,22 @@ class StagingArea:
         claim, lock = await self._make(purpose)
         try:
             yield claim / "work"
-        finally:
-            # A cancelled task still cleans up; the lock goes last, or a sweep would join in.
+        except asyncio.CancelledError:
+            removal = asyncio.create_task(self._drop(claim, lock))
+            self._removals.add(removal)
+            removal.add_done_callback(self._removals.discard)
+            await carry_through(_wait(removal, patience_seconds))
+            raise
+        except BaseException:
+            # The lock goes last, or a sweep would join in.
             await carry_through(self._drop(claim, lock))
+            raise
+        await carry_through(self._drop(claim, lock))
+
+    async def finish(self) -> None:
+        """Wait for what is being removed; what cannot be is left to the next sweep."""
+        if self._removals:
+            await carry_through(asyncio.wait(tuple(self._removals)))
 
     def is_alive(self, holder: str) -> bool:
         """Whether a claim's holder works still; blocking.
@@ -145,6 +163,12 @@ class StagingArea:
         finally:
             gate.release()
         return abandoned
+
+
+async def _wait(removal: asyncio.Task[None], seconds: float | None) -> None:
+    await asyncio.wait((removal,), timeout=seconds)
+    if removal.done() and (error := removal.exception()) is not None:
+        raise error
 
 
 def holder_of(work: Path) -> str:

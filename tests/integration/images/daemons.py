@@ -7,7 +7,8 @@ import os
 import shutil
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+import threading
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -21,7 +22,7 @@ _READY = b"API listen on"
 
 
 @contextlib.contextmanager
-def docker_daemon(directory: Path) -> Iterator[tuple[str, ...]]:
+def docker_daemon(directory: Path, *, storage: str = "vfs") -> Iterator[tuple[str, ...]]:
     """Start dockerd without networks; gives the beginning of a docker command line."""
     need("dockerd", "docker", "containerd")
     directory.mkdir()
@@ -31,8 +32,8 @@ def docker_daemon(directory: Path) -> Iterator[tuple[str, ...]]:
     daemon = subprocess.Popen(
         [
             "dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false",
-            "--storage-driver=vfs", f"--data-root={directory}/d", f"--exec-root={directory}/e",
-            f"--pidfile={directory}/p", f"--host=unix://{socket}",
+            f"--storage-driver={storage}", f"--data-root={directory}/d",
+            f"--exec-root={directory}/e", f"--pidfile={directory}/p", f"--host=unix://{socket}",
         ],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         env={**os.environ, "XDG_RUNTIME_DIR": str(directory)},
@@ -46,13 +47,22 @@ def docker_daemon(directory: Path) -> Iterator[tuple[str, ...]]:
                 break
         else:
             pytest.skip(f"dockerd does not start here: {said[-1:]}")
-        os.set_blocking(daemon.stderr.fileno(), False)
-        yield ("docker", "--host", f"unix://{socket}")
+        # It would stop at what nobody reads: builds say a lot.
+        reader = threading.Thread(target=_read_all, args=(daemon.stderr,), name="dockerd's log")
+        reader.start()
+        try:
+            yield ("docker", "--host", f"unix://{socket}")
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            reader.join()
     finally:
         daemon.send_signal(signal.SIGTERM)
-        os.set_blocking(daemon.stderr.fileno(), True)
-        for _line in daemon.stderr:
-            continue
+        _read_all(daemon.stderr)
         daemon.stderr.close()
         daemon.wait()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _read_all(stream: IO[bytes]) -> None:
+    for _line in stream:
+        continue

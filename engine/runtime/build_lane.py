@@ -1,0 +1,298 @@
+"""A lane of a build: one process that runs program after program, each in a container of its own.
+
+A container has a monitor because it outlives the application. A step of a build does not: when the
+application goes away, so must whatever it runs. So a lane is a fork of the launcher that clones
+the first process of one step after the other as its own child, and ends with its channel; the
+kernel kills a step with its lane. Network namespace, addresses and rules are the lane's and made
+once, and so is the control group; mounts and the other namespaces are each step's own.
+
+Down: START with a ContainerSpec and the ends of its pipes. Up: RESULT once the lane is ready; for
+each step PROGRESS when its program runs, then RESULT with a StepEnd, or ERROR.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING, NoReturn
+
+from engine.cgroups.groups import create_group
+from engine.cgroups.host import detect_cgroups
+from engine.errors import EngineError
+from engine.late_dataclasses import dataclass
+from engine.linux.process import clone_process, set_process_name
+from engine.runtime.init import become_program, settle_in
+from engine.runtime.namespaces import PRIVATE, new_namespaces
+from engine.runtime.network import HostNetwork, enter_new_network, open_own_namespace
+from engine.runtime.program import InheritedDescriptors, run_to_exec, wait_for_exec
+from engine.runtime.protocol import FrameKind, receive_frame, send_error, send_frame
+from engine.runtime.records import decode_record, encode_record
+from engine.runtime.spec import CgroupSpec, ContainerSpec, NamespaceSpec, NetworkSpec
+from engine.runtime.starter import describe_start_failure, take_lock
+from engine.runtime.user_network import PendingUserNetwork
+
+if TYPE_CHECKING:
+    from engine.runtime.program import Step
+
+LANE_NAME = "lamella-lane"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSpec:
+    """What a lane is to be.
+
+    Attributes:
+        lane_id: 64 hexadecimal digits: what its rules and its control groups are called.
+        run_directory: Holds its lock, which is the proof of life.
+        network_namespace: `private` or `host`.
+        network: What it has in a namespace of its own.
+        cgroup: Of whatever runs in it.
+    """
+
+    lane_id: str
+    run_directory: str
+    network_namespace: str
+    network: NetworkSpec
+    cgroup: CgroupSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEnd:
+    """How a step's program ended.
+
+    Attributes:
+        exit_code: 0-255; 128 and the signal's number after a signal.
+        is_out_of_memory_killed: The kernel killed a process of it for want of memory.
+        warnings: What could not be had, or not be cleaned up.
+    """
+
+    exit_code: int
+    is_out_of_memory_killed: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WaitingInit:
+    """The first process of the next step.
+
+    Attributes:
+        channel: Takes the step.
+        report: Tells when its program runs, or why not.
+    """
+
+    channel: socket.socket
+    report: int
+    pidfd: int
+
+
+class StepCancelledError(Exception):
+    """The application has gone, or does not want the step any more."""
+
+
+def run_lane(document: bytes, channel: socket.socket) -> NoReturn:
+    """Serve one lane in this fork of the launcher until its channel ends; never returns."""
+    try:
+        set_process_name(LANE_NAME)
+        os.setsid()
+        # Who ignores this cannot wait for children.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.umask(0o077)
+        lane = BuildLane(decode_record(LaneSpec, document), channel)
+        try:
+            send_frame(channel, FrameKind.RESULT, b"{}")
+            lane.serve()
+        finally:
+            lane.close()
+    except BaseException as error:  # the last place that could tell of it
+        with contextlib.suppress(BaseException):
+            send_error(channel, error)
+        os._exit(1)
+    os._exit(0)
+
+
+class BuildLane:
+    """The process's own side: its lock, its network, and the step that runs."""
+
+    def __init__(self, spec: LaneSpec, channel: socket.socket) -> None:
+        """Take the lock and set up the network.
+
+        Raises:
+            EngineError: It cannot be had.
+            OSError: As above.
+        """
+        self._spec = spec
+        self._channel = channel
+        self._pidfd = os.pidfd_open(os.getpid())
+        # Held until the process ends.
+        take_lock(spec.run_directory, "a build")
+        # One for all steps: they have the same limits, and one ends before the next begins.
+        self._group = create_group(detect_cgroups(), spec.cgroup)
+        self._next: _WaitingInit | None = None
+        self._rehearsal = b""
+        self._host = HostNetwork()
+        way_out: PendingUserNetwork | None = None
+        if spec.network_namespace == PRIVATE:
+            if spec.network.user_network:
+                way_out = PendingUserNetwork(spec.network, self._pidfd, is_sibling=False)
+            enter_new_network()
+        self._host.attach(spec.lane_id, spec.network)
+        if way_out is not None:
+            way_out.start(open_own_namespace())
+
+    def close(self) -> None:
+        """Take group and rules away; the rest goes with the process."""
+        if self._next is not None:
+            self._next.channel.close()
+            os.close(self._next.report)
+            _reap(self._next.pidfd)
+        with contextlib.suppress(EngineError, OSError):
+            self._group.destroy()
+        with contextlib.suppress(EngineError, OSError):
+            self._host.remove_rules(self._spec.lane_id, self._spec.network)
+
+    def serve(self) -> None:
+        """Run what is asked for until the channel ends."""
+        self._next = self._clone()
+        while (frame := receive_frame(self._channel)) is not None:
+            _kind, document, descriptors = frame
+            try:
+                end = self._run(document, descriptors)
+            except StepCancelledError:
+                return
+            except (EngineError, OSError) as error:
+                send_error(self._channel, describe_start_failure(error))
+            else:
+                send_frame(self._channel, FrameKind.RESULT, encode_record(end))
+            self._next = self._clone()
+
+    def _run(self, document: bytes, descriptors: list[int]) -> StepEnd:
+        kills_before = self._group.out_of_memory_kills()
+        exit_code = self._run_next(document, descriptors)
+        self._rehearsal = document
+        return StepEnd(
+            exit_code=exit_code,
+            is_out_of_memory_killed=self._group.out_of_memory_kills() > kills_before,
+            warnings=self._group.warnings,
+        )
+
+    def _run_next(self, document: bytes, descriptors: list[int]) -> int:
+        """Give the first process that waits its step, wait for its end; returns the exit code."""
+        init = self._next or self._clone()
+        self._next = None
+        try:
+            try:
+                # One that has ended says why in its report.
+                with contextlib.suppress(ConnectionError):
+                    send_frame(init.channel, FrameKind.START, document, tuple(descriptors))
+            finally:
+                init.channel.close()
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            self._await(init.report)
+            wait_for_exec(init.report)
+            send_frame(self._channel, FrameKind.PROGRESS, b"")
+            self._await(init.pidfd)
+            return _reap(init.pidfd)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(init.pidfd, signal.SIGKILL)
+            _reap(init.pidfd)
+            raise
+        finally:
+            os.close(init.pidfd)
+
+    def _clone(self) -> _WaitingInit:
+        """Clone a step's first process, which settles in, and waits for what it is to be.
+
+        It is born while the step before it is looked at, and has its namespaces by then.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        report, report_end = os.pipe2(os.O_CLOEXEC)
+        join = self._group.join_descriptors
+        namespaces = NamespaceSpec(network=self._spec.network_namespace)
+        try:
+            process_id, pidfd = clone_process(
+                new_namespaces(namespaces), cgroup=self._group.unified_descriptor
+            )
+            if process_id == 0:
+                try:
+                    # Who keeps the other end of a channel keeps somebody from seeing its end.
+                    self._channel.close()
+                    ours.close()
+                    os.close(report)
+                    run_to_exec(
+                        lambda step: self._become_step(
+                            theirs,
+                            InheritedDescriptors(
+                                stdin=stdin,
+                                stdout=-1,
+                                stderr=-1,
+                                terminal=-1,
+                                report=report_end,
+                                parent=self._pidfd,
+                                join=join,
+                            ),
+                            namespaces,
+                            step,
+                        ),
+                        report_end,
+                    )
+                finally:
+                    os._exit(1)
+        finally:
+            self._group.close_join_descriptors()
+            theirs.close()
+            for descriptor in (stdin, report_end):
+                os.close(descriptor)
+        return _WaitingInit(channel=ours, report=report, pidfd=pidfd)
+
+    def _become_step(
+        self,
+        channel: socket.socket,
+        descriptors: InheritedDescriptors,
+        namespaces: NamespaceSpec,
+        step: Step,
+    ) -> NoReturn:
+        settle_in(namespaces, step, parent=descriptors.parent, join=descriptors.join)
+        if self._rehearsal:
+            # A fork gets its own copy of what it writes to: now, and not when a step waits.
+            decode_record(ContainerSpec, self._rehearsal)
+        frame = receive_frame(channel)
+        if frame is None:
+            os._exit(0)
+        channel.close()
+        stdout, stderr = frame[2]
+        become_program(
+            decode_record(ContainerSpec, frame[1]),
+            dataclasses.replace(descriptors, stdout=stdout, stderr=stderr),
+            -1,
+            step,
+        )
+
+    def _await(self, awaited: int) -> None:
+        """Wait until a descriptor is ready, or the application does not want it any more.
+
+        Raises:
+            StepCancelledError: The channel has ended, or says something that nobody expects.
+        """
+        events = select.poll()
+        events.register(awaited, select.POLLIN)
+        events.register(self._channel, select.POLLIN)
+        ready = {descriptor for descriptor, _events in events.poll()}
+        if awaited not in ready:
+            raise StepCancelledError
+
+
+def _reap(pidfd: int) -> int:
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return 1
+    assert result is not None
+    is_exit = result.si_code == os.CLD_EXITED
+    return result.si_status if is_exit else 128 + result.si_status

@@ -1,0 +1,1 @@
+FROM aRUN bCMD c

@@ -1,0 +1,6 @@
+#	escape	=	`	
+#syntax==
+# =x
+# escape
+#escape=
+FROM a

@@ -1,0 +1,6 @@
+# syntax=a
+# check=skip=all
+# escape=`
+# escape=`
+# syntax=b
+FROM a

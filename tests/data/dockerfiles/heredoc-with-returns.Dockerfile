@@ -1,0 +1,7 @@
+FROM a
+RUN <<EOF
+echo a
+EOF
+COPY <<-X /x
+		x
+	X

@@ -1,0 +1,2 @@
+FROM a RUN bENV x=1
+　RUN c
