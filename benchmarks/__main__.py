@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import archives, containers, images, networks, registries, screen, sessions
+from benchmarks import archives, builds, containers, images, networks, registries, screen, sessions
 from benchmarks.measure import Result, table
 from benchmarks.place import PeerMissingError, Place, temporary_place
 from benchmarks.views import VIEWS, enter_view
@@ -30,6 +30,10 @@ ROWS: dict[str, Callable[[Place], Awaitable[Result]]] = {
     "memory": images.memory,
     "pull": registries.pull,
     "save": archives.save,
+    "build-ten-runs": builds.ten_runs,
+    "build-copy": builds.copy,
+    "build-write": builds.write,
+    "build-stages": builds.stages,
     "network": networks.network,
     "first-paint": screen.first_paint,
     "idle": screen.idle,

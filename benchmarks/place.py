@@ -33,6 +33,8 @@ _SECCOMP_ARCHITECTURES = {
     "amd64": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
     "arm64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
 }
+# Buildah and Podman find nothing in their caches on a base that does not say when it was made.
+_HISTORY = {"created": "2020-01-01T00:00:00Z", "created_by": "bench"}
 _LIMITS = '["nofile=20000:20000", "nproc=1000:1000"]'
 
 
@@ -247,17 +249,27 @@ class Place:
     @cached_property
     def podman(self) -> tuple[tuple[str, ...], dict[str, str]]:
         """Podman with a store of its own, and the environment that it needs here."""
-        if shutil.which("podman") is None:
-            raise PeerMissingError("podman is not installed")
+        words, environment = self._containers_program("podman")
+        runtime = ("--runtime", "runc") if shutil.which("runc") else ()
+        return (*words, *runtime), environment
+
+    @cached_property
+    def buildah(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Buildah, likewise."""
+        words, environment = self._containers_program("buildah")
+        runtime = {"BUILDAH_RUNTIME": "runc"} if shutil.which("runc") else {}
+        return words, {**environment, **runtime}
+
+    def _containers_program(self, name: str) -> tuple[tuple[str, ...], dict[str, str]]:
+        if shutil.which(name) is None:
+            raise PeerMissingError(f"{name} is not installed")
         settings = self.top / "containers.conf"
         settings.write_text(
             f"[containers]\ndefault_ulimits = {_LIMITS}\npids_limit = 0\n"
             '[engine]\nevents_logger = "none"\ncgroup_manager = "cgroupfs"\n'
         )
-        words = ["podman", "--root", self.top / "podman", "--runroot", self.top / "podman-run"]
+        words = [name, "--root", self.top / name, "--runroot", self.top / f"{name}-run"]
         words += ["--storage-driver", "overlay"]
-        if shutil.which("runc"):
-            words += ["--runtime", "runc"]
         return tuple(map(str, words)), {"CONTAINERS_CONF": str(settings)}
 
     def bundle(self, *command: str, has_seccomp: bool) -> Path:
@@ -391,7 +403,7 @@ def _config(diff_ids: list[str]) -> bytes:
         "os": "linux",
         "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin:/usr/bin"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": [{"created_by": "bench"} for _ in diff_ids],
+        "history": [_HISTORY for _ in diff_ids],
     }
     return json.dumps(config).encode()
 
@@ -439,8 +451,10 @@ def temporary_place() -> Iterator[Place]:
                     capture_output=True,
                     check=False,
                 )
-            # Podman leaves the directory of its store mounted on itself.
-            subprocess.run(
-                ["umount", place.top / "podman" / "overlay"], capture_output=True, check=False
-            )
+        for name in ("podman", "buildah"):
+            if name in place.__dict__:
+                # They leave the directory of their store mounted on itself.
+                subprocess.run(
+                    ["umount", place.top / name / "overlay"], capture_output=True, check=False
+                )
         shutil.rmtree(place.top, ignore_errors=True)

@@ -27,6 +27,7 @@ from engine.types import (
     PublishedPort,
 )
 from tests.namespaces import Namespace
+from tests.screenshot_builds import NAME, build_before, inside, make_context
 from tests.screenshot_registry import (
     BYTES_PER_SECOND,
     MANY,
@@ -88,6 +89,18 @@ def _is_moving(app: LamellaApp) -> bool:
     return " left " in screen_text(app)
 
 
+def _is_building(app: LamellaApp) -> bool:
+    return "78 %" in screen_text(app)
+
+
+def _has_failed(app: LamellaApp) -> bool:
+    return "x failed" in screen_text(app) and "e opens a shell" in screen_text(app)
+
+
+def _is_built(app: LamellaApp) -> bool:
+    return "+ done" in screen_text(app).split("\n", 2)[1]
+
+
 def _is_ready(_app: LamellaApp) -> bool:
     return True
 
@@ -102,6 +115,12 @@ def keys_of(text: str) -> tuple[str, ...]:
 Scene = tuple[tuple[int, int], tuple[str, ...], "Callable[[LamellaApp], bool]"]
 _SEARCHED = ("P", *keys_of(REPOSITORY), "enter")
 _LOOKED_INTO = ("P", *keys_of(NEW), "enter", "enter")
+
+
+def _built(dockerfile: str) -> tuple[str, ...]:
+    return ("b", *keys_of(NAME), "shift+tab", *keys_of(dockerfile), "enter")
+
+
 SCENES: dict[str, Scene] = {
     "main": (WIDE, ("3", "G"), _has_log),
     "files": (WIDE, ("1", "enter", "enter"), _is_ready),
@@ -172,9 +191,15 @@ SCENES: dict[str, Scene] = {
     ),
     "ports": (WIDE, ("3", "plus"), _is_ready),
     "connection": (WIDE, ("3", "down", "down", "i", "plus", *["j"] * 28), _is_ready),
+    "build": (WIDE, _built("slow.dockerfile"), _is_building),
+    "build-form": (WIDE, _built("slow.dockerfile")[:-1], _is_ready),
+    "build-failed": (WIDE, _built("failing.dockerfile"), _has_failed),
+    "build-graph": (WIDE, (*_built("stages.dockerfile"), "tab"), _is_built),
+    "narrow-build": (NARROW, _built("slow.dockerfile"), _is_building),
     "light": (WIDE, ("3", "G"), _has_log),
 }
 OF_NETWORKS = ("networks", "narrow-networks", "network", "ports", "connection")
+OF_BUILDS = ("build", "build-form", "build-failed", "build-graph", "narrow-build")
 HOST_NAME = "tower"
 OF_A_REGISTRY = (
     "registry",
@@ -186,7 +211,14 @@ OF_A_REGISTRY = (
     "narrow-peek",
     "narrow-pull",
 )
-UNSETTLED = {"pull": "P", "narrow-pull": "P", "platform": "p", "login": "l"}
+UNSETTLED = {
+    "pull": "P",
+    "narrow-pull": "P",
+    "platform": "p",
+    "login": "l",
+    "build": "enter",
+    "narrow-build": "enter",
+}
 """What the last such key began goes on while the picture is taken: layers move, a form waits."""
 
 
@@ -240,6 +272,18 @@ async def make_volumes(engine: EngineApi) -> None:
     )
     await engine.create_container(ContainerRequest(image="starter", name="files", mounts=mounts))
     await engine.create_volume("backup")
+
+
+async def picture_builds(engine: EngineApi, top: Path, names: list[str]) -> None:
+    """Take the pictures of builds, with one of the same name before them."""
+    if not names:
+        return
+    context = top / "shop"
+    make_context(context)
+    await build_before(engine, context)
+    with inside(context):
+        for name in names:
+            await picture(name, top)
 
 
 async def picture_networks(engine: EngineApi, top: Path, names: list[str]) -> None:
@@ -300,8 +344,9 @@ async def take_all(top: Path, names: list[str]) -> None:
         os.chdir(top / "archives")
         try:
             for name in names:
-                if name not in (*OF_A_REGISTRY, *OF_NETWORKS):
+                if name not in (*OF_A_REGISTRY, *OF_NETWORKS, *OF_BUILDS):
                     await picture(name, top)
+            await picture_builds(engine, top, [one for one in names if one in OF_BUILDS])
             await picture_networks(engine, top, [one for one in names if one in OF_NETWORKS])
             await picture_registries(engine, top, [one for one in names if one in OF_A_REGISTRY])
         finally:

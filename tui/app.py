@@ -85,7 +85,12 @@ class LamellaApp(App[None], inherit_bindings=False):
     """
 
     TITLE = "lamella"
-    CSS_PATH = ["screens/dashboard.tcss", "screens/dialogs.tcss", "screens/terminal.tcss"]
+    CSS_PATH = [
+        "screens/dashboard.tcss",
+        "screens/dialogs.tcss",
+        "screens/terminal.tcss",
+        "screens/build.tcss",
+    ]
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_command_provider}
     BINDINGS = [
         binding for binding in bindings_of(Context.EVERYWHERE) if binding.action.startswith("app.")

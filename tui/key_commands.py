@@ -6,81 +6,11 @@ paging, killing, refreshing and the palette: many terminals and tmux keep the ot
 
 from __future__ import annotations
 
-from enum import StrEnum
+from tui.build_keys import BUILD_COMMANDS
+from tui.key_table import Command, Context
+from tui.key_table import define as _command
 
-from engine.late_dataclasses import dataclass
-
-
-class Context(StrEnum):
-    """Where a key works."""
-
-    EVERYWHERE = "Everywhere"
-    LISTS = "Moving"
-    IMAGES = "Images"
-    LAYERS = "Layers"
-    CONTAINERS = "Containers"
-    DETAIL = "Details"
-    FILES = "Files"
-    LOGS = "Logs"
-    VOLUMES = "Volumes"
-    NETWORKS = "Networks"
-    PICKER = "Choosing a file"
-    REGISTRY = "Registry"
-    REMOTE_IMAGE = "Image in a registry"
-    TERMINAL = "Terminal"
-    HISTORY = "Terminal, scrolled back"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One thing that a key does.
-
-    Attributes:
-        command_id: Stays the same when keys change; settings.toml names it.
-        action: Textual action, with its namespace.
-        keys: Default keys, separated by commas.
-        label: As the footer shows it.
-        explanation: One sentence for help, palette and tooltip.
-        command_line: What does the same in a shell, or empty.
-        is_in_footer: Whether the footer has room for it.
-        is_in_palette: Moving about is not worth an entry.
-    """
-
-    command_id: str
-    context: Context
-    action: str
-    keys: str
-    label: str
-    explanation: str
-    command_line: str = ""
-    is_in_footer: bool = False
-    is_in_palette: bool = True
-
-
-def _command(
-    command_id: str,
-    context: Context,
-    action: str,
-    keys: str,
-    label: str,
-    explanation: str,
-    command_line: str = "",
-    *,
-    is_in_footer: bool = False,
-    is_in_palette: bool = True,
-) -> Command:
-    return Command(
-        command_id=command_id,
-        context=context,
-        action=action,
-        keys=keys,
-        label=label,
-        explanation=explanation,
-        command_line=command_line,
-        is_in_footer=is_in_footer,
-        is_in_palette=is_in_palette,
-    )
-
+__all__ = ("COMMANDS", "Command", "Context")
 
 _E, _L, _I = Context.EVERYWHERE, Context.LISTS, Context.IMAGES
 _Y, _C, _D = Context.LAYERS, Context.CONTAINERS, Context.DETAIL
@@ -128,6 +58,10 @@ COMMANDS: tuple[Command, ...] = (
              "Show the volumes: who uses them, how large they are", "lamella volume ls"),
     _command("networks", _E, "screen.networks", "5", "networks",
              "Show the networks, who is in them, and a map of each", "lamella network ls"),
+    _command("build", _E, "screen.build", "b", "build",
+             "Build an image from a Dockerfile", "lamella build -t NAME DIRECTORY"),
+    _command("builds", _E, "screen.builds", "6", "builds",
+             "Show the builds: those that run, and those that have ended"),
     _command("host", _E, "screen.host", "exclamation_mark", "host",
              "Show what this host gives and lacks, with remedies", "lamella info"),
     _command("terminals", _E, "screen.terminals", "T", "terminals",
@@ -181,6 +115,8 @@ COMMANDS: tuple[Command, ...] = (
              "Remove the image, or one of its names", "lamella rmi IMAGE", is_in_footer=True),
     _command("images.mark", _I, "toggle_mark", "space", "mark",
              "Mark the image, or not: what is marked is saved or removed together"),
+    _command("images.all", _I, "screen.toggle_intermediate", "A", "all",
+             "Show intermediate images as well, or not", "lamella images -a"),
     _command("images.inspect", _I, "screen.tab('inspect')", "i", "inspect",
              "Show the image's config", "lamella inspect IMAGE"),
     # Layers
@@ -454,4 +390,5 @@ COMMANDS: tuple[Command, ...] = (
              is_in_palette=False),
     _command("picker.close", _P, "screen.cancel", "q", "close", "Go back without an answer",
              is_in_palette=False),
+    *BUILD_COMMANDS,
 )  # fmt: skip

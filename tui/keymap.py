@@ -98,6 +98,8 @@ _PANES = (
 _SCREENS = (
     Context.VOLUMES,
     Context.NETWORKS,
+    Context.BUILDS,
+    Context.BUILD,
     Context.PICKER,
     Context.REGISTRY,
     Context.REMOTE_IMAGE,

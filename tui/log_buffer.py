@@ -19,6 +19,18 @@ _PIECE_LIMIT_BYTES = 64 * 1024
 """A line that never ends is cut here; what comes later of it is dropped from view."""
 
 
+def overwritten(raw: bytes, *, is_ended: bool) -> bytes:
+    """What a terminal shows of a line: each carriage return begins it anew.
+
+    A bar that ends each of its states with one stays until the next state comes.
+    """
+    if b"\r" not in raw:
+        return raw
+    states = [state for state in raw.split(b"\r") if state]
+    last = states[-1] if states else b""
+    return last + b"\r" if raw.endswith(b"\r") and not is_ended else last
+
+
 @dataclass(slots=True, eq=False)
 class BufferedLine:
     """One line, which may still be growing."""
@@ -65,15 +77,15 @@ class LogBuffer:
                     number=self._next_number,
                     stream=record.stream,
                     timestamp_ns=record.timestamp_ns,
-                    raw=record.text,
+                    raw=b"",
                 )
                 self._next_number += 1
-                self.size_bytes += len(record.text)
                 self.lines.append(line)
                 added.append(line)
-            elif len(line.raw) < _PIECE_LIMIT_BYTES:
-                line.raw += record.text
-                self.size_bytes += len(record.text)
+            if len(line.raw) < _PIECE_LIMIT_BYTES:
+                raw = overwritten(line.raw + record.text, is_ended=not record.is_partial)
+                self.size_bytes += len(raw) - len(line.raw)
+                line.raw = raw
             line.width = _width(line)
             if record.is_partial:
                 self._open[record.stream] = line

@@ -11,6 +11,7 @@ from engine.errors import EngineError
 from engine.operations import Progress, ProgressListener
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from engine.api import EngineApi
@@ -30,6 +31,25 @@ async def save_log(
     Raises:
         EngineError: The file cannot be written, or there is no such container.
     """
+
+    async def pieces() -> AsyncIterator[bytes]:
+        async for lines in engine.follow_logs(reference):
+            yield b"".join(line.text + (b"" if line.is_partial else b"\n") for line in lines)
+
+    return await write_whole(path, pieces(), progress=progress)
+
+
+async def write_whole(
+    path: Path, pieces: AsyncIterator[bytes], *, progress: ProgressListener
+) -> int:
+    """Write a log to a file, as `save_log` does.
+
+    Returns:
+        How many lines there are in the file.
+
+    Raises:
+        EngineError: The file cannot be written.
+    """
     count = 0
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -37,8 +57,7 @@ async def save_log(
     except OSError as error:
         raise _cannot_save(path, error) from error
     try:
-        async for lines in engine.follow_logs(reference):
-            piece = b"".join(line.text + (b"" if line.is_partial else b"\n") for line in lines)
+        async for piece in pieces:
             await asyncio.to_thread(file.write, piece)
             count += piece.count(b"\n")
             progress(Progress(step="Writing the log", done=count, unit="lines"))

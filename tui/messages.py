@@ -108,6 +108,14 @@ class TransferProgress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BuildTold:
+    """A build of this application has told something; its funnel has it."""
+
+    key: str
+    """Of the build."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchFailed:
     """Reading the state failed; what is shown may be old."""
 
@@ -128,6 +136,7 @@ EngineState: TypeAlias = (
     | ContainerEvent
     | OperationProgress
     | TransferProgress
+    | BuildTold
     | WatchFailed
 )
 

@@ -16,6 +16,7 @@ from textual import events
 from engine.types import ChangeKind, ContainerStatus, FileKind
 from tests.fakes import FakeEngine, file_entry
 from tui.app import LamellaApp
+from tui.screens.file_view import FileViewScreen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,12 @@ async def paste(pilot: Pilot[None], text: str) -> None:
 def screen_text(app: LamellaApp) -> str:
     lines = app.screen._compositor.render_strips()
     return "\n".join(strip.text for strip in lines)
+
+
+def viewed_lines(app: LamellaApp) -> list[str]:
+    """The lines of the file that is shown."""
+    assert isinstance(app.screen, FileViewScreen), app.screen
+    return [row.text.strip() for row in app.screen.lines.rows]
 
 
 @pytest.fixture

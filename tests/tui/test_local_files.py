@@ -9,10 +9,9 @@ import pytest
 from engine.errors import StoreError
 from engine.types import FileKind
 from tests.fakes import file_entry
-from tests.tui.conftest import screen_text, settled
+from tests.tui.conftest import screen_text, settled, viewed_lines
 from tests.tui.registries import told
 from tui.screens.dashboard import Dashboard
-from tui.screens.file_view import FileViewScreen
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -34,11 +33,6 @@ async def go_to_files(pilot: Pilot[None], image: str) -> None:
     assert isinstance(app.screen, Dashboard)
 
 
-def lines(app: LamellaApp) -> list[str]:
-    assert isinstance(app.screen, FileViewScreen), app.screen
-    return [row.text.strip() for row in app.screen.lines.rows]
-
-
 @pytest.mark.parametrize("size", SIZES)
 async def test_enter_on_a_file_shows_it_and_esc_comes_back_to_it(
     app: LamellaApp, engine: FakeEngine, size: tuple[int, int]
@@ -49,7 +43,7 @@ async def test_enter_on_a_file_shows_it_and_esc_comes_back_to_it(
         await pilot.press("j", "enter")
         await settled(pilot)
         assert "/srv/app.py" in screen_text(app)
-        shown = lines(app)
+        shown = viewed_lines(app)
         assert shown[1] == "2 os.abort()"
         assert "\x1b" not in shown[0]
         assert "\x07" not in shown[0]
@@ -67,7 +61,7 @@ async def test_bytes_that_are_no_text_stand_in_columns(app: LamellaApp, engine: 
         await pilot.press("j", "enter")
         await settled(pilot)
         assert "6 B  not text" in screen_text(app)
-        assert lines(app) == [f"00000000  {'7f 45 4c 46 00 01':<48}|.ELF..|"]
+        assert viewed_lines(app) == [f"00000000  {'7f 45 4c 46 00 01':<48}|.ELF..|"]
 
 
 async def test_what_has_no_content_says_so_and_is_not_asked_for(
@@ -105,7 +99,7 @@ async def test_a_file_of_a_writable_layer_is_the_containers(
         await settled(pilot)
         await pilot.press("G", "enter")
         await settled(pilot)
-        assert lines(app) == ["1 hello"]
+        assert viewed_lines(app) == ["1 hello"]
         container = app.dashboard.containers.current
         assert container is not None
     assert ("read-writable", f"{container.container_id} tmp/new") in engine.calls

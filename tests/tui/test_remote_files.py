@@ -9,8 +9,7 @@ import pytest
 from engine.errors import RegistryRefusedError
 from engine.types import FileKind
 from tests.fakes import file_entry
-from tests.tui.conftest import screen_text, settled, wait_until
-from tui.screens.file_view import FileViewScreen
+from tests.tui.conftest import screen_text, settled, viewed_lines, wait_until
 from tui.screens.login_form import LoginScreen
 from tui.screens.remote_image import RemoteFilesScreen
 
@@ -36,11 +35,6 @@ async def open_layer(pilot: Pilot[None], engine: FakeEngine) -> None:
     assert isinstance(pilot.app.screen, RemoteFilesScreen)
 
 
-def lines(app: LamellaApp) -> list[str]:
-    assert isinstance(app.screen, FileViewScreen), app.screen
-    return [row.text.strip() for row in app.screen.lines.rows]
-
-
 @pytest.mark.parametrize("size", SIZES)
 async def test_enter_on_a_file_shows_its_lines(
     app: LamellaApp, engine: FakeEngine, size: tuple[int, int]
@@ -51,10 +45,10 @@ async def test_enter_on_a_file_shows_its_lines(
         await pilot.press("enter")
         await settled(pilot)
         assert "/two  16 B" in screen_text(app)
-        assert lines(app) == ["1 hello", "2 there"]
+        assert viewed_lines(app) == ["1 hello", "2 there"]
         await pilot.press("slash", *"ther", "enter")
         await settled(pilot)
-        assert lines(app) == ["2 there"]
+        assert viewed_lines(app) == ["2 there"]
         await pilot.press("escape")
         await settled(pilot)
         assert isinstance(app.screen, RemoteFilesScreen)
@@ -68,11 +62,11 @@ async def test_long_lines_are_broken_anew_when_the_width_changes(
         await open_layer(pilot, engine)
         await pilot.press("enter")
         await settled(pilot)
-        wide = lines(app)
+        wide = viewed_lines(app)
         assert "".join(wide) == "1 " + "0123456789" * 30
         await pilot.resize_terminal(80, 24)
         await settled(pilot)
-        narrow = lines(app)
+        narrow = viewed_lines(app)
         assert len(narrow) > len(wide)
         assert "".join(narrow) == "".join(wide)
 
@@ -84,7 +78,7 @@ async def test_a_large_file_that_is_no_text_says_so(app: LamellaApp, engine: Fak
         await pilot.press("enter")
         await settled(pilot)
         assert "the first 1.0 MB of 3.0 MB  not text" in screen_text(app)
-        assert lines(app)[-1] == "Only the first 65,536 bytes are shown"
+        assert viewed_lines(app)[-1] == "Only the first 65,536 bytes are shown"
 
 
 async def test_a_registry_that_refuses_is_told_who_one_is(

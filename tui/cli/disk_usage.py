@@ -14,7 +14,7 @@ from tui.cli.rows import FORMAT, Shape, row
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
-    from engine.types import DiskUsageDetails
+    from engine.types import BuildCacheEntry, DiskUsageDetails
     from tui.cli.options import Arguments
 
 _HEADS = {
@@ -42,7 +42,7 @@ class _Kind(NamedTuple):
         return f"{text} ({100 * self.reclaimable_bytes // self.size_bytes}%)"
 
 
-def _kinds(usage: DiskUsageDetails) -> tuple[_Kind, ...]:
+def _kinds(usage: DiskUsageDetails, cache: tuple[BuildCacheEntry, ...]) -> tuple[_Kind, ...]:
     idle = [one for one in usage.containers if one.container.status not in _ALIVE]
     unused = [one for one in usage.volumes if not one.volume.container_names]
     return (
@@ -67,6 +67,13 @@ def _kinds(usage: DiskUsageDetails) -> tuple[_Kind, ...]:
             sum(one.size_bytes for one in usage.volumes),
             sum(one.size_bytes for one in unused),
         ),
+        _Kind(
+            "Build Cache",
+            len(cache),
+            0,
+            sum(one.size_bytes for one in cache),
+            sum(one.size_bytes for one in cache if not one.is_shared),
+        ),
     )
 
 
@@ -78,12 +85,13 @@ async def disk_usage(engine: EngineApi, arguments: Arguments) -> int:
     if is_verbose and form not in (None, "json"):
         raise UsageError("--verbose goes with --format json only", command="system df")
     usage = await engine.disk_usage_details()
+    cache = await engine.list_build_cache()
     if is_verbose and form == "json":
         from tui.cli.documents import line
 
         output.write_line(line(usage))
     elif is_verbose:
-        _write_details(usage)
+        _write_details(usage, cache)
     elif shape.is_own_table:
         output.write_table(
             tuple(_HEADS.values()),
@@ -95,7 +103,7 @@ async def disk_usage(engine: EngineApi, arguments: Arguments) -> int:
                     formats.size(kind.size_bytes),
                     kind.reclaimable,
                 )
-                for kind in _kinds(usage)
+                for kind in _kinds(usage, cache)
             ],
         )
     else:
@@ -115,13 +123,13 @@ async def disk_usage(engine: EngineApi, arguments: Arguments) -> int:
                     },
                     (),
                 )
-                for kind in _kinds(usage)
+                for kind in _kinds(usage, cache)
             ]
         )
     return 0
 
 
-def _write_details(usage: DiskUsageDetails) -> None:
+def _write_details(usage: DiskUsageDetails, cache: tuple[BuildCacheEntry, ...]) -> None:
     now = time.time()
     output.write_text("Images space usage:\n")
     output.write_table(
@@ -171,6 +179,22 @@ def _write_details(usage: DiskUsageDetails) -> None:
         [
             (one.volume.name, str(len(one.volume.container_names)), formats.size(one.size_bytes))
             for one in usage.volumes
+        ],
+    )
+    output.write_text("\nBuild cache usage:\n")
+    output.write_table(
+        ("CACHE ID", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED", "STEP"),
+        [
+            (
+                one.entry_id[:12],
+                formats.size(one.size_bytes),
+                formats.age(one.created_at, now=now),
+                formats.age(one.used_at, now=now),
+                str(one.use_count),
+                str(one.is_shared).lower(),
+                output.shorten(one.text, 60),
+            )
+            for one in cache
         ],
     )
 

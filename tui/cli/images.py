@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import InvalidInputError, NotFoundError
+from engine.errors import EngineError, InvalidInputError, NotFoundError
 from tui import format as formats
 from tui.cli import docker_texts, output
 from tui.cli.command import Command
@@ -102,6 +103,10 @@ async def images(engine: EngineApi, arguments: Arguments) -> int:
     until_ns = moment_ns("--filter until", filters.newest("until"))
     keeps = await image_filter(engine, filters, None if until_ns is None else until_ns / 1e9)
     is_all = arguments.is_on("all")
+    if is_all:
+        # A list is worth more than a part of it: the store may be full.
+        with contextlib.suppress(EngineError):
+            await engine.record_intermediate_images()
     found = [
         (image, names)
         for image in await engine.list_images()

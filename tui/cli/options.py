@@ -31,6 +31,7 @@ class Option(NamedTuple):
         value: What its value is called in the help; empty for a switch.
         summary: What it does.
         is_repeated: It may be given more than once, and all values count.
+        is_hidden: The help does not list it: it is only known to be refused with a reason.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Option(NamedTuple):
     value: str
     summary: str
     is_repeated: bool = False
+    is_hidden: bool = False
 
 
 GLOBAL_OPTIONS = (
@@ -155,6 +157,8 @@ def describe(options: Sequence[Option]) -> list[str]:
     """The option lines of a help text."""
     forms: list[tuple[str, str]] = []
     for option in (*options, *GLOBAL_OPTIONS, HELP_OPTION):
+        if option.is_hidden:
+            continue
         short = f"-{option.short}, " if option.short else "    "
         value = f" {option.value}" if option.value else ""
         forms.append((f"{short}--{option.name}{value}", option.summary))

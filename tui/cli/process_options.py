@@ -56,7 +56,7 @@ def read_options(arguments: Arguments) -> ProcessOptions:
     security = _Security(arguments.texts("security-opt"))
     return ProcessOptions(
         group_add=arguments.texts("group-add"),
-        ulimits=_ulimits(arguments.texts("ulimit")),
+        ulimits=read_ulimits(arguments.texts("ulimit")),
         cap_add=arguments.texts("cap-add"),
         cap_drop=arguments.texts("cap-drop"),
         seccomp_profile=security.seccomp_profile,
@@ -131,7 +131,7 @@ def _read_profile(path: str) -> str:
         ) from None
 
 
-def _ulimits(texts: tuple[str, ...]) -> tuple[Ulimit, ...]:
+def read_ulimits(texts: tuple[str, ...]) -> tuple[Ulimit, ...]:
     """Of one name the last value counts."""
     found: dict[str, Ulimit] = {}
     for text in texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from engine.types import BuildCacheFilter
 from tui import format as formats
 from tui.cli import output
 from tui.cli.command import Command, command_group
@@ -28,7 +29,7 @@ _ALL = Option("all", "a", "", "All images without a container, not only those wi
 async def prune_containers(engine: EngineApi, arguments: Arguments) -> int:
     """Remove containers that do not run."""
     wanted = prune_filter(arguments.texts("filter"), command="container prune")
-    if not _agrees(arguments, "WARNING! This will remove all stopped containers."):
+    if not agrees(arguments, "WARNING! This will remove all stopped containers."):
         return 0
     pruned = await engine.prune_containers(wanted)
     _tell_containers(pruned)
@@ -48,7 +49,7 @@ async def prune_images(engine: EngineApi, arguments: Arguments) -> int:
         if includes_named
         else "all dangling images"
     )
-    if not _agrees(arguments, f"WARNING! This will remove {which}."):
+    if not agrees(arguments, f"WARNING! This will remove {which}."):
         return 0
     pruned = await engine.prune_images(wanted, includes_named=includes_named)
     _tell_images(pruned)
@@ -72,11 +73,12 @@ async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
         if includes_named
         else "all dangling images"
     )
+    things.append("unused build cache")
     warning = ["WARNING! This will remove:", *(f"  - {thing}" for thing in things)]
     if texts := arguments.texts("filter"):
         warning += ["", "  Items to be pruned will be filtered with:"]
         warning += [f"  - {text}" for text in texts]
-    if not _agrees(arguments, *warning, ""):
+    if not agrees(arguments, *warning, ""):
         return 0
     # Containers first: they keep networks, volumes and images.
     containers = await engine.prune_containers(wanted)
@@ -89,11 +91,14 @@ async def prune_system(engine: EngineApi, arguments: Arguments) -> int:
         freed_bytes += volumes.freed_bytes
     images = await engine.prune_images(wanted, includes_named=includes_named)
     _tell_images(images)
-    _tell_space(freed_bytes + images.freed_bytes)
+    cache = await engine.prune_build_cache(BuildCacheFilter(used_before=wanted.created_before))
+    _tell("Deleted build cache objects:", cache.entry_ids)
+    _tell_space(freed_bytes + images.freed_bytes + cache.freed_bytes)
     return 0
 
 
-def _agrees(arguments: Arguments, *warning: str) -> bool:
+def agrees(arguments: Arguments, *warning: str) -> bool:
+    """Whether the person wants what is about to be done; without asking if --force is on."""
     if arguments.is_on("force"):
         return True
     for line in warning:

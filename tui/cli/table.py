@@ -26,6 +26,13 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         ),
     ),
     (
+        "Builds",
+        (
+            ("build", "tui.cli.build", "Build an image from a Dockerfile"),
+            ("builder", "tui.cli.build", "See and clean up what builds have left"),
+        ),
+    ),
+    (
         "Registries",
         (
             ("delete", "tui.cli.registries", "Delete an image from a registry"),

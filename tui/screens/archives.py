@@ -119,7 +119,8 @@ class ArchiveActions(ActionScreen):
     @property
     def _marks_text(self) -> str:
         count = len(self.images.marked)
-        return f" {count} marked, esc clears " if count else ""
+        intermediate = " with intermediate images " if self.images.shows_intermediate else ""
+        return intermediate + (f" {count} marked, esc clears " if count else "")
 
     def on_image_list_marked(self) -> None:
         """Say how many are marked."""

@@ -15,6 +15,7 @@ from engine.types import ContainerStatus, WritableLayer
 from tui import format as formatting
 from tui.keymap import Context, bindings_of, commands_of
 from tui.messages import (
+    BuildTold,
     ContainerEvent,
     ContainersChanged,
     EngineFailed,
@@ -55,6 +56,7 @@ _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED)
 _NO_IMAGES = (
     "No images here yet\n\n"
     "D  makes the demo: layers, containers\n"
+    "b  builds one from a Dockerfile       \n"
     "P  pulls an image from a registry     \n"
     "L  loads an archive from disk         "
 )
@@ -131,6 +133,9 @@ class Dashboard(ToolScreen, inherit_bindings=False):
                 self._take_writable(state.layer)
             case ContainerEvent():
                 self._take_event(state)
+            case BuildTold():
+                self.take_build_news(state.key)
+                return
             case OperationProgress() | TransferProgress():
                 self.show_progress(state)
                 return  # often, and nothing else on the screen says how far it is
@@ -275,6 +280,8 @@ class Dashboard(ToolScreen, inherit_bindings=False):
         running = sum(row.status is ContainerStatus.RUNNING for row in rows)
         paused = sum(row.status is ContainerStatus.PAUSED for row in rows)
         right = []
+        if self.running_builds:
+            right.append(Cell(f"{len(self.running_builds)} building (6)  ", "key"))
         if self.background_count:
             right.append(Cell(f"{self.background_count} in background (B)  ", "key"))
         if self.open_terminals:

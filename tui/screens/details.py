@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine.types import ContainerStatus, HostReport, ImageDetails, LayerSummary, WritableLayer
 from tui.file_tree import FileTreeModel
 from tui.screens.archives import ArchiveActions
+from tui.screens.build_shells import BuildShellActions
 from tui.screens.copies import CopyActions
 from tui.screens.published import PublishedActions
 from tui.screens.registries import RegistryActions
@@ -46,7 +47,14 @@ class _FilesOf(NamedTuple):
     """The step of the image; None for the container's writable layer."""
 
 
-class DetailScreen(RegistryActions, TerminalActions, CopyActions, ArchiveActions, PublishedActions):
+class DetailScreen(
+    BuildShellActions,
+    RegistryActions,
+    TerminalActions,
+    CopyActions,
+    ArchiveActions,
+    PublishedActions,
+):
     """Holds the panes and keeps stack and details in step with the selection."""
 
     def __init__(self, bridge: Bridge, watcher: Watcher, *, key_overrides: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.cells import cell_len
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
@@ -23,7 +23,7 @@ from tui import format as formatting
 from tui.sanitise import clean, clean_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from textual import events
     from textual.app import ComposeResult
@@ -33,11 +33,33 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 _MOST_NAMES_SHOWN = 8
+_LONGEST_VALUE = 4000
 
 
 def safe_text(text: str) -> Content:
     """Make a text of several lines clean, and free of markup."""
     return Content("\n".join(clean_lines(text)))
+
+
+def form_rows(fields: Iterable[tuple[str, str, str]], values: Mapping[str, str]) -> ComposeResult:
+    """Make a row of a form for each field: name, label and placeholder.
+
+    Args:
+        fields: The field of a name has the id `field-NAME`.
+        values: What they begin with, by name.
+    """
+    for name, label, placeholder in fields:
+        with Horizontal(classes="form-row"):
+            yield Static(label, classes="form-label")
+            field = Input(
+                clean(values[name], limit=_LONGEST_VALUE),
+                placeholder=placeholder,
+                id=f"field-{name}",
+                compact=True,
+                select_on_focus=False,
+            )
+            field.cursor_blink = False
+            yield field
 
 
 class Dialog(ModalScreen[Answer]):

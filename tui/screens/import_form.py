@@ -10,8 +10,7 @@ from textual.containers import Horizontal
 from textual.widgets import Input, Static, TextArea
 
 from engine.types import ImportRequest
-from tui.sanitise import clean
-from tui.screens.dialogs import Dialog, safe_text
+from tui.screens.dialogs import Dialog, form_rows, safe_text
 
 if TYPE_CHECKING:
     from pathlib import Path, PurePath
@@ -72,18 +71,7 @@ class ImportScreen(Dialog[ImportRequest]):
             yield Static(
                 "The tar's files become an image of one layer.", classes="form-note", markup=False
             )
-            for name, label, placeholder in _FIELDS:
-                with Horizontal(classes="form-row"):
-                    yield Static(label, classes="form-label")
-                    field = Input(
-                        clean(values[name], limit=1000),
-                        placeholder=placeholder,
-                        id=f"field-{name}",
-                        compact=True,
-                        select_on_focus=False,
-                    )
-                    field.cursor_blink = False
-                    yield field
+            yield from form_rows(_FIELDS, values)
             with Horizontal(classes="form-block"):
                 yield Static('Changes\nCMD ["sh"]', classes="form-label", markup=False)
                 area = TextArea(

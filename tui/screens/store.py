@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine.types import ContainerStatus, PruneFilter
+from engine.types import BuildCacheFilter, ContainerStatus, PruneFilter
 from tui import format as formatting
 from tui.sanitise import clean
 from tui.screens.operations import OperationScreen
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from engine.api import EngineApi
-    from engine.types import DiskUsageDetails, Network
+    from engine.types import BuildCacheEntry, DiskUsageDetails, Network
 
 _ALIVE = (ContainerStatus.RUNNING, ContainerStatus.PAUSED, ContainerStatus.RESTARTING)
 _MOST_NAMES = 8
@@ -95,7 +95,10 @@ class StoreScreen(OperationScreen):
 
 
 async def _measure(engine: EngineApi) -> tuple[_Unused, ...]:
-    return _unused(await engine.disk_usage_details(), await unused_networks(engine))
+    return (
+        *_unused(await engine.disk_usage_details(), await unused_networks(engine)),
+        _unused_cache(await engine.list_build_cache()),
+    )
 
 
 async def unused_networks(engine: EngineApi) -> tuple[Network, ...]:
@@ -103,6 +106,16 @@ async def unused_networks(engine: EngineApi) -> tuple[Network, ...]:
     used = {name for one in await engine.list_containers() for name in one.network_names}
     networks = await engine.list_networks()
     return tuple(one for one in networks if not one.is_predefined and one.name not in used)
+
+
+def _unused_cache(entries: tuple[BuildCacheEntry, ...]) -> _Unused:
+    own = [one for one in entries if not one.is_shared and not one.is_mount]
+    return _Unused(
+        "steps of builds that no image has",
+        tuple(one.text for one in own),
+        sum(one.size_bytes for one in own),
+        _prune_build_cache,
+    )
 
 
 def _unused(usage: DiskUsageDetails, networks: tuple[Network, ...]) -> tuple[_Unused, ...]:
@@ -161,6 +174,10 @@ async def _prune_images(engine: EngineApi) -> int:
 async def _prune_networks(engine: EngineApi) -> int:
     await engine.prune_networks(PruneFilter())
     return 0
+
+
+async def _prune_build_cache(engine: EngineApi) -> int:
+    return (await engine.prune_build_cache(BuildCacheFilter())).freed_bytes
 
 
 async def _prune_volumes(engine: EngineApi) -> int:

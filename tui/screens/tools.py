@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from engine.errors import EngineError
 from engine.types import LayerSummary
 from tui import format as formatting
 from tui.image_names import repository_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.types import HostReport
+    from tui.builds.jobs import BuildJob
     from tui.keymap import Command
     from tui.messages import EngineState
 
@@ -79,6 +82,8 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
             case (
                 Context.VOLUMES
                 | Context.NETWORKS
+                | Context.BUILDS
+                | Context.BUILD
                 | Context.PICKER
                 | Context.REGISTRY
                 | Context.REMOTE_IMAGE
@@ -133,6 +138,30 @@ class ToolScreen(DetailScreen, inherit_bindings=False):
         if of_networks is not None:
             content = host_content(replace(host, features=(*host.features, *of_networks)))
             self.app.push_screen(ReadingScreen("This host", content))
+
+    def action_toggle_intermediate(self) -> None:
+        """Show intermediate images as well, or not."""
+        self.images.toggle_intermediate()
+        self._show_titles()
+        if self.images.shows_intermediate:
+            self.run_worker(self._record_intermediate(), exit_on_error=False)
+
+    async def _record_intermediate(self) -> None:
+        # What there is already is shown in any case, and new ones come as any image does.
+        with contextlib.suppress(EngineError):
+            await self.bridge.call(lambda engine: engine.record_intermediate_images())
+
+    def action_builds(self) -> None:
+        """Show all builds."""
+        from tui.screens.builds import BuildsScreen
+
+        self.app.push_screen(BuildsScreen(self))
+
+    def show_build(self, job: BuildJob) -> None:
+        """Show a build."""
+        from tui.screens.build import BuildScreen
+
+        self.app.push_screen(BuildScreen(self, job))
 
     def action_volumes(self) -> None:
         """Show the volumes."""

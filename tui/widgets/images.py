@@ -14,6 +14,8 @@ from tui.sanitise import clean
 from tui.widgets.rows import Cell, RowList, fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engine.types import ImageSummary
 
 
@@ -49,6 +51,8 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._marks: set[str] = set()
+        self.shows_intermediate = False
+        """Also what only other images stand on."""
 
     @property
     def marked(self) -> tuple[ImageRow, ...]:
@@ -59,6 +63,17 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
         """Show other rows; what is gone is not marked any more."""
         super().set_rows(rows)
         self._marks &= {self.row_key(row) for row in rows}
+
+    def toggle_intermediate(self) -> None:
+        """Show intermediate images as well, or not."""
+        self.shows_intermediate = not self.shows_intermediate
+        self._apply()
+
+    def _select_rows(self) -> Sequence[ImageRow]:
+        rows = super()._select_rows()
+        if self.shows_intermediate:
+            return rows
+        return [row for row in rows if not row.image.is_intermediate]
 
     def action_toggle_mark(self) -> None:
         """Mark the row under the cursor, or not, and go to the next."""
@@ -92,7 +107,8 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
         if not row.name:
             repository, tag = "<none>", clean(row.image.image_id)[7:19]
         size_text = formatting.size(row.image.size_bytes)
-        age_text = formatting.age(row.image.created_at, now=time.time())
+        # A reproducible build dates its image at the beginning of time, or not at all.
+        age_text = formatting.age(row.image.created_at or None, now=time.time())
         tag_width = 9 if width < 46 else 14
         name_width = max(6, width - tag_width - 8 - 6 - 3)
         mark = "* " if self.row_key(row) in self._marks else ""

@@ -150,6 +150,13 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         """Draw a row into `width` cells; a longer one is cut."""
         raise NotImplementedError
 
+    def row_segments(self, row: Row, width: int) -> list[Segment]:
+        """Draw a row that has styles of its own; the others have cells."""
+        return self._segments(self.row_cells(row, width))
+
+    def _segments(self, cells: list[Cell]) -> list[Segment]:
+        return [Segment(cell.text, self.named_style(cell.style)) for cell in cells if cell.text]
+
     def row_filter_text(self, row: Row) -> str:
         """The text that a filter is looked for in."""
         raise NotImplementedError
@@ -333,10 +340,7 @@ class RowList(LineView, Generic[Row], inherit_bindings=False):
         marker = Cell("▌" if cursor and not self.app.has_class("-ascii") else " ", "accent")
         if cursor and marker.text == " ":
             marker = Cell(">", "accent")
-        cells = [marker, *self.row_cells(row, width - 1)]
-        strip = Strip(
-            [Segment(cell.text, self.named_style(cell.style)) for cell in cells if cell.text]
-        )
+        strip = Strip([*self._segments([marker]), *self.row_segments(row, width - 1)])
         if strip.cell_length > width:
             strip = Strip([*strip.crop(0, width - 1), Segment("…")])
         strip = strip.adjust_cell_length(width)

@@ -27,6 +27,8 @@ class OneLine(Widget):
         "line--warn",
         "line--bad",
         "line--key",
+        "line--accent",
+        "line--bar",
     }
 
     def __init__(self, *, id: str) -> None:

@@ -68,7 +68,7 @@ def test_system_prune_names_what_goes_and_takes_volumes_only_when_told(lamella, 
     _, out, err = lamella("system", "prune", "--filter", "label!=keep", answer="y\n")
     assert (
         "  - all stopped containers\n  - all networks not used by at least one container\n"
-        "  - all dangling images\n"
+        "  - all dangling images\n  - unused build cache\n"
     ) in err
     assert "  - label!=keep" in err
     assert "Deleted Containers:" in out
@@ -101,7 +101,9 @@ def test_df_counts_what_there_is_and_what_can_be_had_back(lamella):
     assert lines[2] == ["Containers", "2", "1", "24.0", "kB", "12.0", "kB", "(50%)"]
     assert lines[3] == ["Local", "Volumes", "2", "0", "12.0", "kB", "12.0", "kB", "(100%)"]
     out = lamella("system", "df", "--format", "{{.Type}}={{.TotalCount}}")[1]
-    assert out.splitlines() == ["Images=3", "Containers=2", "Local Volumes=2"]
+    assert out.splitlines() == [
+        "Images=3", "Containers=2", "Local Volumes=2", "Build Cache=0",
+    ]  # fmt: skip
     verbose = lamella("system", "df", "-v")[1]
     assert "UNIQUE SIZE" in verbose
     assert "lost" in verbose

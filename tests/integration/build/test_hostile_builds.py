@@ -1,0 +1,242 @@
+"""Builds that mean harm: by their Dockerfile, their context, their base, or what a step does."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.errors import BuildStepError, EngineError
+from engine.types import BuildRequest
+from tests.command_line import CommandLine
+from tests.integration.images.loading import HOST
+from tests.unit.snapshots.tars import END, directory, entry
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from engine.api import EngineApi
+    from engine.types import BuiltImage
+    from tests.conftest import StorePaths
+
+pytestmark = pytest.mark.usefixtures("starter_image")
+
+STAGES = 1000
+FLOOD_MEGABYTES = 1024
+MOST_GROWTH_KILOBYTES = 150 << 10
+FORKS = 10_000
+MOST_LAYERS = 500
+ODD = "\x1b]0;owned\x07\x1b[31mred\nnext"
+
+
+async def build(engine: EngineApi, text: str, context: Path | None = None) -> BuiltImage:
+    return await engine.build_image(
+        BuildRequest(dockerfile_content=text.encode(), context=context, network="none")
+    )
+
+
+async def outcome(engine: EngineApi, text: str, context: Path | None = None) -> str:
+    """What a build fails with; nothing if it does not."""
+    try:
+        await build(engine, text, context)
+    except EngineError as error:
+        return error.message
+    return ""
+
+
+async def is_clean(engine: EngineApi, store: StorePaths) -> None:
+    assert (await engine.check_store()).problems == ()
+    assert list((store.root / "staging").glob("[!.]*")) == []
+    assert list((store.run / "containers").glob("*")) == []
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("base", "step"),
+    [("s{}", "ENV A{}=1"), ("scratch", "COPY --from=s{} /x /x")],
+    ids=["on each other", "copying from each other"],
+)
+async def test_a_thousand_stages_are_built(base, step, engine, store_paths):
+    stages = [
+        f"FROM {base.format(number - 1)} AS s{number}\n{step.format(number - 1)}\n"
+        for number in range(1, STAGES)
+    ]
+    built = await build(engine, "FROM starter AS s0\nRUN echo x > /x\n" + "".join(stages))
+
+    assert built.step_count >= STAGES
+    await is_clean(engine, store_paths)
+
+
+async def test_more_layers_than_can_be_mounted_are_said_to_be_too_many(
+    engine, store_paths, tmp_path
+):
+    await engine.load_images(archive_of(tmp_path / "deep.tar", {}, layer_count=MOST_LAYERS))
+
+    assert "max depth exceeded" in await outcome(engine, 'FROM hostile:1\nRUN ["/x"]\n')
+    assert list((store_paths.root / "staging").glob("[!.]*")) == []
+    assert list((store_paths.run / "containers").glob("*")) == []
+
+
+async def test_a_flood_of_output_is_kept_in_bounds(engine, store_paths):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    heard = []
+    script = f"dd if=/dev/zero bs=1048576 count={FLOOD_MEGABYTES} 2>/dev/null; echo; echo the end"
+    await engine.build_image(
+        BuildRequest(dockerfile_content=f"FROM starter\nRUN {script}\n".encode(), network="none"),
+        listener=lambda event: heard.append(len(getattr(event, "data", b""))),
+    )
+
+    assert sum(heard) > FLOOD_MEGABYTES << 20
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < MOST_GROWTH_KILOBYTES
+    (last, *_earlier) = await engine.list_builds()
+    log = await engine.read_step_log(last.build_id, 1)
+    assert log.rstrip().endswith(b"the end")
+    await is_clean(engine, store_paths)
+
+
+@pytest.mark.root
+async def test_a_step_that_forks_without_end_meets_a_limit_and_leaves_no_process(
+    engine, store_paths
+):
+    if any(one.name == "cgroup pids" and not one.is_available for one in engine.host.features):
+        pytest.skip("this host cannot limit processes (`lamella info`)")
+    script = f"i=0; while [ $i -lt {FORKS} ]; do sleep 1000 & i=$((i+1)); done; echo all"
+    with pytest.raises(BuildStepError) as failed:
+        await build(engine, f"FROM starter\nRUN {script}\n")
+
+    assert failed.value.step_exit_code
+    await is_clean(engine, store_paths)
+
+
+async def test_what_a_step_calls_its_files_does_nothing_to_the_terminal(store_paths, tmp_path):
+    name = ODD + "x" * (255 - len(ODD))
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / name).write_text("one")
+    (tmp_path / "Dockerfile").write_text(
+        "FROM starter\nCOPY site /site\n"
+        "RUN cat /proc/sys/kernel/random/uuid > /site/*; printf '\\033]0;owned\\007said\\n'\n"
+        "RUN echo '\x1b]0;owned\x07' > /dev/null\n"
+    )
+    lamella = CommandLine(store_paths)
+    words = ("build", "--network", "none", "--no-cache", "--progress", "plain", str(tmp_path))
+    said = b""
+    for _turn in range(2):
+        (tmp_path / "site" / name).write_text(f"{_turn}")
+        done = lamella(*words)
+        assert done.returncode == 0
+        said += done.stderr
+    (tmp_path / "Dockerfile").write_text("FROM starter\nCOPY mis\x1b]0;owned\x07sing /\n")
+    done = lamella(*words)
+    assert done.returncode == 1
+    said += done.stderr
+
+    assert b"said" in said
+    assert b"\x1b" not in said
+    assert b"\x07" not in said
+
+
+async def test_a_link_in_the_place_of_a_file_of_the_engine_leads_nowhere(
+    engine, store_paths, tmp_path
+):
+    victim = tmp_path / "victim"
+    victim.write_text("of the host")
+    victim.chmod(0o600)
+    (tmp_path / "etc").mkdir()
+    for name in ("resolv.conf", "hosts", "hostname"):
+        (tmp_path / "etc" / name).symlink_to(victim)
+    text = (
+        "FROM starter\nCOPY etc /etc\n"
+        "RUN echo changed > /etc/resolv.conf || true; cat /etc/hosts > /seen\n"
+        f"RUN rm -f /etc/resolv.conf; ln -s {victim} /etc/resolv.conf || true; "
+        "echo changed > /etc/hosts || true; cat /etc/resolv.conf > /seen-too || true\n"
+    )
+    # A mount point that cannot be had is said, and nothing else goes wrong.
+    said = await outcome(engine, text, tmp_path)
+    assert not said or said.startswith(("cannot set up", "process"))
+    assert victim.read_text() == "of the host"
+    assert not [
+        path
+        for path in (store_paths.root / "layers").glob("*/diff/**/*")
+        if path.is_file() and not path.is_symlink() and path.read_bytes() == b"of the host"
+    ]
+    await is_clean(engine, store_paths)
+
+
+async def test_a_context_of_links_pipes_and_sockets_gives_files_only(engine, store_paths, tmp_path):
+    import socket
+
+    top = tmp_path / "site"
+    top.mkdir()
+    (top / "file").write_text("file")
+    (top / "out").symlink_to("/etc/shadow")
+    (top / "up").symlink_to("../../../../../../etc/shadow")
+    (top / "self").symlink_to("self")
+    os.mkfifo(top / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = os.getcwd()
+        os.chdir(top)
+        try:
+            listening.bind("socket")
+        finally:
+            os.chdir(here)
+        await build(engine, "FROM starter\nCOPY site /site\nRUN test ! -e /site/socket\n", tmp_path)
+        for hostile in ("site/out", "site/up", "site/self", "../../../etc/shadow"):
+            with pytest.raises(EngineError) as failed:
+                await build(engine, f"FROM starter\nCOPY {hostile} /x\n", tmp_path)
+            assert "not found" in failed.value.message
+    await is_clean(engine, store_paths)
+
+
+def archive_of(path: Path, config: dict[str, object], *, layer_count: int = 1) -> Path:
+    """An image `hostile:1` with a configuration, each of its layers the same directory."""
+    layer = directory(b"bin", owner=0) + END
+    diff_id = f"sha256:{sha256(layer).hexdigest()}"
+    rootfs = {"type": "layers", "diff_ids": [diff_id] * layer_count}
+    document = {"architecture": HOST, "os": "linux", "rootfs": rootfs, "config": config}
+    item = {
+        "Config": "config.json",
+        "RepoTags": ["hostile:1"],
+        "Layers": ["layer.tar"] * layer_count,
+    }
+    path.write_bytes(
+        entry(b"manifest.json", json.dumps([item]).encode())
+        + entry(b"config.json", json.dumps(document).encode())
+        + entry(b"layer.tar", layer)
+        + END
+    )
+    return path
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"OnBuild": ["ONBUILD RUN true"]}, "ONBUILD"),
+        ({"OnBuild": ["FROM starter"]}, "FROM"),
+        ({"OnBuild": ["\x1b]0;owned\x07"]}, "unknown instruction"),
+        ({"OnBuild": ["COPY --from=hostile:1 /nothing /"]}, "not found"),
+        ({"OnBuild": [f"ENV A{number}=1" for number in range(10_000)]}, "10,000 ONBUILD triggers"),
+        ({"OnBuild": ["RUN " + "x" * 1_000_000]}, "greater than max"),
+        ({"Env": [f"A{number}={'x' * 1000}" for number in range(3000)]}, ""),
+        ({"Env": ["=", "", "NO", "\0=\0"], "User": "\0", "WorkingDir": "../../.."}, ""),
+    ],
+    ids=["nested", "stage", "nonsense", "itself", "many", "long", "large", "odd"],
+)
+async def test_a_hostile_base_is_taken_or_refused_with_a_sentence(
+    config, said, engine, store_paths, tmp_path
+):
+    try:
+        await engine.load_images(archive_of(tmp_path / "hostile.tar", config))
+    except EngineError:
+        assert not said, "it cannot even be loaded"
+        return
+    message = await outcome(engine, "FROM hostile:1\nLABEL a=b\n")
+    assert bool(message) is bool(said), message
+    assert said in message
+    assert "\n" not in message
+    await is_clean(engine, store_paths)
