@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from textual.binding import Binding
     from textual.command import Provider
     from textual.dom import DOMNode
+    from textual.message_pump import MessagePump
     from textual.screen import Screen
     from textual.widget import Widget
 
@@ -47,15 +48,28 @@ if TYPE_CHECKING:
     from tui.screens.dashboard import Dashboard
 
 
-KEY_DEADLINE_SECONDS = 1.0
-"""A key whose widget went away while it was handled does not hold up those after it."""
+KEY_DEADLINE_SECONDS = 5.0
+"""A key whose handler hangs does not hold up those after it."""
+OPENING_DEADLINE_SECONDS = 20.0
+"""A screen that opens takes what is typed meanwhile, however busy the machine is."""
 
 
-async def _turn_of(post: Callable[[Callable[[], object]], bool]) -> None:
-    """Wait until everything posted before has been handled; at once if nothing is any more."""
+_LIVENESS_CHECK_SECONDS = 0.05
+
+
+async def _turn_of(
+    pump: MessagePump, post: Callable[[Callable[[], object]], bool] | None = None
+) -> None:
+    """Wait until all that was posted to a pump before is handled, or the pump has ended."""
     arrived = asyncio.Event()
-    if post(arrived.set):
-        await arrived.wait()
+    if not (post or pump.call_later)(arrived.set):
+        return
+    has_run = pump.is_running  # a screen that opens does not run yet
+    while not arrived.is_set() and (pump.is_running or not has_run):
+        has_run = has_run or pump.is_running
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LIVENESS_CHECK_SECONDS):
+                await arrived.wait()
 
 
 def _command_provider() -> type[Provider]:
@@ -176,10 +190,12 @@ class LamellaApp(App[None], inherit_bindings=False):
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KEY_DEADLINE_SECONDS):
                 for pump in target.ancestors_with_self:
-                    await _turn_of(pump.call_later)
-                if self.screen is not screen:
-                    await _turn_of(self.screen.call_after_refresh)
-                    await _turn_of(self.call_later)
+                    await _turn_of(pump)
+        if self.screen is not screen:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(OPENING_DEADLINE_SECONDS):
+                    await _turn_of(self.screen, self.screen.call_after_refresh)
+                    await _turn_of(self)
         self._key_in_hand = False
         if self._waiting_keys:
             await self._hand_on(self._waiting_keys.popleft())

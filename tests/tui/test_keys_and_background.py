@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from textual import events
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    from textual.app import ComposeResult
     from textual.pilot import Pilot
 
     from tests.fakes import FakeEngine
@@ -51,6 +53,29 @@ async def test_a_form_takes_what_is_typed_faster_than_it_opens(app: LamellaApp) 
             "sleep 5",
             "8080:80",
             "64m",
+        ]
+
+
+async def test_a_form_that_opens_slowly_takes_what_is_typed_meanwhile(
+    app: LamellaApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lay_out = RunScreen.compose
+
+    def lay_out_on_a_busy_machine(form: RunScreen) -> ComposeResult:
+        time.sleep(1.5)
+        return lay_out(form)
+
+    monkeypatch.setattr("tui.app.KEY_DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(RunScreen, "compose", lay_out_on_a_busy_machine)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await burst(pilot, "rtwo\tsleep 5")
+        form = app.screen
+        assert isinstance(form, RunScreen)
+        assert [form._value(name) for name in ("image", "name", "command")] == [
+            "debian:bookworm",
+            "two",
+            "sleep 5",
         ]
 
 
