@@ -8,17 +8,17 @@ import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from engine.build.bases import BaseFinder
 from engine.build.cache import BuildCache
 from engine.build.cache_mounts import CacheMounts
-from engine.build.cache_sources import CacheSources
 from engine.build.checks import check_dockerfile
 from engine.build.context_opening import open_context
 from engine.build.file_steps import FileSteps
-from engine.build.graph import SCRATCH, BuildGraph, SourceKind
-from engine.build.images import BaseImage, describe_image, read_base, scratch_base
+from engine.build.graph import BuildGraph, SourceKind
+from engine.build.images import BaseImage, describe_image
 from engine.build.lanes import LanePool
-from engine.build.layers import BuildLayer, LayerWorkshop
-from engine.build.parser import parse_dockerfile, parse_trigger
+from engine.build.layers import LayerWorkshop
+from engine.build.parser import parse_dockerfile
 from engine.build.plan import make_plan
 from engine.build.preparing import RunOptions, StepPreparers
 from engine.build.solver import Solver, SolverOptions
@@ -28,9 +28,7 @@ from engine.build.times import DEFAULT_EPOCH_SECONDS, build_times
 from engine.build.warnings import parse_check_options
 from engine.errors import (
     BuildStepError,
-    EngineError,
     FeatureUnavailableError,
-    ImageNotFoundError,
     InvalidInputError,
 )
 from engine.images.commits import sync_staging
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from engine.build.images import FinishedStage
     from engine.build.instructions import Dockerfile
     from engine.build.lanes import LaneMaker
-    from engine.build.layers import LayerStack
     from engine.build.plan import BuildPlan
     from engine.build.progress import BuildState
     from engine.build.times import BuildTimes
@@ -58,7 +55,6 @@ if TYPE_CHECKING:
     from engine.types import BuildProgress, BuildRequest
 
 
-_IMAGE_SCHEME = "docker-image://"
 _LONGEST_SHOWN_LINE = 300
 
 
@@ -114,7 +110,8 @@ class Builder:
             open_context(self._request, hold.staging, self._config.root) as context,
         ):
             dockerfile, graph = await self._read(context)
-            bases = await self._find_bases(hold, graph, pulls=False)
+            finder = BaseFinder(self._services, self._request, hold)
+            bases = await finder.find_bases(graph, pulls=False)
             # Thousands of instructions take a while.
             plan = await asyncio.to_thread(self._make_plan, dockerfile, graph, bases)
             self._tell_plan(dockerfile, plan, context)
@@ -140,12 +137,13 @@ class Builder:
 
     async def _build(self, hold: BuildHold, context: OpenContext) -> BuiltImage:
         dockerfile, graph = await self._read(context)
-        bases = await self._find_bases(hold, graph, pulls=True)
+        finder = BaseFinder(self._services, self._request, hold)
+        bases = await finder.find_bases(graph, pulls=True)
         plan = await asyncio.to_thread(self._make_plan, dockerfile, graph, bases)
-        cache_sources, warnings = await self._cache_sources(hold)
+        cache_sources, warnings = await finder.cache_sources()
         self._tell_plan(dockerfile, plan, context, warnings)
-        stacks = self._stacks(tuple(bases.values()))
-        stacks |= await self._copied_images(hold, graph)
+        stacks = finder.stacks(tuple(bases.values()))
+        stacks |= await finder.copied_images(graph)
         times = await asyncio.to_thread(build_times, self._request)
         epoch = times.latest_seconds
         cache = BuildCache(self._services.records, self._services.images.records, hold.catalog)
@@ -248,108 +246,6 @@ class Builder:
             named_contexts=[one.name for one in self._request.named_contexts],
         )
         return dockerfile, graph
-
-    async def _find_bases(
-        self, hold: BuildHold, graph: BuildGraph, *, pulls: bool
-    ) -> dict[int, BaseImage]:
-        """The image below each stage that stands on one; triggers join the graph."""
-        bases: dict[int, BaseImage] = {}
-        images: dict[str, BaseImage] = {}
-        while missing := [
-            node
-            for node in graph.nodes.values()
-            if node.base.kind is not SourceKind.STAGE and node.number not in bases
-        ]:
-            for node in missing:
-                name = self._image_name(node.base.name, node.base.kind)
-                if name not in images:
-                    images[name] = await self._find_base(hold, name, pulls=pulls)
-                bases[node.number] = images[name]
-                config = images[name].document.config
-                triggers = tuple(
-                    parse_trigger(text, name=f"ONBUILD of {name}")
-                    for text in (config.on_build if config else None) or ()
-                )
-                if triggers:
-                    graph.set_triggers(node.number, triggers)
-        return bases
-
-    def _image_name(self, name: str, kind: SourceKind) -> str:
-        if kind is not SourceKind.CONTEXT:
-            return name
-        source = next(one.source for one in self._request.named_contexts if one.name == name)
-        if source.startswith(_IMAGE_SCHEME):
-            return source.removeprefix(_IMAGE_SCHEME)
-        raise InvalidInputError(
-            f"{name} is a directory, and a stage cannot stand on one",
-            hint=f"--build-context {name}=docker-image://IMAGE names an image",
-        )
-
-    async def _find_base(
-        self, hold: BuildHold, name: str, *, pulls: bool, asks_registry: bool = True
-    ) -> BaseImage:
-        """An image, from its registry if it is not here.
-
-        Args:
-            hold: Keeps it.
-            name: As people write it.
-            pulls: It may be asked for at all.
-            asks_registry: It is asked even if the image is here, when the request says so.
-        """
-        if name == SCRATCH:
-            return scratch_base()
-        images = self._services.images
-        record = None
-        if not (self._request.pulls and pulls and asks_registry):
-            record = await images.find(hold, name)
-        if record is None and pulls:
-            await self._services.pull(name)
-            record = await images.find(hold, name)
-        if record is None:
-            raise ImageNotFoundError(name)
-        return await asyncio.to_thread(read_base, name, record, images.blobs)
-
-    def _stacks(self, bases: tuple[BaseImage, ...]) -> dict[str, LayerStack]:
-        return {
-            base.name: tuple(
-                BuildLayer.of_store(self._config, part.layer)
-                for part in (base.record.layers if base.record else ())
-            )
-            for base in bases
-        }
-
-    async def _copied_images(self, hold: BuildHold, graph: BuildGraph) -> dict[str, LayerStack]:
-        """The images that `--from` names."""
-        found: dict[str, LayerStack] = {}
-        for node in graph.nodes.values():
-            for source in node.sources.values():
-                is_image = source.kind is SourceKind.IMAGE or self._names_image(source.name)
-                if not is_image or source.name in found:
-                    continue
-                name = self._image_name(source.name, source.kind)
-                base = await self._find_base(hold, name, pulls=True)
-                found[source.name] = self._stacks((base,))[base.name]
-        return found
-
-    async def _cache_sources(self, hold: BuildHold) -> tuple[CacheSources, list[BuildWarning]]:
-        """What `--cache-from` names; whatever cannot be had is a warning."""
-        images: list[BaseImage] = []
-        warnings: list[BuildWarning] = []
-        for name in self._request.cache_sources if self._request.uses_cache else ():
-            try:
-                image = await self._find_base(hold, name, pulls=True, asks_registry=False)
-            except EngineError as error:
-                text = f"no layer of {name} can be taken: {error.message}"
-                warnings.append(BuildWarning(rule="", text=text))
-            else:
-                images.append(image)
-        return CacheSources(self._config, images), warnings
-
-    def _names_image(self, name: str) -> bool:
-        return any(
-            one.name == name and one.source.startswith(_IMAGE_SCHEME)
-            for one in self._request.named_contexts
-        )
 
     def _make_plan(
         self, dockerfile: Dockerfile, graph: BuildGraph, bases: dict[int, BaseImage]
