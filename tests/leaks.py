@@ -57,7 +57,7 @@ def look(
     """
     return Traces(
         mounts=frozenset(_mounts(places)),
-        cgroups=frozenset(_cgroups(containers) if is_deep else ()),
+        cgroups=frozenset(groups_of(containers) if is_deep else ()),
         links=frozenset(_links(bridges)),
         processes=frozenset(_processes(places, is_deep=is_deep)),
         descriptors=frozenset(_descriptors()),
@@ -151,8 +151,8 @@ def _mounts(places: tuple[str, ...]) -> Iterator[str]:
         yield f"{fields[4]} ({line.partition(' - ')[2]})"
 
 
-def _cgroups(containers: frozenset[str]) -> Iterator[str]:
-    """Groups of containers, wherever they are mounted."""
+def groups_of(containers: frozenset[str]) -> Iterator[str]:
+    """Groups of containers and lanes, wherever they are mounted."""
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         if " - cgroup" not in line:
             continue

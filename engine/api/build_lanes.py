@@ -24,6 +24,7 @@ from engine.containers.privileges import (
     resolve_capabilities,
     seccomp_filter,
 )
+from engine.containers.recovery import group_paths, remove_group
 from engine.containers.states import operation_lock, remove_run_directory
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
@@ -149,10 +150,15 @@ class BuildLanes:
         return told, str(make_stubs(self._services.config.root))
 
     async def _forget(self, lane_id: str) -> None:
-        """Take back what it had on the host."""
+        """Take back what it had on the host, and its group if it was killed."""
         services = self._services
+        await carry_through(asyncio.to_thread(_remove_group, services, lane_id))
         await carry_through(asyncio.to_thread(services.attacher.forget, lane_id))
         await carry_through(self._leases.release_all(lane_id))
+
+
+def _remove_group(services: ContainerServices, lane_id: str) -> None:
+    remove_group(group_paths(services, lane_id))
 
 
 def _limitations(report: HostReport) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from engine.errors import (
     BuildStepError,
     FeatureUnavailableError,
     InvalidInputError,
+    StoreError,
 )
 from engine.images.commits import sync_staging
 from engine.late_dataclasses import dataclass
@@ -157,6 +158,7 @@ class Builder:
                 epoch_seconds=epoch,
                 jobs=("copy-files",) if plan.has_file_steps else (),
             )
+            stack.push_async_callback(self._take_back, workshop, hold)
             stack.push_async_callback(_carried(workshop.close))
             lanes = LanePool(
                 self._services.lanes,
@@ -206,6 +208,14 @@ class Builder:
             return await carry_through(
                 _beside(self._finish(hold, finished, cache, times), lanes.close(), workshop.close())
             )
+
+    async def _take_back(self, workshop: LayerWorkshop, hold: BuildHold) -> None:
+        """Take back what has its place and could not be recorded, as on a full disk."""
+        if workshop.unrecorded:
+            # What cannot be taken back is found by the next start.
+            with contextlib.suppress(StoreError):
+                collector = self._services.images.collector
+                await carry_through(collector.take_unrecorded(hold.staging))
 
     @property
     def _config(self) -> EngineConfig:

@@ -193,6 +193,7 @@ class LayerWorkshop:
         # One is read at a time; each that waits has a socket.
         self._reading = asyncio.Semaphore(_MOST_READ)
         self.places = LayerPlaces()
+        self.unrecorded: set[ChainId] = set()
 
     @property
     def staging(self) -> Path:
@@ -291,9 +292,9 @@ class LayerWorkshop:
     async def put_into_place(
         self, draft: LayerDraft, layer: BuildLayer, parent: BuildLayer | None, sealed: SealedLayer
     ) -> LayerRecord:
-        """Rename a layer that was read to its place; it is not recorded yet.
+        """Rename a layer that was read to its place; it stays in `unrecorded` until `placed`.
 
-        The caller holds the image lock until it is, and the parent is in place.
+        The caller holds the image lock until it is recorded, and the parent is in place.
         """
         parent_chain_id = None if parent is None else await parent.chain_id()
         chain_id = (
@@ -304,6 +305,7 @@ class LayerWorkshop:
         target = layer_directory(self._config, chain_id)
         replaceable = await self._mender.replaceable((chain_id,))
         async with self.places.moving():
+            self.unrecorded.add(chain_id)
             await asyncio.to_thread(
                 self._mender.place, layer.directory, target, is_replaced=chain_id in replaceable
             )
@@ -322,6 +324,11 @@ class LayerWorkshop:
         if replaceable:
             await self._mender.mended((record,))
         return record
+
+    def placed(self, layer: BuildLayer, chain_id: ChainId) -> None:
+        """Say that a layer is recorded."""
+        self.unrecorded.discard(chain_id)
+        layer.place(chain_id)
 
     # --- the process --------------------------------------------------------------------------
 

@@ -450,7 +450,7 @@ class Solver:
                     layer=record,
                     seconds=seconds,
                 )
-            layer.place(record.chain_id)
+            self._workshop.placed(layer, record.chain_id)
         except EngineError as error:
             failure = self._failures.of_error(position, error)
             layer.give_up(failure)

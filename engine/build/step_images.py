@@ -47,7 +47,7 @@ async def keep_failed_step(
             parent = failed.stack[-1] if failed.stack else None
             record = await workshop.put_into_place(failed.draft, layer, parent, sealed)
             await hold.catalog.keep_placed(record)
-        layer.place(record.chain_id)
+        workshop.placed(layer, record.chain_id)
         layers.append(layer)
     return await publish_layers(services, hold, failed.config, layers, text=failed.text)
 

@@ -101,6 +101,21 @@ class StoreCollector:
                 if has_lock:
                     await Collection(self, trash).delete()
 
+    async def take_unrecorded(self, trash: Path) -> None:
+        """Move layers that could not be recorded into a directory that is going to be removed.
+
+        Nothing is written but that, as the disk may be full.
+
+        Args:
+            trash: Of a claim of the staging area.
+
+        Raises:
+            StoreError: The database cannot be read, or the disk fails.
+        """
+        async with self._lock.exclusive():
+            known = await self._records.layer_chain_ids()
+            await asyncio.to_thread(self._move_unknown_layers, known, trash)
+
     async def delete(self, image_ids: tuple[ImageId, ...], trash: Path) -> Collected:
         """For Collection."""
         holders = await self._claims.holders()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.api import Engine
+from engine.build.cache import BuildCache
 from engine.config import EngineConfig
 from engine.errors import BuildStepError, EngineError, NoSpaceError
 from engine.types import BuildOutput, BuildRequest
@@ -200,3 +201,28 @@ async def test_a_build_names_its_step_and_leaves_a_clean_store(
         check=False,
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.usefixtures("starter_image")
+@pytest.mark.parametrize("error", [NoSpaceError("lamella.db"), None])
+async def test_a_layer_that_cannot_be_recorded_is_taken_back(
+    error: EngineError | None, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its place by then; None is a cancellation at the same moment."""
+    reached = asyncio.Event()
+
+    async def cannot_record(*_: object, **__: object) -> None:
+        reached.set()
+        if error is not None:
+            raise error
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(BuildCache, "record", cannot_record)
+    building = asyncio.create_task(engine.build_image(of("RUN echo one > /one")))
+    async with asyncio.timeout(60):
+        await reached.wait()
+        if error is None:
+            building.cancel()
+        with pytest.raises((BuildStepError, asyncio.CancelledError)):
+            await building
+    await is_clean(engine, engine._services.config)
