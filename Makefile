@@ -46,7 +46,8 @@ test-tools:
 	apt-get update -q
 	apt-get install -y -q --no-install-recommends buildah skopeo umoci docker.io debootstrap mmdebstrap \
 	  busybox-static docker-registry openssl uidmap podman runc crun conmon libseccomp2 strace tmux attr zstd \
-	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev passt slirp4netns
+	  vim htop less procps bash-completion golang-github-opencontainers-image-spec-dev passt slirp4netns \
+	  iproute2 iptables nftables
 
 $(BIN)/python:
 	@if [ -z "$(PYTHON)" ]; then \

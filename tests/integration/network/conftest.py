@@ -11,6 +11,7 @@ import pytest
 from engine.runtime.network_view import SeenNetwork
 from tests.integration.network.persons import PROGRAMS, made_person, needs
 from tests.network_servers import ServedContainer
+from tests.programs import installed_program
 from tests.worlds import World, opened_world
 
 if TYPE_CHECKING:
@@ -78,3 +79,9 @@ def person(request, world, unprivileged_user, tun):
     needs(request.param)
     with made_person(unprivileged_user, tun, (request.param,), world.resolver) as made:
         yield made
+
+
+@pytest.fixture
+def has_nft():
+    """For tests that look at rules, or change them, as others do."""
+    installed_program("nft")

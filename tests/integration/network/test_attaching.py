@@ -296,6 +296,7 @@ async def test_without_a_network_there_is_the_loopback_alone(world, engine):
         assert box.inside.links() == {"lo"}
 
 
+@pytest.mark.usefixtures("has_nft")
 async def test_what_somebody_removes_is_made_again_at_the_next_start(world, engine, store_paths):
     rules = Firewall(store_paths.root)
     await engine.create_network(NetworkRequest(name="front"))

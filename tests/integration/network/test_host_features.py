@@ -80,6 +80,7 @@ def test_what_is_in_use_already_is_found_as_it_is(world):
     assert tables_and_chains() == before
 
 
+@pytest.mark.usefixtures("has_nft")
 def test_rules_of_others_that_drop_everything_are_named_with_a_remedy(world):
     world.nft("-f", "-", rules=DROPPING)
     (dropping,) = [one for one in features()[1] if one.name == "rules of others"]

@@ -105,6 +105,7 @@ def dockers_container(world):
             yield inside
 
 
+@pytest.mark.usefixtures("has_nft")
 async def test_dockers_rules_stay_and_both_work(world, engine):
     world.nft("-f", "-", rules=DOCKER)
     before = rules_of_others(world)

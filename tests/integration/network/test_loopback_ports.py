@@ -385,6 +385,7 @@ def chains(world, table):
     return listed[listed.index("chain ") :]
 
 
+@pytest.mark.usefixtures("has_nft")
 async def test_the_rules_of_an_earlier_version_become_these_and_keep_who_is_in_them(
     world, engine, store_paths, monkeypatch
 ):

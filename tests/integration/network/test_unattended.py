@@ -80,6 +80,7 @@ async def test_a_container_that_ends_with_no_application_leaves_nothing(world, s
     world.machine.listen("0.0.0.0", 8080).close()
 
 
+@pytest.mark.usefixtures("has_nft")
 async def test_it_comes_back_after_the_host_was_restarted(world, store_paths):
     config = EngineConfig(root=store_paths.root, run=store_paths.run)
     async with open_engine(root=store_paths.root, run=store_paths.run) as engine:
