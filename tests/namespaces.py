@@ -13,6 +13,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
+from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD
+
 from engine.linux.process import CLONE_NEWNET, enter_namespaces, leave_namespaces
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ class Namespace:
 
         def add(route: IPRoute) -> None:
             (index,) = route.link_lookup(ifname=link)
-            route.addr("add", index=index, address=text, prefixlen=int(length))
+            # Without a check for duplicates: until that ends nobody can speak from it (RFC 4862).
+            route.addr("add", index=index, address=text, prefixlen=int(length), flags=IFA_F_NODAD)
 
         self.configure(add)
 
