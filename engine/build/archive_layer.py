@@ -39,14 +39,6 @@ if TYPE_CHECKING:
 _SECOND_NS = 1_000_000_000
 _PIECE_BYTES = 1 << 20
 _ZEROES = bytes(_PIECE_BYTES)
-_TAR_KINDS = {
-    FileKind.FILE: TarKind.FILE,
-    FileKind.DIRECTORY: TarKind.DIRECTORY,
-    FileKind.SYMLINK: TarKind.SYMLINK,
-    FileKind.FIFO: TarKind.FIFO,
-    FileKind.CHARACTER_DEVICE: TarKind.CHARACTER_DEVICE,
-    FileKind.BLOCK_DEVICE: TarKind.BLOCK_DEVICE,
-}
 _KEPT_XATTRS = (b"user.", b"security.capability")
 
 
@@ -150,17 +142,19 @@ class ArchiveLayer:
         if planned.kind is not FileKind.FILE or source is None:
             device = 0 if source is None else source.device
             link = b"" if source is None else source.link
-            self._begin(path, planned, link=link, device=device, xattrs=planned.xattrs)
+            self._stream.begin(
+                planned.tar_header(path, link=link, device=device, xattrs=planned.xattrs)
+            )
             return
         if planned.content is not None:
-            self._begin(path, planned, size=len(planned.content))
+            self._stream.begin(planned.tar_header(path, size=len(planned.content)))
             if planned.content:
                 self._stream.write(planned.content)
             return
         descriptor = self._roots.open(planned.root, source.layer, source.path)
         try:
             xattrs = public_attributes(descriptor) if source.xattrs_digest else ()
-            self._begin(path, planned, size=source.size_bytes, xattrs=xattrs)
+            self._stream.begin(planned.tar_header(path, size=source.size_bytes, xattrs=xattrs))
             digest = hashlib.sha256()
             for piece in file_pieces(descriptor, source.size_bytes):
                 digest.update(piece)
@@ -176,32 +170,6 @@ class ArchiveLayer:
         self._written.add(path)
         is_link = planned.kind is FileKind.SYMLINK and planned.source is not None
         self._image.put(path, planned.source.link if is_link and planned.source else None)
-
-    def _begin(
-        self,
-        path: bytes,
-        planned: PlannedFile,
-        *,
-        size: int = 0,
-        link: bytes = b"",
-        device: int = 0,
-        xattrs: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> None:
-        self._stream.begin(
-            TarHeader(
-                name=path,
-                kind=_TAR_KINDS[planned.kind],
-                mode=planned.mode,
-                user_id=planned.user_id,
-                group_id=planned.group_id,
-                size=size,
-                modified_at=planned.mtime_ns // _SECOND_NS,
-                link=link,
-                device_major=device >> 32,
-                device_minor=device & 0xFFFFFFFF,
-                xattrs=xattrs,
-            )
-        )
 
     # --- archives -----------------------------------------------------------------------------
 
@@ -281,7 +249,7 @@ class ArchiveLayer:
         for new in reversed(missing):
             planned = way_of(self._image, new) or new_directory(self._look)
             self._written.add(new)
-            self._begin(new, planned, xattrs=planned.xattrs)
+            self._stream.begin(planned.tar_header(new, xattrs=planned.xattrs))
 
 
 def _whole_content(entry: TarEntry, reader: TarReader) -> Iterator[bytes]:

@@ -17,6 +17,8 @@ from engine.errors import BuildCopyError
 from engine.late_dataclasses import dataclass
 from engine.linux.files import read_attributes
 from engine.snapshots.index import sort_key
+from engine.snapshots.tar import TarKind
+from engine.snapshots.tar_writer import TarHeader
 from engine.types import FileKind
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ _SEVERAL = (
     "When using COPY with more than one source file, the destination must be a directory and "
     "end with a /"
 )
+_TAR_KINDS = {
+    FileKind.FILE: TarKind.FILE,
+    FileKind.DIRECTORY: TarKind.DIRECTORY,
+    FileKind.SYMLINK: TarKind.SYMLINK,
+    FileKind.FIFO: TarKind.FIFO,
+    FileKind.CHARACTER_DEVICE: TarKind.CHARACTER_DEVICE,
+    FileKind.BLOCK_DEVICE: TarKind.BLOCK_DEVICE,
+}
 
 
 class PlannedFile:
@@ -71,6 +81,30 @@ class PlannedFile:
         self.shared_with: tuple[int, bytes] | None = None
         self.is_way = False
         self.xattrs: tuple[tuple[bytes, bytes], ...] = ()
+
+    def tar_header(
+        self,
+        path: bytes,
+        *,
+        size: int = 0,
+        link: bytes = b"",
+        device: int = 0,
+        xattrs: tuple[tuple[bytes, bytes], ...] = (),
+    ) -> TarHeader:
+        """What stands before it in the layer's archive, but what only its content tells."""
+        return TarHeader(
+            name=path,
+            kind=_TAR_KINDS[self.kind],
+            mode=self.mode,
+            user_id=self.user_id,
+            group_id=self.group_id,
+            size=size,
+            modified_at=self.mtime_ns // _SECOND_NS,
+            link=link,
+            device_major=device >> 32,
+            device_minor=device & 0xFFFFFFFF,
+            xattrs=xattrs,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,14 +43,6 @@ _SET_ID = 0o6000
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _REFUSED = frozenset((errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.EINVAL, errno.ERANGE))
-_TAR_KINDS = {
-    FileKind.FILE: TarKind.FILE,
-    FileKind.DIRECTORY: TarKind.DIRECTORY,
-    FileKind.SYMLINK: TarKind.SYMLINK,
-    FileKind.FIFO: TarKind.FIFO,
-    FileKind.CHARACTER_DEVICE: TarKind.CHARACTER_DEVICE,
-    FileKind.BLOCK_DEVICE: TarKind.BLOCK_DEVICE,
-}
 _NODES = {
     FileKind.FIFO: stat.S_IFIFO,
     FileKind.CHARACTER_DEVICE: stat.S_IFCHR,
@@ -196,7 +188,7 @@ class LayerWriting:
         self._chown(descriptor, planned)
         xattrs = planned.xattrs or self._source_attributes(planned)
         is_reduced = bool(xattrs) and self._set_attributes(descriptor, xattrs)
-        self._begin(path, planned, xattrs=xattrs)
+        self._stream.begin(planned.tar_header(path, xattrs=xattrs))
         self._record(path, planned, xattrs=xattrs, is_reduced=is_reduced)
 
     # --- files --------------------------------------------------------------------------------
@@ -240,7 +232,7 @@ class LayerWriting:
             is_reduced = self._finish_file(target, planned)
         finally:
             os.close(target)
-        self._begin(path, planned, size=size, xattrs=planned.xattrs)
+        self._stream.begin(planned.tar_header(path, size=size, xattrs=planned.xattrs))
         if content:
             self._recorder.begin_content(path, ((0, size),))
             self._stream.write(content)
@@ -255,7 +247,7 @@ class LayerWriting:
         source = planned.source
         assert source is not None
         size = source.size_bytes
-        self._begin(path, planned, size=size, xattrs=planned.xattrs)
+        self._stream.begin(planned.tar_header(path, size=size, xattrs=planned.xattrs))
         self._recorder.begin_content(path, ((0, size),))
         content = hashlib.sha256()
         executor = self._digest_executor()
@@ -324,7 +316,7 @@ class LayerWriting:
         self._chown_name(parent, name, planned)
         times = (planned.mtime_ns, planned.mtime_ns)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
-        self._begin(path, planned, link=source.link)
+        self._stream.begin(planned.tar_header(path, link=source.link))
         self._record(path, planned, link=source.link)
 
     def _make_node(self, parent: int, path: bytes, name: bytes, planned: PlannedFile) -> None:
@@ -348,7 +340,7 @@ class LayerWriting:
                 os.close(handle)
         times = (planned.mtime_ns, planned.mtime_ns)
         os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
-        self._begin(path, planned, device=source.device)
+        self._stream.begin(planned.tar_header(path, device=source.device))
         self._record(path, planned, device=source.device, is_placeholder=is_placeholder)
 
     # --- look ---------------------------------------------------------------------------------
@@ -402,32 +394,6 @@ class LayerWriting:
         self._warnings[text] = self._warnings.get(text, 0) + 1
 
     # --- tar and index ------------------------------------------------------------------------
-
-    def _begin(
-        self,
-        path: bytes,
-        planned: PlannedFile,
-        *,
-        size: int = 0,
-        link: bytes = b"",
-        device: int = 0,
-        xattrs: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> None:
-        self._stream.begin(
-            TarHeader(
-                name=path,
-                kind=_TAR_KINDS[planned.kind],
-                mode=planned.mode,
-                user_id=planned.user_id,
-                group_id=planned.group_id,
-                size=size,
-                modified_at=planned.mtime_ns // _SECOND_NS,
-                link=link,
-                device_major=device >> 32,
-                device_minor=device & 0xFFFFFFFF,
-                xattrs=xattrs,
-            )
-        )
 
     def _record(
         self,

@@ -3,39 +3,8 @@
 import pytest
 
 from engine.types import BuildRequest, CacheReasonKind
-from tests.fakes import FakeEngine
-from tui.__main__ import main
 
 DOCKERFILE = "FROM starter:latest\nRUN echo hello\n"
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def asked(engine, monkeypatch):
-    """The requests that reach the engine."""
-    requests = []
-    build = engine.build_image
-
-    async def note(request, **options):
-        requests.append(request)
-        return await build(request, **options)
-
-    monkeypatch.setattr(engine, "build_image", note)
-    return requests
 
 
 @pytest.fixture
@@ -88,7 +57,7 @@ def test_a_failure_shows_the_place_and_what_was_written(lamella, context):
     assert "exit code: 3" in err
 
 
-def test_every_option_reaches_the_engine(lamella, context, asked, monkeypatch, tmp_path):
+def test_every_option_reaches_the_engine(lamella, context, builds_asked_for, monkeypatch, tmp_path):
     monkeypatch.setenv("FROM_HERE", "value")
     monkeypatch.delenv("NOT_HERE", raising=False)
     (tmp_path / "other").mkdir()
@@ -102,7 +71,7 @@ def test_every_option_reaches_the_engine(lamella, context, asked, monkeypatch, t
         "--parallel", "3", str(context),
     )  # fmt: skip
 
-    request = asked[0]
+    request = builds_asked_for[0]
     assert request.context == context
     assert request.names == ("a", "b:2")
     assert (request.target, request.network, request.platform) == ("0", "none", "linux/amd64")
@@ -128,7 +97,9 @@ def test_a_value_of_a_secret_is_not_shown():
     assert "hidden" not in repr(request)
 
 
-def test_a_dockerfile_elsewhere_is_named_from_here(lamella, context, asked, tmp_path_factory):
+def test_a_dockerfile_elsewhere_is_named_from_here(
+    lamella, context, builds_asked_for, tmp_path_factory
+):
     inside = context / "docker"
     inside.mkdir()
     (inside / "web").write_text(DOCKERFILE)
@@ -138,7 +109,7 @@ def test_a_dockerfile_elsewhere_is_named_from_here(lamella, context, asked, tmp_
     lamella("build", "-f", str(inside / "web"), str(context))
     lamella("build", "-f", str(elsewhere), str(context))
 
-    assert [request.dockerfile for request in asked] == ["docker/web", str(elsewhere)]
+    assert [request.dockerfile for request in builds_asked_for] == ["docker/web", str(elsewhere)]
 
 
 @pytest.mark.parametrize(
@@ -154,12 +125,12 @@ def test_a_dockerfile_elsewhere_is_named_from_here(lamella, context, asked, tmp_
         (("--parallel", "0"), "--parallel"),
     ],
 )
-def test_what_makes_no_sense_is_refused(lamella, context, asked, words, said):
+def test_what_makes_no_sense_is_refused(lamella, context, builds_asked_for, words, said):
     code, _, err = lamella("build", *words, str(context))
 
     assert code == 125
     assert said in err
-    assert not asked
+    assert not builds_asked_for
 
 
 def test_an_address_as_context_says_what_to_do(lamella):
@@ -175,11 +146,11 @@ def test_an_id_is_written_to_a_file(lamella, context, tmp_path):
     assert (tmp_path / "id").read_text() == out.strip()
 
 
-def test_a_check_builds_nothing(lamella, context, asked):
+def test_a_check_builds_nothing(lamella, context, builds_asked_for):
     code, out, _ = lamella("build", "--check", str(context))
 
     assert (code, out) == (0, "Check complete, no warnings found.\n")
-    assert not asked
+    assert not builds_asked_for
 
 
 def test_the_cache_is_listed_and_pruned(lamella, context):

@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from tests.fakes import FakeEngine
-from tui.__main__ import main
 from tui.cli.build import BUILD
 
 # `docker build --help` of Docker 20.10 (its first builder) and of buildx 0.30.
@@ -16,34 +14,6 @@ disable-content-trust file force-rm iidfile isolation label load memory memory-s
 network no-cache no-cache-filter output platform policy progress provenance pull push quiet rm sbom
 secret security-opt shm-size squash ssh stream tag target ulimit
 """
-
-
-@pytest.fixture
-def engine():
-    return FakeEngine()
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def asked(engine, monkeypatch):
-    requests = []
-    build = engine.build_image
-
-    async def note(request, **options):
-        requests.append(request)
-        return await build(request, **options)
-
-    monkeypatch.setattr(engine, "build_image", note)
-    return requests
 
 
 @pytest.fixture
@@ -58,13 +28,13 @@ def test_every_option_of_docker_is_known():
 
 
 @pytest.mark.parametrize("option", [one for one in BUILD.options if one.is_hidden])
-def test_what_is_refused_says_why_and_what_to_do(lamella, context, asked, option):
+def test_what_is_refused_says_why_and_what_to_do(lamella, context, builds_asked_for, option):
     words = [f"--{option.name}=anything"] if option.value else [f"--{option.name}"]
     if option.name in {"rm", "force-rm", "disable-content-trust"}:
         words = [f"--{option.name}=false"]
     code, out, err = lamella("build", *words, context)
 
-    assert (code != 0, out, asked) == (True, "", [])
+    assert (code != 0, out, builds_asked_for) == (True, "", [])
     sentence, remedy = err.strip().split("\n")
     assert sentence.startswith(f"Error: --{option.name}: ")
     assert len(remedy) > 10
@@ -78,14 +48,14 @@ def test_what_asks_for_what_is_done_anyway_is_taken(lamella, context, word):
     assert lamella("build", word, context)[0] == 0
 
 
-def test_squash_and_caches_reach_the_engine(lamella, context, asked):
+def test_squash_and_caches_reach_the_engine(lamella, context, builds_asked_for):
     lamella(
         "build", "--squash", "--cache-from", "one", "--cache-from", "type=registry,ref=r/two:1",
         context,
     )  # fmt: skip
 
-    assert asked[0].squashes
-    assert asked[0].cache_sources == ("one", "r/two:1")
+    assert builds_asked_for[0].squashes
+    assert builds_asked_for[0].cache_sources == ("one", "r/two:1")
 
 
 @pytest.mark.parametrize(
@@ -101,19 +71,19 @@ def test_squash_and_caches_reach_the_engine(lamella, context, asked):
         (("--call", "outline"), "--call is one of build, check"),
     ],
 )
-def test_what_cannot_be_says_why(lamella, context, asked, words, said):
+def test_what_cannot_be_says_why(lamella, context, builds_asked_for, words, said):
     code, out, err = lamella("build", *words, context)
 
-    assert (code != 0, out, asked) == (True, "", [])
+    assert (code != 0, out, builds_asked_for) == (True, "", [])
     assert said in err
 
 
-def test_call_check_is_check(lamella, context, asked):
+def test_call_check_is_check(lamella, context, builds_asked_for):
     assert lamella("build", "--call", "check", context)[:2] == (
         0,
         "Check complete, no warnings found.\n",
     )
-    assert not asked
+    assert not builds_asked_for
 
 
 def test_push_gives_every_name_to_its_registry(lamella, engine, context, monkeypatch):

@@ -8,7 +8,6 @@ import pytest
 from engine.types import ContainerStatus, PublishedPort
 from tests.fakes import FakeEngine
 from tests.unit.cli.network_containers import run
-from tui.__main__ import main
 
 PORTS = (
     PublishedPort(container_port=80, host_port=8080),
@@ -22,16 +21,6 @@ def engine():
     fake = FakeEngine()
     fake.add_image("web:latest")
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(list(words), opener=lambda **_directories: engine.opened())
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pytest
 
 from engine.types import ProblemKind, StoreProblem
 from tests.fakes import FakeEngine
-from tui.__main__ import main
 
 PROBLEM = StoreProblem(
     kind=ProblemKind.LAYER,
@@ -22,16 +21,6 @@ def engine():
     fake = FakeEngine()
     fake.add_image("web:1")
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_a_clean_store_is_told_in_a_line_and_with_quiet_not_at_all(lamella):

@@ -7,7 +7,6 @@ import pytest
 
 from engine.types import ChangeKind, FileKind, LoadedImage
 from tests.fakes import FakeEngine, file_entry
-from tui.__main__ import main
 
 
 @pytest.fixture
@@ -18,16 +17,6 @@ def engine():
     details = fake.images[below]
     fake.images[below] = replace(details, summary=replace(details.summary, is_intermediate=True))
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_history_has_dockers_fields_for_templates_and_json(lamella):

@@ -6,7 +6,6 @@ import pytest
 
 from engine.types import ContainerRequest, ContainerStatus, MountRequest
 from tests.fakes import FakeEngine
-from tui.__main__ import main
 from tui.cli import docker_texts
 
 
@@ -26,16 +25,6 @@ def engine():
     )
     fake._add(mounted, "labelled")
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

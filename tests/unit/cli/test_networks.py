@@ -11,7 +11,6 @@ import pytest
 from engine.types import ContainerStatus
 from tests.fakes import FakeEngine
 from tests.unit.cli.network_containers import run
-from tui.__main__ import main
 
 MAC = "02:4c:0a:50:08:07"
 TENTH = ("--subnet", "10.1.0.0/24")
@@ -22,16 +21,6 @@ def engine():
     fake = FakeEngine()
     fake.add_image("web:latest")
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(list(words), opener=lambda **_directories: engine.opened())
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import pytest
 
 from engine.types import FoundImage
 from tests.fakes import FakeEngine
-from tui.__main__ import main
 
 HUB = "docker.io"
 
@@ -28,16 +27,6 @@ def engine():
     fake.remote_tags["debian"] = ("bookworm", "latest", "trixie")
     fake.accounts[HUB, "me"] = "secret"
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from engine.types import Digest, LayerTransfer, TransferStatus
 from tests.fake_registry import LAYER_DIGESTS
 from tests.fakes import FakeEngine
-from tui.__main__ import main
 from tui.cli.transfer_lines import transfer_lines
 from tui.cli.transfers import read_name
 
@@ -21,16 +20,6 @@ def engine():
     engine = FakeEngine()
     engine.remote_names |= {"web:latest", "localhost:5000/team/web:1"}
     return engine
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(words, opener=lambda **_directories: engine.opened())
-        captured = capfd.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_pull_says_what_docker_says(lamella):

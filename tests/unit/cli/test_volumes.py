@@ -8,7 +8,6 @@ import pytest
 
 from engine.types import ContainerRequest, MountRequest
 from tests.fakes import FakeEngine
-from tui.__main__ import main
 
 
 @pytest.fixture
@@ -17,16 +16,6 @@ def engine():
     fake.add_volume("files", size_bytes=4200)
     fake.add_volume("a" * 64, size_bytes=1000, is_anonymous=True)
     return fake
-
-
-@pytest.fixture
-def lamella(engine, capfd):
-    def call(*words):
-        code = main(list(words), opener=lambda **_directories: engine.opened())
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
 
 
 def use(engine, name):
