@@ -16,11 +16,12 @@ from engine.oci.documents import (
     parse_time,
 )
 from engine.oci.platforms import parse_platform, platform_rank
-from engine.types import ChainId, HealthCheck, ImageConfig, LayerSummary
+from engine.types import ChainId, HealthCheck, ImageConfig, ImageSummary, LayerSummary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from engine.store.image_lists import ImageListRecord
     from engine.store.image_records import ImageLayerRecord
 
 _NANOSECONDS = 1_000_000_000
@@ -89,6 +90,24 @@ def listed_config(config: bytes) -> ListedConfig:
     )
     return ListedConfig(
         tuple((name, value or "") for name, value in (labels or {}).items()), str(platform)
+    )
+
+
+def summary_of(image: ImageListRecord, listed: ListedConfig) -> ImageSummary:
+    """A row of the image list."""
+    return ImageSummary(
+        image_id=image.image_id,
+        names=image.names,
+        created_at=image.created_at,
+        added_at=image.added_at,
+        size_bytes=image.size_bytes,
+        layer_count=image.layer_count,
+        container_count=image.container_count,
+        digest=image.manifest_digest,
+        labels=listed.labels,
+        is_intermediate=image.is_intermediate,
+        platform=listed.platform,
+        kept_bytes=image.kept_bytes,
     )
 
 

@@ -21,6 +21,7 @@ from engine.images.documents import (
     history_steps,
     indented,
     listed_config,
+    summary_of,
 )
 from engine.images.layer_files import LayerFiles
 from engine.oci.documents import ConfigSection, decode_config
@@ -116,22 +117,7 @@ class ImageLibrary:
         for image_id, config in (await self._records.configs_of(unread)).items():
             self._listed[image_id] = listed_config(config)
         gone = ListedConfig()
-        return tuple(
-            ImageSummary(
-                image_id=image.image_id,
-                names=image.names,
-                created_at=image.created_at,
-                size_bytes=image.size_bytes,
-                layer_count=image.layer_count,
-                container_count=image.container_count,
-                digest=image.manifest_digest,
-                labels=self._listed.get(image.image_id, gone).labels,
-                is_intermediate=image.is_intermediate,
-                platform=self._listed.get(image.image_id, gone).platform,
-                kept_bytes=image.kept_bytes,
-            )
-            for image in images
-        )
+        return tuple(summary_of(one, self._listed.get(one.image_id, gone)) for one in images)
 
     async def inspect(self, reference: str) -> ImageDetails:
         """As EngineApi.inspect_image."""
@@ -154,6 +140,7 @@ class ImageLibrary:
                 labels=container_config(document).labels,
                 platform=str(document.platform),
                 kept_bytes=sum(part.blob_size_bytes for part in record.layers if part.blob_digest),
+                added_at=record.added_at,
             ),
             digest=record.manifest_digest,
             operating_system=record.operating_system,

@@ -81,7 +81,7 @@ class ImageRemoval:
                 for image in await list_images()
                 if not image.container_count
                 and (includes_named or not image.names)
-                and wanted.means(created_at=image.created_at or 0.0, labels=image.labels)
+                and wanted.means(created_at=image.made_at, labels=image.labels)
             )
             return await carry_through(self._delete(doomed, collection))
 

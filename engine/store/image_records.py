@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import ImageNotFoundError, StoreError
 from engine.late_dataclasses import dataclass
+from engine.store.image_lists import ImageListRecord, list_images
 from engine.store.repository_digests import (
     RepositoryDigest,
     insert_repository_digest,
@@ -91,24 +92,6 @@ class ImageAddition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImageListRecord:
-    """What a list of images shows of one."""
-
-    image_id: ImageId
-    manifest_digest: Digest
-    names: tuple[str, ...]
-    created_at: float | None
-    added_at: float
-    size_bytes: int
-    layer_count: int
-    container_count: int
-    is_intermediate: bool
-    """It has no name, and another image stands on all of its layers."""
-    kept_bytes: int
-    """Of the compressed layers."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerUse:
     """An image has a layer, and with it maybe the compressed one (`blob_digest` is not None)."""
 
@@ -143,7 +126,7 @@ class ImageRecords:
 
     async def list_images(self) -> tuple[ImageListRecord, ...]:
         """Every image, newest first."""
-        return await self._database.read(_list_images)
+        return await self._database.read(list_images)
 
     async def configs_of(self, image_ids: tuple[ImageId, ...]) -> dict[ImageId, bytes]:
         """The config documents of some images; those that are gone are left out."""
@@ -379,49 +362,6 @@ def _insert_layer(connection: sqlite3.Connection, layer: LayerRecord) -> None:
             layer.entry_count,
         ),
     )
-
-
-def _list_images(connection: sqlite3.Connection) -> tuple[ImageListRecord, ...]:
-    names: dict[str, list[str]] = {}
-    for name, image_id in connection.execute("SELECT name, image_id FROM tags ORDER BY name"):
-        names.setdefault(image_id, []).append(name)
-    rows = connection.execute(
-        "SELECT image_id, manifest_digest, created_at, added_at, "
-        "(SELECT coalesce(sum(size_bytes), 0) FROM image_layers JOIN layers USING (chain_id) "
-        " WHERE image_layers.image_id = images.image_id), "
-        "(SELECT count(*) FROM image_layers WHERE image_layers.image_id = images.image_id), "
-        "(SELECT count(*) FROM containers WHERE containers.image_id = images.image_id), "
-        "(SELECT coalesce(sum(blob_size_bytes), 0) FROM image_layers "
-        " WHERE image_layers.image_id = images.image_id AND blob_digest IS NOT NULL) "
-        "FROM images ORDER BY coalesce(created_at, added_at) DESC, image_id"
-    )
-    return tuple(
-        ImageListRecord(
-            image_id=ImageId(row[0]),
-            manifest_digest=Digest(row[1]),
-            names=tuple(names.get(row[0], ())),
-            created_at=row[2],
-            added_at=row[3],
-            size_bytes=row[4],
-            layer_count=row[5],
-            container_count=row[6],
-            kept_bytes=row[7],
-            is_intermediate=row[0] not in names and _stands_below(connection, row[0]),
-        )
-        for row in rows.fetchall()
-    )
-
-
-def _stands_below(connection: sqlite3.Connection, image_id: str) -> bool:
-    row = connection.execute(
-        "SELECT 1 FROM image_layers AS top "
-        "JOIN image_layers AS same USING (chain_id) "
-        "JOIN image_layers AS above ON above.image_id = same.image_id "
-        "WHERE top.image_id = ?1 AND same.image_id != ?1 AND above.position > same.position "
-        "AND top.position = (SELECT max(position) FROM image_layers WHERE image_id = ?1) LIMIT 1",
-        (image_id,),
-    ).fetchone()
-    return row is not None
 
 
 def find_image(connection: sqlite3.Connection, image_id: str) -> ImageRecord | None:

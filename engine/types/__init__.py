@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         OutputStream,
     )
     from engine.types.images import (
+        FIRST_IMAGES_AT,
         ImageConfig,
         ImageDetails,
         ImageSummary,
@@ -210,6 +211,7 @@ else:
                 "OutputStream",
             ),
             "engine.types.images": (
+                "FIRST_IMAGES_AT",
                 "ImageConfig",
                 "ImageDetails",
                 "ImageSummary",
@@ -268,6 +270,7 @@ else:
     )
 
 __all__ = [
+    "FIRST_IMAGES_AT",
     "MAXIMUM_REASONS",
     "MAXIMUM_VIEWED_BYTES",
     "ArchiveFormat",

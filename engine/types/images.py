@@ -6,6 +6,9 @@ from engine.late_dataclasses import dataclass
 from engine.types.identity import ChainId, DiffId, Digest, ImageId
 from engine.types.lifecycle import HealthCheck
 
+FIRST_IMAGES_AT = 1_363_132_800.0
+"""13 March 2013. An image that says it is older has a time that was fixed, to be the same anew."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageSummary:
@@ -28,6 +31,14 @@ class ImageSummary:
     """`linux/amd64`, as its config says."""
     kept_bytes: int = 0
     """Of its compressed layers that are kept besides."""
+    added_at: float = 0.0
+    """When it came into this store."""
+
+    @property
+    def made_at(self) -> float:
+        """When it was made; of a reproducible one, which does not say, when it came here."""
+        created_at = self.created_at or 0.0
+        return created_at if created_at >= FIRST_IMAGES_AT else self.added_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

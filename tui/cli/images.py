@@ -142,7 +142,7 @@ async def images(engine: EngineApi, arguments: Arguments) -> int:
                     tag,
                     *((image.digest or "<none>",) if has_digests else ()),
                     image.image_id if is_whole else output.short_id(image.image_id),
-                    formats.age(image.created_at, now=now),
+                    formats.age(image.made_at or None, now=now),
                     str(image.layer_count),
                     formats.size(image.size_bytes),
                 )

@@ -107,8 +107,7 @@ class ImageList(RowList[ImageRow], inherit_bindings=False):
         if not row.name:
             repository, tag = "<none>", clean(row.image.image_id)[7:19]
         size_text = formatting.size(row.image.size_bytes)
-        # A reproducible build dates its image at the beginning of time, or not at all.
-        age_text = formatting.age(row.image.created_at or None, now=time.time())
+        age_text = formatting.age(row.image.made_at or None, now=time.time())
         tag_width = 9 if width < 46 else 14
         name_width = max(6, width - tag_width - 8 - 6 - 3)
         mark = "* " if self.row_key(row) in self._marks else ""

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import tarfile
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +15,14 @@ from engine.api import Engine
 from engine.config import EngineConfig
 from engine.errors import BuildStepError, EngineError, InvalidInputError
 from engine.types import (
+    FIRST_IMAGES_AT,
     BuildCacheFilter,
     BuildOutput,
     BuildRequest,
     BuildSecret,
     BuildStepState,
     CacheReasonKind,
+    PruneFilter,
     SaveOptions,
 )
 
@@ -240,6 +243,23 @@ async def test_no_time_is_later_than_the_epoch(engine, tmp_path):
         with tarfile.open(fileobj=layer) as tar:
             assert {member.mtime for member in tar} == {1_000_000_000}
     assert config["created"].startswith("2001-09-09T01:46:40")
+
+
+async def test_an_image_whose_time_is_fixed_is_as_old_as_it_is_here(engine):
+    before = time.time()
+    built = await engine.build_image(request_of("FROM starter\nRUN echo new > /new\n"))
+    first, *others = await engine.list_images()
+    assert first.image_id == built.image_id
+    assert others
+    assert first.created_at is not None
+    assert first.created_at < FIRST_IMAGES_AT
+    assert before <= first.made_at <= time.time()
+    assert (await engine.inspect_image(built.image_id)).summary.made_at == first.made_at
+
+    await engine.prune_images(PruneFilter(created_before=before))
+    assert built.image_id in {one.image_id for one in await engine.list_images()}
+    await engine.prune_images(PruneFilter(created_before=time.time()))
+    assert built.image_id not in {one.image_id for one in await engine.list_images()}
 
 
 async def test_onbuild_of_a_base_comes_first(engine):
