@@ -164,7 +164,7 @@ def _read_dockerfile(context: int, directory: Path, name: str) -> bytes:
         if error.errno == errno.ENOENT:
             raise InvalidInputError(
                 f"failed to read dockerfile: open {name}: no such file or directory",
-                hint=f"-f names another one than {directory}/{name}",
+                hint=f"-f names another one than {os.path.join(directory, name)}",
             ) from None
         reason = (error.strerror or str(error)).lower()
         raise InvalidInputError(f"failed to read dockerfile: open {name}: {reason}") from None

@@ -341,6 +341,14 @@ async def test_what_cannot_be_is_refused_before_anything_runs(engine, tmp_path):
     assert await engine.list_build_cache() == ()
 
 
+@pytest.mark.parametrize("name", ["other", "/nowhere/other"])
+async def test_a_dockerfile_that_is_not_there_is_named_as_it_was_looked_for(engine, tmp_path, name):
+    with pytest.raises(InvalidInputError) as refused:
+        await engine.build_image(BuildRequest(context=tmp_path, dockerfile=name))
+    assert f"open {name}: no such file" in refused.value.message
+    assert refused.value.hint == f"-f names another one than {tmp_path / name}"
+
+
 async def test_a_step_that_never_does_the_same_says_which_files(engine):
     text = "FROM starter\nRUN mkdir /d; echo a > /d/a; cat /proc/sys/kernel/random/uuid > /d/id\n"
     await engine.build_image(request_of(text))
