@@ -26,6 +26,7 @@ from engine.containers.privileges import (
 )
 from engine.containers.recovery import group_paths, remove_group
 from engine.containers.states import operation_lock, remove_run_directory
+from engine.linux.capabilities import capability_number
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
 from engine.operations import carry_through
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
 HOSTNAME = "buildkitsandbox"
 """What Docker's builder calls every machine that a step sees."""
 _LOOPBACK = ("127.0.0.1",)
+_MAKES_DEVICES = frozenset((capability_number("MKNOD"),))
+"""Steps have it besides what containers have, as with Docker's builder: what they make is the
+image. The lane takes it away where a step could open such a node."""
 
 
 class BuildLanes:
@@ -118,9 +122,10 @@ class BuildLanes:
             )
         )
         stack.push_async_callback(lane.close)
-        capabilities = resolve_capabilities(
-            options, available_capabilities(is_rootless=services.is_rootless)
-        )
+        available = available_capabilities(is_rootless=services.is_rootless)
+        capabilities = resolve_capabilities(options, available)
+        if not services.is_rootless:
+            capabilities |= _MAKES_DEVICES & available
         masked, read_only = hidden_paths(options)
         sysctls = default_sysctls(is_rootless=services.is_rootless)
         return OpenLane(

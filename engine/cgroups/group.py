@@ -41,6 +41,7 @@ class Cgroup:
 
     Attributes:
         warnings: What could not be had, as sentences.
+        filters_devices: What is in it can open those devices alone that its rules name.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Cgroup:
     ) -> None:
         self.directories = tuple(directories)
         self.warnings = warnings
+        self.filters_devices = False
         self._join_descriptors: tuple[int, ...] | None = None
         self._unified_descriptor: int | None = None
         self._out_of_memory_descriptors: list[int] = []

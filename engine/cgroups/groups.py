@@ -183,6 +183,7 @@ def _limit_devices(group: Cgroup, rules: Sequence[DeviceRule]) -> list[str]:
     if path is not None:
         write_text(f"{path}/devices.deny", "a")
         write_lines(f"{path}/devices.allow", [_device_line(rule) for rule in rules])
+        group.filters_devices = True
         return []
     unified = group.unified_path
     # An ordinary user may not load the program, and cannot make device nodes that work either.
@@ -197,4 +198,5 @@ def _limit_devices(group: Cgroup, rules: Sequence[DeviceRule]) -> list[str]:
         return [f"devices are not filtered: {error}"]
     finally:
         os.close(descriptor)
+    group.filters_devices = True
     return []

@@ -24,6 +24,7 @@ from engine.cgroups.groups import create_group
 from engine.cgroups.host import detect_cgroups
 from engine.errors import EngineError
 from engine.late_dataclasses import dataclass
+from engine.linux.capabilities import capability_number
 from engine.linux.process import clone_process, set_process_name
 from engine.runtime.init import become_program, settle_in
 from engine.runtime.namespaces import PRIVATE, new_namespaces
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from engine.runtime.program import Step
 
 LANE_NAME = "lamella-lane"
+_MAKES_DEVICES = capability_number("MKNOD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,8 +269,9 @@ class BuildLane:
             os._exit(0)
         channel.close()
         stdout, stderr = frame[2]
+        spec = decode_record(ContainerSpec, frame[1])
         become_program(
-            decode_record(ContainerSpec, frame[1]),
+            spec if self._group.filters_devices else without_device_nodes(spec),
             dataclasses.replace(descriptors, stdout=stdout, stderr=stderr),
             -1,
             step,
@@ -286,6 +289,12 @@ class BuildLane:
         ready = {descriptor for descriptor, _events in events.poll()}
         if awaited not in ready:
             raise StepCancelledError
+
+
+def without_device_nodes(spec: ContainerSpec) -> ContainerSpec:
+    """A step that cannot make device nodes: it could open them, and the host's disks with them."""
+    kept = tuple(one for one in spec.process.capabilities if one != _MAKES_DEVICES)
+    return dataclasses.replace(spec, process=dataclasses.replace(spec.process, capabilities=kept))
 
 
 def _reap(pidfd: int) -> int:

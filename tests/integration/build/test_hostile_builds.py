@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
+import shutil
+import subprocess
+import sys
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,11 +19,10 @@ from engine.errors import BuildStepError, EngineError
 from engine.types import BuildRequest
 from tests.command_line import CommandLine
 from tests.integration.images.loading import HOST
+from tests.programs import installed_program
 from tests.unit.snapshots.tars import END, directory, entry
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from engine.api import EngineApi
     from engine.types import BuiltImage
     from tests.conftest import StorePaths
@@ -240,3 +244,72 @@ async def test_a_hostile_base_is_taken_or_refused_with_a_sentence(
     assert said in message
     assert "\n" not in message
     await is_clean(engine, store_paths)
+
+
+@pytest.fixture
+def with_busybox(tmp_path: Path) -> Path:
+    """A context with a program that makes device nodes."""
+    directory = tmp_path / "with-busybox"
+    directory.mkdir()
+    shutil.copy(installed_program("busybox"), directory / "busybox")
+    return directory
+
+
+def disk_node() -> str:
+    """What leads to the disk of the host's root, for mknod."""
+    device = os.stat("/").st_dev
+    return f"b {os.major(device)} {os.minor(device)}"
+
+
+@pytest.mark.root
+async def test_a_device_node_that_a_step_makes_opens_nothing(
+    engine: EngineApi, with_busybox: Path
+) -> None:
+    text = (
+        "FROM starter\nCOPY busybox /busybox\n"
+        f"RUN /busybox mknod /disk {disk_node()} && ! head -c 1 /disk 2> /said\n"
+        "RUN grep -q 'Operation not permitted' /said && ! head -c 1 /disk\n"
+    )
+    assert await outcome(engine, text, with_busybox) == ""
+
+
+# In a mount namespace of its own, without the control groups that keep devices closed.
+_WITHOUT_GROUPS = """
+import asyncio, ctypes, sys
+from pathlib import Path
+from engine.api import open_engine
+from engine.errors import BuildStepError
+from engine.types import BuildRequest
+
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x20000) == 0
+assert libc.mount(b"none", b"/", None, 0x44000, None) == 0
+assert libc.umount2(b"/sys/fs/cgroup", 2) == 0
+
+async def main():
+    root, run, context, text = sys.argv[1:]
+    async with open_engine(root=Path(root), run=Path(run)) as engine:
+        request = BuildRequest(
+            dockerfile_content=text.encode(), context=Path(context), network="none"
+        )
+        try:
+            await engine.build_image(request)
+        except BuildStepError as error:
+            print(error.line)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+async def test_where_devices_cannot_be_kept_closed_a_step_makes_no_node(
+    store_paths: StorePaths, with_busybox: Path
+) -> None:
+    text = f"FROM starter\nCOPY busybox /\nRUN true\nRUN /busybox mknod /disk {disk_node()}\n"
+    done = await asyncio.to_thread(
+        subprocess.run,
+        (sys.executable, "-c", _WITHOUT_GROUPS, str(store_paths.root), str(store_paths.run),
+         str(with_busybox), text),
+        cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
