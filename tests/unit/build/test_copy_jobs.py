@@ -30,7 +30,12 @@ def test_a_layer_is_its_files_its_tar_and_its_index(context, layer):
 
     copied = copy_context(context, layer, "/app/", ".")
 
-    assert copied.warnings == ()
+    # Outside of a user namespace an ordinary user can give files to nobody. That is said, and what
+    # runs as its owner does not run as him.
+    is_root = os.geteuid() == 0
+    assert [one.split(" are ")[0] for one in copied.warnings] == (
+        [] if is_root else ["some owners"]
+    )
     assert shown(layer) == [
         "d755 0:0 app",
         "-644 0:0 app/a",
@@ -43,7 +48,8 @@ def test_a_layer_is_its_files_its_tar_and_its_index(context, layer):
     assert copied.layer.tar_bytes == len(content)
     assert (layer / "diff/app/a").read_text() == "one"
     assert (layer / "diff/app/a").stat().st_mtime_ns == 0
-    assert stat.S_IMODE((layer / "diff/app/d/b").stat().st_mode) == 0o4755
+    mode = stat.S_IMODE((layer / "diff/app/d/b").stat().st_mode)
+    assert mode == (0o4755 if is_root else 0o755)
     assert os.readlink(layer / "diff/app/d/l") == "../a"
     index = read_index(str(layer / "index"))
     assert (
