@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,21 @@ from engine.linux.capabilities import capability_number
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
 from engine.operations import carry_through
-from engine.runtime.build_lane import LaneSpec
-from engine.runtime.isolation import default_sysctls
+from engine.runtime.isolation import (
+    DEFAULT_SHARED_MEMORY_BYTES,
+    DEFAULT_UMASK,
+    default_sysctls,
+)
 from engine.runtime.name_sockets import RESOLVER_ADDRESS
 from engine.runtime.namespaces import HOST
+from engine.runtime.spec import (
+    SPEC_VERSION,
+    ContainerSpec,
+    LogSpec,
+    NamespaceSpec,
+    ProcessSpec,
+    RootfsSpec,
+)
 from engine.snapshots.stubs import make_stubs
 from engine.types import NetworkOptions, ProcessOptions, ResourceLimits
 
@@ -50,6 +62,16 @@ if TYPE_CHECKING:
 HOSTNAME = "buildkitsandbox"
 """What Docker's builder calls every machine that a step sees."""
 _LOOPBACK = ("127.0.0.1",)
+_NO_ROOT = RootfsSpec(
+    kind="overlay",
+    lowers=(),
+    upper="",
+    work="",
+    mount_point="",
+    uses_user_xattrs=False,
+    is_read_only=False,
+)
+"""Each step comes with its own."""
 _MAKES_DEVICES = frozenset((capability_number("MKNOD"),))
 """Steps have it besides what containers have, as with Docker's builder: what they make is the
 image. The lane takes it away where a step could open such a node."""
@@ -106,41 +128,60 @@ class BuildLanes:
         told, stub_layer = await services.in_thread(
             self._write_files, request.directory, network, held
         )
-        cgroup = cgroup_spec(
-            effective_limits(ResourceLimits()),
-            name=lane_id,
-            mode=services.cgroups.mode,
-            parent=services.cgroups.parent,
-        )
-        lane = await self._supervisor.open_lane(
-            LaneSpec(
-                lane_id=lane_id,
-                run_directory=str(run_directory),
-                network_namespace=held.namespace,
-                network=held.spec,
-                cgroup=cgroup,
-            )
-        )
-        stack.push_async_callback(lane.close)
         available = available_capabilities(is_rootless=services.is_rootless)
         capabilities = resolve_capabilities(options, available)
         if not services.is_rootless:
             capabilities |= _MAKES_DEVICES & available
         masked, read_only = hidden_paths(options)
         sysctls = default_sysctls(is_rootless=services.is_rootless)
+        lane = await self._supervisor.open_lane(
+            ContainerSpec(
+                version=SPEC_VERSION,
+                container_id=lane_id,
+                name="build",
+                image="",
+                container_directory="",
+                run_directory=str(run_directory),
+                events_path="",
+                hostname=HOSTNAME,
+                is_rootless=services.is_rootless,
+                rootfs=_NO_ROOT,
+                process=ProcessSpec(
+                    arguments=(),
+                    environment=(),
+                    working_directory="",
+                    user="",
+                    capabilities=tuple(sorted(capabilities)),
+                    has_no_new_privileges=False,
+                    umask=DEFAULT_UMASK,
+                    seccomp_filter=(
+                        seccomp_filter(options, capabilities) if services.has_seccomp else ""
+                    ),
+                    resource_limits=resource_limits(options),
+                ),
+                cgroup=cgroup_spec(
+                    effective_limits(ResourceLimits()),
+                    name=lane_id,
+                    mode=services.cgroups.mode,
+                    parent=services.cgroups.parent,
+                ),
+                log=LogSpec(path="", file_bytes=0, file_count=0),
+                file_mounts=network_file_mounts(request.directory, is_read_only=False),
+                masked_paths=masked,
+                read_only_paths=read_only,
+                # They would be the host's.
+                sysctls=() if held.namespace == HOST else sysctls,
+                shared_memory_bytes=request.shared_memory_bytes or DEFAULT_SHARED_MEMORY_BYTES,
+                stop_signal=signal.SIGKILL,
+                stop_timeout_seconds=0,
+                namespaces=NamespaceSpec(network=held.namespace),
+                network=held.spec,
+            )
+        )
+        stack.push_async_callback(lane.close)
         return OpenLane(
             lane_id=lane_id,
             lane=lane,
-            network_namespace=held.namespace,
-            file_mounts=network_file_mounts(request.directory, is_read_only=False),
-            cgroup=cgroup,
-            capabilities=tuple(sorted(capabilities)),
-            seccomp_filter=seccomp_filter(options, capabilities) if services.has_seccomp else "",
-            masked_paths=masked,
-            read_only_paths=read_only,
-            # They would be the host's.
-            sysctls=() if held.namespace == HOST else sysctls,
-            resource_limits=resource_limits(options),
             is_rootless=services.is_rootless,
             stub_layer=stub_layer,
             warnings=(*held.warnings, *told, *attribute_warnings(options)),

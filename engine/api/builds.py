@@ -36,6 +36,7 @@ class BuildCalls(RegistryCalls):
         from engine.api.build_lanes import BuildLanes
         from engine.build.builder import BuildServices
         from engine.build.builds import BuildBoard
+        from engine.build.layer_processes import LayerProcesses
         from engine.runtime.state_file import read_boot_id
         from engine.store.build_records import BuildRecords
 
@@ -49,11 +50,16 @@ class BuildCalls(RegistryCalls):
                 lanes=BuildLanes(
                     self._services, self._supervisor, self._network_records, self._report
                 ),
+                processes=LayerProcesses(self._supervisor),
                 pull=pull,
                 is_rootless=self._services.is_rootless,
                 snapshotter=self._services.snapshotter,
             )
         )
+
+    async def _close_builds(self) -> None:
+        if "_builds" in vars(self):
+            await self._builds.close()
 
     @functools.cached_property
     def _stored_cache(self) -> StoredCache:

@@ -110,6 +110,7 @@ class Engine(
             stack.push_async_callback(engine._services.staging.finish)
             stack.callback(engine._stats.close)
             stack.callback(engine._images.close)
+            stack.push_async_callback(engine._close_builds)
             await asyncio.to_thread(trim_event_log, config.events_path)
             await stack.enter_async_context(EventTail(config.events_path, events))
             await sweep_containers(engine._services)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from engine.build.images import FinishedStage
     from engine.build.instructions import Dockerfile
     from engine.build.lanes import LaneMaker
+    from engine.build.layer_processes import LayerProcesses
     from engine.build.plan import BuildPlan
     from engine.build.progress import BuildState
     from engine.build.times import BuildTimes
@@ -81,6 +82,7 @@ class BuildServices:
     images: BuildImages
     records: BuildRecords
     lanes: LaneMaker
+    processes: LayerProcesses
     pull: ImagePull
     is_rootless: bool
     snapshotter: str
@@ -152,7 +154,7 @@ class Builder:
             workshop = LayerWorkshop(
                 config=self._config,
                 staging=hold.staging,
-                runner=self._services.images.runner,
+                processes=self._services.processes,
                 lock=self._services.images.lock,
                 mender=self._services.images.mender,
                 epoch_seconds=epoch,
@@ -165,6 +167,7 @@ class Builder:
                 staging=hold.staging,
                 extra_hosts=self._request.extra_hosts,
                 ulimits=self._request.ulimits,
+                shared_memory_bytes=self._request.shared_memory_bytes,
                 step_count=plan.run_count,
             )
             stack.push_async_callback(_carried(lanes.close))
@@ -329,7 +332,6 @@ class Builder:
         return RunOptions(
             network=network,
             extra_hosts=request.extra_hosts,
-            shared_memory_bytes=request.shared_memory_bytes,
             environment=environment,
             epoch=() if epoch == DEFAULT_EPOCH_SECONDS else (("epoch", str(epoch).lower()),),
             secrets={one.secret_id: one for one in request.secrets},

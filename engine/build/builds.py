@@ -91,6 +91,10 @@ class BuildBoard:
             self._forget_old()
         return built
 
+    async def close(self) -> None:
+        """End what waits for the next build."""
+        await self._services.processes.close()
+
     async def plan(self, request: BuildRequest) -> BuildProgress:
         """As EngineApi.plan_build."""
         names = tuple(parse_reference(name).familiar_name for name in request.names)

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
-    from engine.cgroups.limits import CgroupSpec
     from engine.runtime.lane_client import StepLane
-    from engine.runtime.spec import FileMount, ResourceLimitSpec
     from engine.types import Ulimit
 
 
@@ -27,36 +25,29 @@ class LaneRequest:
     Attributes:
         network: `default`, `none` or `host`.
         extra_hosts: For its hosts file.
+        shared_memory_bytes: Of /dev/shm; None for the usual.
         directory: Empty, of the build; its files are made there.
     """
 
     network: str
     extra_hosts: tuple[tuple[str, str], ...]
     ulimits: tuple[Ulimit, ...]
+    shared_memory_bytes: int | None
     directory: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenLane:
-    """A lane, and what every container in it gets.
+    """A lane, and what a step has to know of it.
 
     Attributes:
-        network_namespace: As a container's NamespaceSpec has it.
+        stub_layer: Below all layers of a root: the places of mounts.
         warnings: What it has not.
         limitations: What a program that has failed in it may have wanted.
     """
 
     lane_id: str
     lane: StepLane
-    network_namespace: str
-    file_mounts: tuple[FileMount, ...]
-    cgroup: CgroupSpec
-    capabilities: tuple[int, ...]
-    seccomp_filter: str
-    masked_paths: tuple[str, ...]
-    read_only_paths: tuple[str, ...]
-    sysctls: tuple[tuple[str, str], ...]
-    resource_limits: tuple[ResourceLimitSpec, ...]
     is_rootless: bool
     stub_layer: str
     warnings: tuple[str, ...]
@@ -84,6 +75,7 @@ class LanePool:
         staging: Path,
         extra_hosts: tuple[tuple[str, str], ...],
         ulimits: tuple[Ulimit, ...],
+        shared_memory_bytes: int | None,
         step_count: int,
     ) -> None:
         """Make lanes when they are wanted.
@@ -93,17 +85,20 @@ class LanePool:
             staging: The build's own directory.
             extra_hosts: For their hosts files.
             ulimits: For whatever runs in them.
+            shared_memory_bytes: As LaneRequest.
             step_count: How many steps there are; after the last one the lanes end.
         """
         self._make = make
         self._staging = staging
         self._extra_hosts = extra_hosts
         self._ulimits = ulimits
+        self._shared_memory_bytes = shared_memory_bytes
         self._idle: dict[str, list[OpenLane]] = {}
         self._stack = contextlib.AsyncExitStack()
         self._count = 0
         self._warming: dict[str, asyncio.Task[OpenLane]] = {}
         self._left = step_count
+        self._waiting = step_count
         self._closing: asyncio.Task[None] | None = None
 
     @contextlib.asynccontextmanager
@@ -116,6 +111,7 @@ class LanePool:
         Raises:
             EngineError: There is none to be had.
         """
+        self._waiting -= 1
         idle = self._idle.setdefault(network, [])
         if idle:
             lane = idle.pop()
@@ -126,10 +122,19 @@ class LanePool:
         yield lane
         if not lane.lane.is_closed:
             idle.append(lane)
-        self.skip()
+        self._end_step()
+
+    @property
+    def has_more_steps(self) -> bool:
+        """Whether there are steps that have not begun."""
+        return self._waiting > 0
 
     def skip(self) -> None:
-        """One of the steps needs no lane, or none any more."""
+        """One of the steps needs no lane."""
+        self._waiting -= 1
+        self._end_step()
+
+    def _end_step(self) -> None:
         self._left -= 1
         if not self._left and self._count:
             # It takes as long as a step: what comes after the last one need not wait for it.
@@ -150,6 +155,7 @@ class LanePool:
                     network=network,
                     extra_hosts=self._extra_hosts,
                     ulimits=self._ulimits,
+                    shared_memory_bytes=self._shared_memory_bytes,
                     directory=directory,
                 )
             )

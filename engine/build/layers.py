@@ -12,23 +12,14 @@ import asyncio
 import contextlib
 import itertools
 import os
-import socket
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from engine.build.layer_places import LayerPlaces
-from engine.errors import EngineError, LauncherError, SyscallError
+from engine.errors import SyscallError
 from engine.images.catalog import layer_directory
 from engine.oci.digests import digest_of
-from engine.operations import carry_through
-from engine.runtime.protocol import (
-    HEADER_BYTES,
-    FrameKind,
-    parse_header,
-    read_error,
-    send_frame,
-)
 from engine.runtime.seal_jobs import NewOwner, SealRequest, SettledLayer
 from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.removal import engine_error
@@ -40,15 +31,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from engine.build.layer_processes import LayerProcesses
     from engine.build.run_step import OwnedPath
     from engine.config import EngineConfig
     from engine.images.mending import LayerMender
-    from engine.snapshots.base import JobRunner
     from engine.store.image_lock import ImageLock
 
 _MOST_READ = 64
-_LOST_SECONDS = 1.0
-"""How long the end of a process may take to be heard of after its last word."""
 _LAYER_NAME = "layer"
 _WORK_NAME = "work"
 _MOUNT_POINT_NAME = "rootfs"
@@ -162,7 +151,7 @@ class LayerWorkshop:
         *,
         config: EngineConfig,
         staging: Path,
-        runner: JobRunner,
+        processes: LayerProcesses,
         lock: ImageLock,
         mender: LayerMender,
         epoch_seconds: int | None,
@@ -173,7 +162,7 @@ class LayerWorkshop:
         Args:
             config: Where it is.
             staging: A claim's directory.
-            runner: Where jobs run.
+            processes: Lends the process that seals.
             lock: Of the images.
             mender: Puts layers into place.
             epoch_seconds: The latest time in any layer; None leaves times alone.
@@ -181,15 +170,11 @@ class LayerWorkshop:
         """
         self._config = config
         self._staging = staging
-        self._runner = runner
+        self._process = processes.borrow(jobs)
         self._lock = lock
         self._mender = mender
         self.epoch_ns = None if epoch_seconds is None else epoch_seconds * 1_000_000_000
-        self._jobs = jobs
         self._numbers = itertools.count()
-        self._requests: socket.socket | None = None
-        self._worker: asyncio.Task[bytes] | None = None
-        self._sending = asyncio.Lock()
         # One is read at a time; each that waits has a socket.
         self._reading = asyncio.Semaphore(_MOST_READ)
         self.places = LayerPlaces()
@@ -202,19 +187,11 @@ class LayerWorkshop:
 
     def warm_up(self) -> None:
         """Start the process that seals, which takes longer than most steps."""
-        self._channel()
+        self._process.start()
 
     async def close(self) -> None:
-        """End the process that seals; a layer that it reads is given up."""
-        requests, self._requests = self._requests, None
-        worker, self._worker = self._worker, None
-        if requests is not None:
-            requests.close()
-        if worker is not None:
-            worker.cancel()
-            await asyncio.wait((worker,))
-            if not worker.cancelled():
-                worker.exception()
+        """Give the process that seals back; a layer that it reads is given up."""
+        await self._process.give_back()
 
     # --- drafts -------------------------------------------------------------------------------
 
@@ -230,7 +207,7 @@ class LayerWorkshop:
             lower = stack[-1].diff if stack else ""
             needs_look = await asyncio.to_thread(_make_draft, draft, lower)
             if needs_look:
-                await self._ask(
+                await self._process.ask(
                     SealRequest(
                         action="prepare",
                         layer=number,
@@ -263,7 +240,7 @@ class LayerWorkshop:
             EngineError: It cannot be read.
         """
         async with self.places.reading():
-            answer = await self._ask(
+            answer = await self._process.ask(
                 SealRequest(
                     action="settle",
                     layer=draft.number,
@@ -277,14 +254,14 @@ class LayerWorkshop:
             )
         if not msgspec.json.decode(answer, type=SettledLayer).is_empty:
             return True
-        await self._ask(SealRequest(action="drop", layer=draft.number), None)
+        await self._process.ask(SealRequest(action="drop", layer=draft.number), None)
         await asyncio.to_thread(_remove_draft, draft)
         return False
 
     async def digest(self, draft: LayerDraft, *, label: str) -> SealedLayer:
         """Read a settled draft: its diff id, and what it holds."""
         async with self._reading:
-            answer = await self._ask(
+            answer = await self._process.ask(
                 SealRequest(action="digest", layer=draft.number, label=label), None
             )
         return msgspec.json.decode(answer, type=SealedLayer)
@@ -343,7 +320,7 @@ class LayerWorkshop:
         """As JobRunner, in the process that seals; nobody is told of progress."""
         del on_progress
         request = SealRequest(action="job", layer=-1, job=job, arguments=arguments)
-        return await self._ask(request, None, descriptors)
+        return await self._process.ask(request, None, descriptors)
 
     async def give_owners(self, owned: Sequence[OwnedPath]) -> tuple[str, ...]:
         """Give files to whom they belong; returns what cannot be, as sentences.
@@ -366,55 +343,6 @@ class LayerWorkshop:
                     "so root owns it"
                 )
         return tuple(told)
-
-    async def _ask(
-        self, request: SealRequest, directory: Path | None, descriptors: tuple[int, ...] = ()
-    ) -> bytes:
-        channel = self._channel()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with ours:
-            with theirs:
-                async with self._sending:
-                    try:
-                        # A frame that was cut short would make nonsense of all that follow.
-                        await carry_through(
-                            asyncio.to_thread(
-                                _send, channel, request, theirs, directory, descriptors
-                            )
-                        )
-                    except ConnectionError:
-                        raise await self._lost() from None
-            ours.setblocking(False)
-            try:
-                length, kind = parse_header(await _exactly(ours, HEADER_BYTES))
-                payload = await _exactly(ours, length)
-            except (EOFError, OSError):
-                raise await self._lost() from None
-        if kind is FrameKind.ERROR:
-            raise read_error(payload)
-        return payload
-
-    async def _lost(self) -> EngineError:
-        """Why the process has ended: what it said last, or that it was killed."""
-        if self._worker is not None:
-            ended, _pending = await asyncio.wait((self._worker,), timeout=_LOST_SECONDS)
-            for worker in ended:
-                reason = None if worker.cancelled() else worker.exception()
-                if isinstance(reason, EngineError) and not isinstance(reason, LauncherError):
-                    return reason
-        return LauncherError("the worker that makes layers was killed", hint="Memory may be short")
-
-    def _channel(self) -> socket.socket:
-        if self._requests is None:
-            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._worker = asyncio.create_task(self._serve(theirs))
-        return self._requests
-
-    async def _serve(self, theirs: socket.socket) -> bytes:
-        with theirs:
-            return await self._runner.run_job(
-                "seal-layers", msgspec.json.encode(self._jobs), descriptors=(theirs.fileno(),)
-            )
 
 
 def _make_draft(draft: LayerDraft, lower: str) -> bool:
@@ -459,37 +387,3 @@ def _remove_draft(draft: LayerDraft) -> None:
         ):
             with contextlib.suppress(FileNotFoundError):
                 path.rmdir()
-
-
-def _send(
-    channel: socket.socket,
-    request: SealRequest,
-    answer: socket.socket,
-    directory: Path | None,
-    descriptors: tuple[int, ...],
-) -> None:
-    sent = (answer.fileno(), *descriptors)
-    opened = -1
-    try:
-        if directory is not None:
-            opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            sent = (*sent, opened)
-        send_frame(channel, FrameKind.JOB, msgspec.json.encode(request), sent)
-    except ConnectionError:
-        raise
-    except OSError as error:
-        raise SyscallError("ask for a layer", error.errno or 0, str(directory or "")) from error
-    finally:
-        if opened >= 0:
-            os.close(opened)
-
-
-async def _exactly(channel: socket.socket, length: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    received = b""
-    while len(received) < length:
-        part = await loop.sock_recv(channel, length - len(received))
-        if not part:
-            raise EOFError
-        received += part
-    return received

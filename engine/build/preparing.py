@@ -16,7 +16,7 @@ from engine.build.run_mounts import (
     prepare_mounts,
     script_key,
 )
-from engine.build.run_step import StepMounts, StepProgram, container_spec, run_program
+from engine.build.run_step import StepMounts, StepProgram, run_program, step_spec
 from engine.build.solver import StepResult
 from engine.build.squash_step import PreparedSquash
 from engine.build.steps import CopyStep, RunStep
@@ -55,7 +55,6 @@ class RunOptions:
 
     network: str
     extra_hosts: tuple[tuple[str, str], ...]
-    shared_memory_bytes: int | None
     environment: tuple[str, ...]
     epoch: tuple[tuple[str, str], ...]
     secrets: Mapping[str, BuildSecret]
@@ -181,12 +180,12 @@ class PreparedRun:
             program = StepProgram(
                 step=self._step,
                 mounts=mounts,
-                shared_memory_bytes=preparers.options.shared_memory_bytes,
                 extra_environment=preparers.options.environment,
+                is_last=not preparers.lanes.has_more_steps,
             )
             started_at_ns = time.time_ns()
             async with preparers.workshop.places.reading_until() as let_go:
-                spec = container_spec(program, opened, draft, self._context.stack)
+                spec = step_spec(program, opened, draft, self._context.stack)
                 try:
                     end = await run_program(opened, spec, self._tell, on_start=let_go)
                 except StartError as error:

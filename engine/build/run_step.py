@@ -9,16 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from engine.late_dataclasses import dataclass
-from engine.runtime.isolation import DEFAULT_SHARED_MEMORY_BYTES, DEFAULT_UMASK
-from engine.runtime.spec import (
-    SPEC_VERSION,
-    ContainerSpec,
-    LogSpec,
-    MountSpec,
-    NamespaceSpec,
-    ProcessSpec,
-    RootfsSpec,
-)
+from engine.runtime.build_lane import StepSpec
+from engine.runtime.spec import MountSpec, RootfsSpec
 from engine.types import OutputStream
 
 if TYPE_CHECKING:
@@ -77,19 +69,19 @@ class StepProgram:
     """A step that is about to run.
 
     Attributes:
-        shared_memory_bytes: Of /dev/shm; None for the usual.
         extra_environment: What neither key nor history knows.
+        is_last: No step waits for the lane.
     """
 
     step: RunStep
     mounts: StepMounts
-    shared_memory_bytes: int | None
     extra_environment: tuple[str, ...]
+    is_last: bool
 
 
-def container_spec(
+def step_spec(
     program: StepProgram, opened: OpenLane, draft: LayerDraft, stack: LayerStack
-) -> ContainerSpec:
+) -> StepSpec:
     """What the lane is told; the layers' paths must not change until the program runs."""
     step = program.step
     environment = dict(
@@ -101,16 +93,7 @@ def container_spec(
             *program.mounts.environment,
         )
     )
-    return ContainerSpec(
-        version=SPEC_VERSION,
-        container_id=opened.lane_id,
-        name="build",
-        image="",
-        container_directory=str(draft.directory),
-        run_directory=str(draft.directory),
-        events_path="",
-        hostname="buildkitsandbox",
-        is_rootless=opened.is_rootless,
+    return StepSpec(
         rootfs=RootfsSpec(
             kind="overlay",
             lowers=(*(layer.diff for layer in reversed(stack)), opened.stub_layer),
@@ -120,34 +103,18 @@ def container_spec(
             uses_user_xattrs=opened.is_rootless,
             is_read_only=False,
         ),
-        process=ProcessSpec(
-            arguments=step.arguments,
-            environment=tuple(f"{name}={value}" for name, value in environment.items()),
-            working_directory=step.working_directory,
-            user=step.user,
-            capabilities=opened.capabilities,
-            has_no_new_privileges=False,
-            umask=DEFAULT_UMASK,
-            seccomp_filter=opened.seccomp_filter,
-            resource_limits=opened.resource_limits,
-        ),
-        cgroup=opened.cgroup,
-        log=LogSpec(path="", file_bytes=0, file_count=0),
-        file_mounts=opened.file_mounts,
-        masked_paths=opened.masked_paths,
-        read_only_paths=opened.read_only_paths,
-        sysctls=opened.sysctls,
-        shared_memory_bytes=program.shared_memory_bytes or DEFAULT_SHARED_MEMORY_BYTES,
-        stop_signal=9,
-        stop_timeout_seconds=0,
+        arguments=step.arguments,
+        environment=tuple(f"{name}={value}" for name, value in environment.items()),
+        working_directory=step.working_directory,
+        user=step.user,
         mounts=program.mounts.mounts,
-        namespaces=NamespaceSpec(network=opened.network_namespace),
+        is_last=program.is_last,
     )
 
 
 async def run_program(
     opened: OpenLane,
-    spec: ContainerSpec,
+    spec: StepSpec,
     on_output: OutputListener,
     *,
     on_start: Callable[[], None],
@@ -158,7 +125,7 @@ async def run_program(
 
     Args:
         opened: Where it runs.
-        spec: Its container's.
+        spec: What it is.
         on_output: Is told what it writes.
         on_start: Called when its program runs.
 

@@ -6,8 +6,11 @@ the first process of one step after the other as its own child, and ends with it
 kernel kills a step with its lane. Network namespace, addresses and rules are the lane's and made
 once, and so is the control group; mounts and the other namespaces are each step's own.
 
-Down: START with a ContainerSpec and the ends of its pipes. Up: RESULT once the lane is ready; for
-each step PROGRESS when its program runs, then RESULT with a StepEnd, or ERROR.
+While a step runs, the first process of the next one is born and mounts what all steps have alike,
+so that what is left to do for a step is its root and its program.
+
+Down: START with a StepSpec and the ends of its pipes. Up: RESULT once the lane is ready; for each
+step PROGRESS when its program runs, then RESULT with a StepEnd, or ERROR.
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ from engine.errors import EngineError
 from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import capability_number
 from engine.linux.process import clone_process, set_process_name
-from engine.runtime.init import become_program, settle_in
+from engine.runtime.init import become_prepared, prepare_kernel, settle_in
 from engine.runtime.namespaces import PRIVATE, new_namespaces
 from engine.runtime.network import HostNetwork, enter_new_network, open_own_namespace
 from engine.runtime.program import InheritedDescriptors, run_to_exec, wait_for_exec
 from engine.runtime.protocol import FrameKind, receive_frame, send_error, send_frame
 from engine.runtime.records import decode_record, encode_record
-from engine.runtime.spec import CgroupSpec, ContainerSpec, NamespaceSpec, NetworkSpec
+from engine.runtime.spec import ContainerSpec, MountSpec, RootfsSpec
 from engine.runtime.starter import describe_start_failure, take_lock
 from engine.runtime.user_network import PendingUserNetwork
 
@@ -40,26 +43,27 @@ if TYPE_CHECKING:
     from engine.runtime.program import Step
 
 LANE_NAME = "lamella-lane"
+_PLACE_NAME = "prepared"
 _MAKES_DEVICES = capability_number("MKNOD")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneSpec:
-    """What a lane is to be.
+class StepSpec:
+    """What a step has for itself; everything else is as the lane's ContainerSpec says.
 
     Attributes:
-        lane_id: 64 hexadecimal digits: what its rules and its control groups are called.
-        run_directory: Holds its lock, which is the proof of life.
-        network_namespace: `private` or `host`.
-        network: What it has in a namespace of its own.
-        cgroup: Of whatever runs in it.
+        arguments: As in ProcessSpec, like the next three.
+        mounts: Attached over what is hidden of /proc and /sys.
+        is_last: The lane runs nothing after it, as far as is known.
     """
 
-    lane_id: str
-    run_directory: str
-    network_namespace: str
-    network: NetworkSpec
-    cgroup: CgroupSpec
+    rootfs: RootfsSpec
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    working_directory: str
+    user: str
+    mounts: tuple[MountSpec, ...] = ()
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +88,31 @@ class _WaitingInit:
     Attributes:
         channel: Takes the step.
         report: Tells when its program runs, or why not.
+        pidfd: Of the process.
     """
 
     channel: socket.socket
     report: int
     pidfd: int
+
+
+_REHEARSAL = encode_record(
+    StepSpec(
+        rootfs=RootfsSpec(
+            kind="overlay",
+            lowers=("",),
+            upper="",
+            work="",
+            mount_point="",
+            uses_user_xattrs=False,
+            is_read_only=False,
+        ),
+        arguments=("",),
+        environment=("",),
+        working_directory="",
+        user="",
+    )
+)
 
 
 class StepCancelledError(Exception):
@@ -103,7 +127,7 @@ def run_lane(document: bytes, channel: socket.socket) -> NoReturn:
         # Who ignores this cannot wait for children.
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.umask(0o077)
-        lane = BuildLane(decode_record(LaneSpec, document), channel)
+        lane = BuildLane(decode_record(ContainerSpec, document), channel)
         try:
             send_frame(channel, FrameKind.RESULT, b"{}")
             lane.serve()
@@ -119,42 +143,46 @@ def run_lane(document: bytes, channel: socket.socket) -> NoReturn:
 class BuildLane:
     """The process's own side: its lock, its network, and the step that runs."""
 
-    def __init__(self, spec: LaneSpec, channel: socket.socket) -> None:
+    def __init__(self, spec: ContainerSpec, channel: socket.socket) -> None:
         """Take the lock and set up the network.
+
+        Args:
+            spec: Of whatever runs in it, but for root, program and mounts. Its id is what rules
+                and control groups are called, its run directory holds the lock.
+            channel: To the engine.
 
         Raises:
             EngineError: It cannot be had.
             OSError: As above.
         """
-        self._spec = spec
         self._channel = channel
         self._pidfd = os.pidfd_open(os.getpid())
         # Held until the process ends.
         take_lock(spec.run_directory, "a build")
         # One for all steps: they have the same limits, and one ends before the next begins.
         self._group = create_group(detect_cgroups(), spec.cgroup)
+        self._spec = spec if self._group.filters_devices else without_device_nodes(spec)
+        self._place = os.path.join(spec.run_directory, _PLACE_NAME)
+        os.mkdir(self._place, 0o700)
         self._next: _WaitingInit | None = None
-        self._rehearsal = b""
         self._host = HostNetwork()
         way_out: PendingUserNetwork | None = None
-        if spec.network_namespace == PRIVATE:
+        if spec.namespaces.network == PRIVATE:
             if spec.network.user_network:
                 way_out = PendingUserNetwork(spec.network, self._pidfd, is_sibling=False)
             enter_new_network()
-        self._host.attach(spec.lane_id, spec.network)
+        self._host.attach(spec.container_id, spec.network)
         if way_out is not None:
             way_out.start(open_own_namespace())
 
     def close(self) -> None:
         """Take group and rules away; the rest goes with the process."""
         if self._next is not None:
-            self._next.channel.close()
-            os.close(self._next.report)
-            _reap(self._next.pidfd)
+            self._dismiss(self._next)
         with contextlib.suppress(EngineError, OSError):
             self._group.destroy()
         with contextlib.suppress(EngineError, OSError):
-            self._host.remove_rules(self._spec.lane_id, self._spec.network)
+            self._host.remove_rules(self._spec.container_id, self._spec.network)
 
     def serve(self) -> None:
         """Run what is asked for until the channel ends."""
@@ -169,12 +197,10 @@ class BuildLane:
                 send_error(self._channel, describe_start_failure(error))
             else:
                 send_frame(self._channel, FrameKind.RESULT, encode_record(end))
-            self._next = self._clone()
 
     def _run(self, document: bytes, descriptors: list[int]) -> StepEnd:
         kills_before = self._group.out_of_memory_kills()
         exit_code = self._run_next(document, descriptors)
-        self._rehearsal = document
         return StepEnd(
             exit_code=exit_code,
             is_out_of_memory_killed=self._group.out_of_memory_kills() > kills_before,
@@ -183,8 +209,7 @@ class BuildLane:
 
     def _run_next(self, document: bytes, descriptors: list[int]) -> int:
         """Give the first process that waits its step, wait for its end; returns the exit code."""
-        init = self._next or self._clone()
-        self._next = None
+        init = self._take_next()
         try:
             try:
                 # One that has ended says why in its report.
@@ -194,9 +219,12 @@ class BuildLane:
                 init.channel.close()
                 for descriptor in descriptors:
                     os.close(descriptor)
+            is_last = decode_record(StepSpec, document).is_last
             self._await(init.report)
             wait_for_exec(init.report)
             send_frame(self._channel, FrameKind.PROGRESS, b"")
+            if not is_last:
+                self._next = self._clone()
             self._await(init.pidfd)
             return _reap(init.pidfd)
         except BaseException:
@@ -207,19 +235,29 @@ class BuildLane:
         finally:
             os.close(init.pidfd)
 
-    def _clone(self) -> _WaitingInit:
-        """Clone a step's first process, which settles in, and waits for what it is to be.
+    def _take_next(self) -> _WaitingInit:
+        """The first process that waits, or another if there is none or it was killed meanwhile."""
+        waiting, self._next = self._next, None
+        if waiting is not None and _has_ended(waiting.pidfd):
+            self._dismiss(waiting)
+            waiting = None
+        return waiting or self._clone()
 
-        It is born while the step before it is looked at, and has its namespaces by then.
-        """
+    def _dismiss(self, waiting: _WaitingInit) -> None:
+        waiting.channel.close()
+        os.close(waiting.report)
+        _reap(waiting.pidfd)
+        os.close(waiting.pidfd)
+
+    def _clone(self) -> _WaitingInit:
+        """Clone a step's first process, which prepares what it can, and waits for its step."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         report, report_end = os.pipe2(os.O_CLOEXEC)
         join = self._group.join_descriptors
-        namespaces = NamespaceSpec(network=self._spec.network_namespace)
         try:
             process_id, pidfd = clone_process(
-                new_namespaces(namespaces), cgroup=self._group.unified_descriptor
+                new_namespaces(self._spec.namespaces), cgroup=self._group.unified_descriptor
             )
             if process_id == 0:
                 try:
@@ -239,7 +277,6 @@ class BuildLane:
                                 parent=self._pidfd,
                                 join=join,
                             ),
-                            namespaces,
                             step,
                         ),
                         report_end,
@@ -254,26 +291,30 @@ class BuildLane:
         return _WaitingInit(channel=ours, report=report, pidfd=pidfd)
 
     def _become_step(
-        self,
-        channel: socket.socket,
-        descriptors: InheritedDescriptors,
-        namespaces: NamespaceSpec,
-        step: Step,
+        self, channel: socket.socket, descriptors: InheritedDescriptors, step: Step
     ) -> NoReturn:
-        settle_in(namespaces, step, parent=descriptors.parent, join=descriptors.join)
-        if self._rehearsal:
-            # A fork gets its own copy of what it writes to: now, and not when a step waits.
-            decode_record(ContainerSpec, self._rehearsal)
+        lane = self._spec
+        settle_in(lane.namespaces, step, parent=descriptors.parent, join=descriptors.join)
+        prepared = prepare_kernel(lane, self._place, step)
+        # A fork gets its own copy of what it writes to: now, and not when a step waits.
+        decode_record(StepSpec, _REHEARSAL)
         frame = receive_frame(channel)
         if frame is None:
             os._exit(0)
         channel.close()
         stdout, stderr = frame[2]
-        spec = decode_record(ContainerSpec, frame[1])
-        become_program(
-            spec if self._group.filters_devices else without_device_nodes(spec),
+        own = decode_record(StepSpec, frame[1])
+        process = dataclasses.replace(
+            lane.process,
+            arguments=own.arguments,
+            environment=own.environment,
+            working_directory=own.working_directory,
+            user=own.user,
+        )
+        become_prepared(
+            dataclasses.replace(lane, rootfs=own.rootfs, process=process, mounts=own.mounts),
+            prepared,
             dataclasses.replace(descriptors, stdout=stdout, stderr=stderr),
-            -1,
             step,
         )
 
@@ -295,6 +336,12 @@ def without_device_nodes(spec: ContainerSpec) -> ContainerSpec:
     """A step that cannot make device nodes: it could open them, and the host's disks with them."""
     kept = tuple(one for one in spec.process.capabilities if one != _MAKES_DEVICES)
     return dataclasses.replace(spec, process=dataclasses.replace(spec.process, capabilities=kept))
+
+
+def _has_ended(pidfd: int) -> bool:
+    watch = select.poll()
+    watch.register(pidfd, select.POLLIN)
+    return bool(watch.poll(0))
 
 
 def _reap(pidfd: int) -> int:

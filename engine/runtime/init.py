@@ -35,14 +35,17 @@ from engine.runtime.reaper import open_reaper
 from engine.runtime.resource_limits import set_oom_score
 from engine.runtime.rootfs import (
     cover_paths,
+    make_staging_root,
     mount_control_groups,
     mount_kernel_filesystems,
     mount_root,
+    move_kernel_filesystems,
     open_null_device,
     write_sysctls,
 )
 
 if TYPE_CHECKING:
+    from engine.linux.terminal import Terminal
     from engine.runtime.spec import ContainerSpec, NamespaceSpec
 
 
@@ -95,22 +98,77 @@ def become_program(
         ipc_owner: As `run_init`.
         step: For the report of a failure.
     """
-    process = spec.process
     step.name = "cgroup"
-    set_oom_score(process.oom_score_adjustment)
+    set_oom_score(spec.process.oom_score_adjustment)
     step.name = "namespaces"
     shared_memory = None if ipc_owner < 0 else join_ipc(ipc_owner)
     step.name = "mounts"
     sources = open_sources(spec.mounts)
     step.name = "root filesystem"
-    os.umask(0)
-    set_root_propagation(MS_SLAVE)
-    null_device = open_null_device()
+    null_device = _begin_mounting()
     root = mount_root(spec.rootfs)
     step.name = "mounts"
     terminal = mount_kernel_filesystems(root, spec, shared_memory)
     mount_control_groups(root, is_writable=spec.is_privileged)
     attach_mounts(root, sources, spec.file_mounts)
+    _adjust_kernel(root, spec, null_device, step)
+    _enter_root(root, spec, descriptors, terminal, step)
+
+
+def prepare_kernel(spec: ContainerSpec, place: str, step: Step) -> int:
+    """Do, of a process that has settled in, what depends on neither root nor program.
+
+    It has to have its own ipc namespace, and no terminal.
+
+    Args:
+        spec: What the container will be, but for its root, its program and its mounts.
+        place: An empty directory.
+        step: For the report of a failure.
+
+    Returns:
+        A descriptor of what `become_prepared` takes: /proc, /sys and /dev at a place of their own.
+    """
+    step.name = "cgroup"
+    set_oom_score(spec.process.oom_score_adjustment)
+    step.name = "mounts"
+    null_device = _begin_mounting()
+    prepared = make_staging_root(place)
+    mount_kernel_filesystems(prepared, spec)
+    mount_control_groups(prepared, is_writable=spec.is_privileged)
+    _adjust_kernel(prepared, spec, null_device, step)
+    return prepared
+
+
+def become_prepared(
+    spec: ContainerSpec, prepared: int, descriptors: InheritedDescriptors, step: Step
+) -> NoReturn:
+    """As `become_program`, of a process that has prepared what it could; never returns.
+
+    Args:
+        spec: The container's.
+        prepared: What `prepare_kernel` gave.
+        descriptors: What is inherited.
+        step: For the report of a failure.
+    """
+    step.name = "mounts"
+    sources = open_sources(spec.mounts)
+    step.name = "root filesystem"
+    root = mount_root(spec.rootfs)
+    step.name = "mounts"
+    move_kernel_filesystems(prepared, root)
+    attach_mounts(root, sources, spec.file_mounts)
+    _enter_root(root, spec, descriptors, None, step)
+
+
+def _begin_mounting() -> int:
+    """Keep what is mounted from now on in this namespace; returns the host's null device."""
+    os.umask(0)
+    set_root_propagation(MS_SLAVE)
+    return open_null_device()
+
+
+def _adjust_kernel(root: int, spec: ContainerSpec, null_device: int, step: Step) -> None:
+    """Set and hide what the container is to see of its kernel."""
     step.name = "host name"
     if spec.namespaces.uts == PRIVATE:
         set_host_name(spec.hostname)
@@ -118,6 +176,17 @@ def become_program(
     write_sysctls(root, spec.sysctls)
     step.name = "masked paths"
     cover_paths(root, spec.masked_paths, spec.read_only_paths, null_device)
+
+
+def _enter_root(
+    root: int,
+    spec: ContainerSpec,
+    descriptors: InheritedDescriptors,
+    terminal: Terminal | None,
+    step: Step,
+) -> NoReturn:
+    """Leave the host's files behind, and become the program."""
+    process = spec.process
     step.name = "pivot"
     # From now on a module can only come from the container: there must be none to load.
     sys.meta_path.clear()

@@ -23,7 +23,7 @@ from engine.runtime.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engine.runtime.spec import ContainerSpec
+    from engine.runtime.build_lane import StepSpec
 
 
 class StepLane:
@@ -48,14 +48,14 @@ class StepLane:
         await self._receive()
 
     async def run(
-        self, spec: ContainerSpec, stdout: int, stderr: int, *, on_start: Callable[[], None]
+        self, spec: StepSpec, stdout: int, stderr: int, *, on_start: Callable[[], None]
     ) -> StepEnd:
         """Run a step's program to its end, one at a time.
 
         Cancelling kills it and ends the lane, and returns only when both have gone.
 
         Args:
-            spec: The step's container.
+            spec: What it is.
             stdout: Write end of a pipe; stays the caller's.
             stderr: As above.
             on_start: Called when its program runs: whatever it is made of was opened.

@@ -24,7 +24,7 @@ from engine.linux.process import (
     fork_named,
     leave_namespaces,
 )
-from engine.runtime.build_lane import LANE_NAME, run_lane
+from engine.runtime.build_lane import LANE_NAME, StepSpec, run_lane
 from engine.runtime.monitor_process import LAUNCHER_NAME, MONITOR_NAME, run_monitor
 from engine.runtime.protocol import (
     FrameKind,
@@ -74,7 +74,7 @@ def main() -> NoReturn:
     except EngineError as error:
         send_error(channel, error)
         os._exit(1)
-    for kind in (ContainerSpec, StateRecord, MonitorCall, InitFailure):
+    for kind in (ContainerSpec, StateRecord, StepSpec, MonitorCall, InitFailure):
         learn_record(kind)
     compile_all()
     # Pages that the collector does not touch stay shared with every monitor.

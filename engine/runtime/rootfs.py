@@ -148,6 +148,29 @@ def mount_kernel_filesystems(
     return terminal
 
 
+def make_staging_root(place: str) -> int:
+    """Attach what stands for a root that is not known yet; returns a descriptor of its mount."""
+    root = new_filesystem("tmpfs", [("source", "tmpfs"), ("mode", "700")])
+    target = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        attach_mount(root, target)
+    finally:
+        os.close(target)
+    return root
+
+
+def move_kernel_filesystems(source: int, root: int) -> None:
+    """Move /proc, /sys and /dev from one root, with what is mounted in them, to another.
+
+    Args:
+        source: Of `make_staging_root`; it is closed.
+        root: The root filesystem.
+    """
+    for name in (b"proc", b"sys", b"dev"):
+        _attach_at(root, name, open_beneath(source, name, os.O_PATH | os.O_DIRECTORY))
+    os.close(source)
+
+
 def _system_filesystem(spec: ContainerSpec, attributes: int) -> int:
     """/sys, which shows the devices of the network namespace that this process is in.
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
-    from engine.runtime.build_lane import LaneSpec
     from engine.runtime.id_mapping import IdMapping
     from engine.runtime.lane_client import StepLane
     from engine.runtime.session_client import MonitorSession
@@ -248,7 +247,7 @@ class Supervisor:
 
     # --- builds -------------------------------------------------------------------------------
 
-    async def open_lane(self, spec: LaneSpec) -> StepLane:
+    async def open_lane(self, spec: ContainerSpec) -> StepLane:
         """Start a process that runs the steps of a build; the caller closes it.
 
         Raises:

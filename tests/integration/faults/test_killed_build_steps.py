@@ -56,7 +56,7 @@ WORKDIR /srv/deep
 # Each step of a build, and the function that is about to run there, the so-manieth time.
 STEPS = {
     "before the context": ("engine.build.builder:open_context", 1),
-    "before the layers' process": ("engine.build.layers:LayerWorkshop._serve", 1),
+    "before the layers' process": ("engine.build.layer_processes:_SealingProcess._serve", 1),
     "before the first draft": ("engine.build.layers:LayerWorkshop.draft", 1),
     "before the last draft": ("engine.build.layers:LayerWorkshop.draft", 7),
     "before a lane": ("engine.api.build_lanes:BuildLanes._open", 1),
