@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from engine.build.content_digests import DigestMemory, digest_files
 from engine.build.file_tree import SourceFile
 from engine.errors import BuildCopyError
-from engine.linux.files import open_directory
+from engine.linux.files import descriptor_path, open_directory
 from engine.operations import CancelledRead
 from engine.types import FileKind
 
@@ -105,12 +105,13 @@ class ContextTree:
 
     def children(self, path: bytes) -> list[SourceFile]:
         """As FileTree; what vanishes meanwhile is left out."""
+        files = self._list(path)
+        if self._rules.is_empty:
+            return files
         scope = self._scope(path)
         prefix_length = len(path) + 1 if path else 0
         return [
-            file
-            for file in self._list(path)
-            if not self._is_hidden(file, scope, file.path[prefix_length:])
+            file for file in files if not self._is_hidden(file, scope, file.path[prefix_length:])
         ]
 
     def _list(self, path: bytes) -> list[SourceFile]:
@@ -125,7 +126,7 @@ class ContextTree:
             raise self._error(path, error) from None
         try:
             prefix = path + b"/" if path else b""
-            names = sorted(os.fsencode(name) for name in os.listdir(directory))
+            names = sorted(os.listdir(os.fsencode(descriptor_path(directory))))
             found = [self._see(directory, prefix + name, name) for name in names]
         except OSError as error:
             raise self._error(path, error) from None
@@ -194,7 +195,7 @@ class ContextTree:
         return known
 
     def _is_hidden(self, file: SourceFile, scope: IgnoreScope, name: bytes) -> bool:
-        if not self._rules.patterns or not scope.leaves_out(os.fsdecode(name)):
+        if self._rules.is_empty or not scope.leaves_out(os.fsdecode(name)):
             return False
         return file.kind is not FileKind.DIRECTORY or not self._holds_any(file.path)
 

@@ -139,7 +139,6 @@ class FileSteps:
                 )
             ),
             files=await asyncio.to_thread(selection.digest),
-            listing=_listing(selection),
         )
         arguments = CopyArguments(
             label=f"{inputs.kind} {' '.join(step.sources)} {step.destination}",
@@ -247,6 +246,11 @@ class PreparedFiles:
         self._arguments = arguments
         self._selection = selection
         self._source = source
+
+    async def listed_inputs(self) -> StepInputs:
+        """As PreparedStep."""
+        listing = await asyncio.to_thread(_listing, self._selection)
+        return msgspec.structs.replace(self.inputs, listing=listing)
 
     def skip(self) -> None:
         """As PreparedStep: nothing waits for it."""

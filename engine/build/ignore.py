@@ -128,6 +128,9 @@ class _CompiledPattern:
 class IgnoreRules:
     """Compiled patterns, in their order.
 
+    Attributes:
+        is_empty: There are none, and nothing is left out.
+
     Raises:
         PathPatternError: A pattern is malformed.
     """
@@ -135,11 +138,7 @@ class IgnoreRules:
     def __init__(self, patterns: Iterable[IgnorePattern]) -> None:
         self._patterns = tuple(_CompiledPattern(pattern) for pattern in patterns)
         self._exceptions = tuple(each for each in self._patterns if each.is_exception)
-
-    @property
-    def patterns(self) -> tuple[IgnorePattern, ...]:
-        """What they were made of."""
-        return tuple(each.pattern for each in self._patterns)
+        self.is_empty = not self._patterns
 
     @property
     def root(self) -> IgnoreScope:

@@ -154,6 +154,10 @@ class PreparedRun:
             ),
         )
 
+    async def listed_inputs(self) -> StepInputs:
+        """As PreparedStep: it has no files of its own."""
+        return self.inputs
+
     def skip(self) -> None:
         """As PreparedStep."""
         self._preparers.lanes.skip()

@@ -260,14 +260,14 @@ class _Finder:
         held: list[SourceFile] = []
         self._push(pending, path, scope)
         while pending:
-            file, parent_scope = pending.pop()
-            name = os.fsdecode(file.path.rpartition(b"/")[2])
+            file, own_scope = pending.pop()
             file.target = file.path[prefix_length:]
             is_directory = file.kind is FileKind.DIRECTORY
-            own_scope = parent_scope.enter(name) if self._exclusions.patterns else parent_scope
+            if not self._exclusions.is_empty:
+                own_scope = own_scope.enter(os.fsdecode(file.path.rpartition(b"/")[2]))
             while held and not file.path.startswith(held[-1].path + b"/"):
                 held.pop()
-            if self._exclusions.patterns and own_scope.is_ignored:
+            if own_scope.is_ignored:
                 if not is_directory or not own_scope.may_hold:
                     continue
                 held.append(file)

@@ -92,7 +92,10 @@ class PreparedStep(Protocol):
 
     @property
     def inputs(self) -> StepInputs:
-        """What it is made of."""
+        """What it is made of, without a listing of its files."""
+
+    async def listed_inputs(self) -> StepInputs:
+        """The same with the listing, which only a step that is run needs."""
 
     def skip(self) -> None:
         """It is not run: what it has made before is here."""
@@ -304,13 +307,12 @@ class Solver:
         )
         try:
             prepared = await preparing
-            inputs = prepared.inputs
             parent = stack[-1] if stack else None
             uses_cache = self._options.uses_cache and not self._options.uncached_stages & {
                 plan.node.stage.name, str(plan.node.number),
             }  # fmt: skip
             if uses_cache:
-                hit = await self._cache.look(inputs.digest, parent)
+                hit = await self._cache.look(prepared.inputs.digest, parent)
                 if hit is None and step is not None:
                     hit = self._cache_sources.find(plan, step, parent)
                 if hit is not None:
@@ -319,12 +321,13 @@ class Solver:
             async with self._running:
                 self._workshop.warm_up()
                 prepared.warm_up()
+                inputs = await prepared.listed_inputs()
                 verdict, draft = await asyncio.gather(
                     self._cache.explain(inputs, parent, where, is_used=uses_cache),
                     self._workshop.draft(stack),
                 )
                 self._state.begin(position, cache=verdict)
-                return await self._run(prepared, context, where, draft)
+                return await self._run(prepared, inputs, context, where, draft)
         except EngineError as error:
             raise self._failures.of_error(position, error) from error
         except OSError as error:
@@ -354,7 +357,12 @@ class Solver:
     # --- steps --------------------------------------------------------------------------------
 
     async def _run(
-        self, prepared: PreparedStep, context: StepContext, where: StepPlace, draft: LayerDraft
+        self,
+        prepared: PreparedStep,
+        inputs: StepInputs,
+        context: StepContext,
+        where: StepPlace,
+        draft: LayerDraft,
     ) -> BuildLayer | None:
         position, stack = context.position, context.stack
         began = time.monotonic()
@@ -385,7 +393,7 @@ class Solver:
             self._state.finish(
                 position, is_empty=True, exit_code=result.exit_code, warnings=result.warnings
             )
-            self._spawn(self._record_empty(prepared.inputs, where, parent, seconds, position))
+            self._spawn(self._record_empty(inputs, where, parent, seconds, position))
             return None
         if result.sealed is not None:
             same = await self._cache_sources.alike(draft.layer_directory, parent)
@@ -393,9 +401,7 @@ class Solver:
                 return self._take(position, CacheHit(layer=same))
         layer = BuildLayer(draft.layer_directory)
         self._state.finish(position, exit_code=result.exit_code, warnings=result.warnings)
-        self._spawn(
-            self._publish(prepared.inputs, where, draft, layer, parent, seconds, position, result)
-        )
+        self._spawn(self._publish(inputs, where, draft, layer, parent, seconds, position, result))
         return layer
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:

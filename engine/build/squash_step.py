@@ -44,6 +44,10 @@ class PreparedSquash:
         self._uses_user_xattrs = uses_user_xattrs
         self.inputs = StepInputs(kind="SQUASH", files=top)
 
+    async def listed_inputs(self) -> StepInputs:
+        """As PreparedStep: the layers that it is made of list their files."""
+        return self.inputs
+
     def skip(self) -> None:
         """As PreparedStep: nothing waits for it."""
 

@@ -247,17 +247,17 @@ def test_nothing_is_read_that_nobody_asks_for(tmp_path, monkeypatch):
     monkeypatch.setattr(
         os,
         "listdir",
-        lambda path: listed.append(os.readlink(f"/proc/self/fd/{path}")) or real(path),
+        lambda path: listed.append(os.readlink(path)) or real(path),
     )
 
     selected(tmp_path, "wanted", "wanted.txt")
-    assert listed == [str(tmp_path / "wanted")]
+    assert listed == [os.fsencode(tmp_path / "wanted")]
     listed.clear()
     selected(tmp_path, "w*/a")
-    assert listed == [str(tmp_path), str(tmp_path / "wanted")]
+    assert listed == [os.fsencode(tmp_path), os.fsencode(tmp_path / "wanted")]
     listed.clear()
     selected(tmp_path, "wanted/*", keeps_parents=True)
-    assert listed == [str(tmp_path), str(tmp_path / "wanted")]
+    assert listed == [os.fsencode(tmp_path), os.fsencode(tmp_path / "wanted")]
 
 
 def test_directories_may_be_deeper_than_a_path_is_long(tmp_path):
