@@ -21,7 +21,7 @@ from engine.snapshots.apply import LayerApplier
 from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.index import write_index
 from engine.snapshots.layer_tar import LayerTarRecorder
-from engine.snapshots.sealing import SealedLayer
+from engine.snapshots.packing import SealedLayer
 from engine.snapshots.streams import PackedSource
 from engine.snapshots.tar import TarKind, TarReader
 from engine.snapshots.tar_writer import TarHeader, TarStream

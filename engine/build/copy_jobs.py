@@ -26,8 +26,8 @@ from engine.linux.tree_removal import remove_tree
 from engine.snapshots.base import DIFF_NAME, LAYER_PARTS
 from engine.snapshots.job_parts import JobProgress, Reporter
 from engine.snapshots.lowers import LowerLayers
+from engine.snapshots.packing import SealedLayer  # noqa: TC001 - msgspec reads the annotation
 from engine.snapshots.removal import engine_error
-from engine.snapshots.sealing import SealedLayer  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.file_content import write_all
 from engine.snapshots.index import LayerEntry, digest_xattrs, make_index, write_index
 from engine.snapshots.layer_tar import LayerTarFile
-from engine.snapshots.sealing import SealedLayer
+from engine.snapshots.packing import SealedLayer
 from engine.snapshots.tar import TarKind
 from engine.snapshots.tar_writer import TarHeader, TarStream
 from engine.types import FileKind

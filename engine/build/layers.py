@@ -22,8 +22,8 @@ from engine.images.catalog import layer_directory
 from engine.oci.digests import digest_of
 from engine.runtime.seal_jobs import NewOwner, SealRequest, SettledLayer
 from engine.snapshots.base import DIFF_NAME
+from engine.snapshots.packing import SealedLayer
 from engine.snapshots.removal import engine_error
-from engine.snapshots.sealing import SealedLayer
 from engine.store.image_records import LayerRecord
 from engine.types import ChainId, DiffId
 
@@ -376,14 +376,28 @@ def _remove_draft(draft: LayerDraft) -> None:
     Most steps leave nothing else, and a process that removes everything would take longer than
     they do. Whatever stays goes with the claim of the staging area.
     """
+    used = draft.work / "work"
     with contextlib.suppress(OSError):
+        _remove_volatile_mark(used)
         for path in (
             draft.upper,
             draft.layer_directory,
-            draft.work / "work",
+            used,
             draft.work,
             draft.mount_point,
             draft.directory,
         ):
             with contextlib.suppress(FileNotFoundError):
                 path.rmdir()
+
+
+def _remove_volatile_mark(work: Path) -> None:
+    """Remove what says of a work directory that its overlay was never synced (ovl(5), volatile)."""
+    mark = work / "incompat" / "volatile"
+    with contextlib.suppress(FileNotFoundError):
+        # The kernel makes them without permissions, which ordinary users need.
+        for directory in (work, mark.parent, mark):
+            directory.chmod(0o700)
+        (mark / "dirty").unlink()
+        mark.rmdir()
+        mark.parent.rmdir()

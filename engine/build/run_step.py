@@ -102,6 +102,8 @@ def step_spec(
             mount_point=str(draft.mount_point),
             uses_user_xattrs=opened.is_rootless,
             is_read_only=False,
+            # The image is recorded after one sync for all of its layers.
+            is_volatile=True,
         ),
         arguments=step.arguments,
         environment=tuple(f"{name}={value}" for name, value in environment.items()),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.build.steps import StageStep
     from engine.config import EngineConfig
     from engine.oci.documents import ConfigSection
-    from engine.snapshots.sealing import SealedLayer
+    from engine.snapshots.packing import SealedLayer
     from engine.store.image_lock import ImageLock
 
 

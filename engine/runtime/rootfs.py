@@ -69,10 +69,11 @@ def _overlay_options(rootfs: RootfsSpec) -> list[tuple[str, str | None]]:
 
 
 def _overlay_features(rootfs: RootfsSpec) -> list[tuple[str, str | None]]:
+    features: list[tuple[str, str | None]] = [("volatile", None)] if rootfs.is_volatile else []
     if rootfs.uses_user_xattrs:
-        return [("userxattr", None)]
+        return [*features, ("userxattr", None)]
     # The writable layer must hold whole files and directories to be read as a layer.
-    return [("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
+    return [*features, ("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")]
 
 
 def _mount_overlay_by_links(rootfs: RootfsSpec, target: int) -> int:

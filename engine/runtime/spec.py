@@ -31,6 +31,8 @@ class RootfsSpec:
             mount namespace only.
         uses_user_xattrs: Overlay marks are `user.overlay.*` (rootless) instead of `trusted.*`.
         is_read_only: The container may not write to its root.
+        is_volatile: Of an overlay: nothing that is written is synced, whatever programs ask for;
+            who keeps the writable layer syncs it, and its work directory is not used again.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class RootfsSpec:
     mount_point: str
     uses_user_xattrs: bool
     is_read_only: bool
+    is_volatile: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

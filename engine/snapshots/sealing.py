@@ -3,69 +3,30 @@
 In two steps. `settle` makes the directory what a layer may be: it takes away what the engine made
 in it (places for mounts), what no layer can hold (sockets) and what did not change, and sets times
 later than the build's epoch back to that. From then on the next step can stand on it. `digest`
-reads it once and writes the layer's index and tar beside it, which gives the diff id. The same
-files give the same bytes: entries are sorted, times are whole seconds, owners have no names.
+reads it once and writes the layer's index and tar beside it, which gives the diff id.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engine.linux.files import open_beneath, open_directory, read_attributes
 from engine.snapshots.base import DIFF_NAME
-from engine.snapshots.index import LayerEntry, digest_xattrs, make_index, sort_key, write_index
-from engine.snapshots.layer_tar import LayerTarFile
+from engine.snapshots.index import sort_key
 from engine.snapshots.lowers import LowerLayers, copy_directory_look, is_opaque, is_whiteout
-from engine.snapshots.tar import TarKind
-from engine.snapshots.tar_writer import TarHeader, TarStream
-from engine.types import FileKind
+from engine.snapshots.packing import SettledPath, digest_layer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_PIECE_BYTES = 1 << 20
+    from engine.snapshots.packing import SealedLayer
+
 _NANOSECONDS = 1_000_000_000
 _MOST_LINKS = 40
 _PRIVATE_XATTRS = (b"trusted.overlay.", b"user.overlay.", b"user.lamella.overlay.", b"security.se")
-_KINDS = {
-    stat.S_IFREG: (FileKind.FILE, TarKind.FILE),
-    stat.S_IFDIR: (FileKind.DIRECTORY, TarKind.DIRECTORY),
-    stat.S_IFLNK: (FileKind.SYMLINK, TarKind.SYMLINK),
-    stat.S_IFCHR: (FileKind.CHARACTER_DEVICE, TarKind.CHARACTER_DEVICE),
-    stat.S_IFBLK: (FileKind.BLOCK_DEVICE, TarKind.BLOCK_DEVICE),
-    stat.S_IFIFO: (FileKind.FIFO, TarKind.FIFO),
-}
-
-
-class SealedLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer directory now holds `diff`, `index` and `tar`; nothing is synced.
-
-    Attributes:
-        diff_id: Digest of the layer's tar.
-        tar_bytes: How large that tar is.
-    """
-
-    diff_id: str
-    tar_bytes: int
-    size_bytes: int
-    entry_count: int
-
-
-class _Found(msgspec.Struct):
-    """One path of the directory, as it stays."""
-
-    path: bytes
-    status: os.stat_result
-    mtime_ns: int
-    xattrs: tuple[tuple[bytes, bytes], ...]
-    is_opaque: bool = False
-    is_dropped: bool = False
 
 
 class LayerSealer:
@@ -92,7 +53,7 @@ class LayerSealer:
         self._lower_paths = tuple(lower_paths)
         self._epoch_ns = epoch_ns
         self._started_at_ns = started_at_ns
-        self._found: list[_Found] = []
+        self._found: list[SettledPath] = []
 
     @property
     def is_empty(self) -> bool:
@@ -155,7 +116,7 @@ class LayerSealer:
                 os.unlink(name, dir_fd=directory)
                 continue
             if is_whiteout(status):
-                self._found.append(_Found(child, status, 0, ()))
+                self._found.append(SettledPath(child, status, 0, ()))
                 stays = True
             elif stat.S_ISDIR(status.st_mode):
                 stays |= self._settle_child_directory(directory, name, child, lowers, is_new=is_new)
@@ -170,7 +131,7 @@ class LayerSealer:
         try:
             status = os.fstat(directory)
             xattrs = read_attributes(directory) if _may_have_attributes(directory, b"") else ()
-            found = _Found(path, status, 0, _public(xattrs))
+            found = SettledPath(path, status, 0, _public(xattrs))
             found.is_opaque = bool(xattrs) and is_opaque(directory)
             self._found.append(found)
             is_unknown = is_new or found.is_opaque or not lowers.has_directory(path)
@@ -204,7 +165,7 @@ class LayerSealer:
                 xattrs = _public(read_attributes(descriptor))
             finally:
                 os.close(descriptor)
-        found = _Found(path, status, self._clamp(status.st_mtime_ns), xattrs)
+        found = SettledPath(path, status, self._clamp(status.st_mtime_ns), xattrs)
         may_be_unchanged = not is_new and status.st_mtime_ns < self._started_at_ns
         if (
             may_be_unchanged
@@ -232,145 +193,7 @@ class LayerSealer:
         Raises:
             OSError: It cannot be read, or the disk is full.
         """
-        root = open_beneath(self._directory, DIFF_NAME.encode(), os.O_PATH | os.O_DIRECTORY)
-        whole = hashlib.sha256()
-        try:
-            with LayerTarFile(self._directory) as recorder:
-                pending = bytearray()
-
-                def write(piece: bytes) -> None:
-                    recorder.add(piece)
-                    # Headers are small: a call for each would cost more than its work.
-                    pending.extend(piece)
-                    if len(pending) >= _PIECE_BYTES:
-                        whole.update(pending)
-                        pending.clear()
-
-                stream = TarStream(write)
-                packer = _Packer(root, stream, recorder)
-                entries = [packer.add(found) for found in self._found]
-                stream.close()
-                whole.update(pending)
-                recorder.end()
-        finally:
-            os.close(root)
-        index = make_index(entries)
-        write_index(self._directory, index)
-        return SealedLayer(
-            diff_id=f"sha256:{whole.hexdigest()}",
-            tar_bytes=stream.written_bytes,
-            size_bytes=index.size_bytes,
-            entry_count=index.entry_count,
-        )
-
-
-class _Packer:
-    """Appends settled paths to a tar, and makes their entries of the index."""
-
-    def __init__(self, root: int, stream: TarStream, recorder: LayerTarFile) -> None:
-        self._root = root
-        self._stream = stream
-        self._recorder = recorder
-        self._first_names: dict[tuple[int, int], tuple[bytes, LayerEntry]] = {}
-
-    def add(self, found: _Found) -> LayerEntry:
-        status, path = found.status, found.path
-        if is_whiteout(status):
-            self._add_marker(_beside(path))
-            return LayerEntry(
-                path=path, kind=FileKind.WHITEOUT, mode=0, user_id=0, group_id=0, size_bytes=0,
-                mtime_ns=0,
-            )  # fmt: skip
-        kind, tar_kind = _KINDS[stat.S_IFMT(status.st_mode)]
-        identity = (status.st_dev, status.st_ino)
-        if kind is not FileKind.DIRECTORY and status.st_nlink > 1 and identity in self._first_names:
-            return self._add_hard_link(found, *self._first_names[identity])
-        link = b""
-        if kind is FileKind.SYMLINK:
-            link = self._read_link(path)
-        is_device = kind in {FileKind.CHARACTER_DEVICE, FileKind.BLOCK_DEVICE}
-        major, minor = os.major(status.st_rdev), os.minor(status.st_rdev)
-        header = TarHeader(
-            name=path,
-            kind=tar_kind,
-            mode=stat.S_IMODE(status.st_mode),
-            user_id=status.st_uid,
-            group_id=status.st_gid,
-            size=status.st_size if kind is FileKind.FILE else 0,
-            modified_at=found.mtime_ns // _NANOSECONDS,
-            link=link,
-            device_major=major if is_device else 0,
-            device_minor=minor if is_device else 0,
-            xattrs=found.xattrs,
-        )
-        self._stream.begin(header)
-        content_digest = self._add_content(path, status.st_size) if kind is FileKind.FILE else b""
-        if found.is_opaque:
-            self._add_marker(path + b"/.wh..wh..opq")
-        entry = LayerEntry(
-            path=path,
-            kind=kind,
-            mode=header.mode,
-            user_id=status.st_uid,
-            group_id=status.st_gid,
-            size_bytes=header.size,
-            mtime_ns=found.mtime_ns,
-            link=link,
-            content_digest=content_digest,
-            xattrs_digest=digest_xattrs(found.xattrs),
-            device=major << 32 | minor if is_device else 0,
-            is_opaque=found.is_opaque,
-        )
-        if kind is not FileKind.DIRECTORY and status.st_nlink > 1:
-            self._first_names[identity] = (path, entry)
-        return entry
-
-    def _add_marker(self, name: bytes) -> None:
-        self._stream.begin(TarHeader(name=name, kind=TarKind.FILE, mode=0))
-
-    def _add_hard_link(self, found: _Found, name: bytes, first: LayerEntry) -> LayerEntry:
-        self._stream.begin(
-            TarHeader(
-                name=found.path,
-                kind=TarKind.HARD_LINK,
-                mode=first.mode,
-                user_id=first.user_id,
-                group_id=first.group_id,
-                modified_at=first.mtime_ns // _NANOSECONDS,
-                link=name,
-            )
-        )
-        return msgspec.structs.replace(first, path=found.path, kind=FileKind.HARD_LINK, link=name)
-
-    def _read_link(self, path: bytes) -> bytes:
-        descriptor = open_beneath(self._root, path, os.O_PATH | os.O_NOFOLLOW)
-        try:
-            return os.readlink(b"", dir_fd=descriptor)
-        finally:
-            os.close(descriptor)
-
-    def _add_content(self, path: bytes, size: int) -> bytes:
-        digest = hashlib.sha256()
-        self._recorder.begin_content(path, ((0, size),))
-        descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            left = size
-            while left:
-                piece = os.read(descriptor, min(left, _PIECE_BYTES))
-                if not piece:
-                    raise OSError(0, f"{os.fsdecode(path)} became shorter while it was read")
-                digest.update(piece)
-                self._stream.write(piece)
-                left -= len(piece)
-        finally:
-            os.close(descriptor)
-        return digest.digest()
-
-
-def _beside(path: bytes) -> bytes:
-    """The name of the mark for a path that was removed (OCI image-spec, layer.md, "Whiteouts")."""
-    parent, slash, name = path.rpartition(b"/")
-    return parent + slash + b".wh." + name
+        return digest_layer(self._directory, self._found)
 
 
 def _may_have_attributes(directory: int, name: bytes) -> bool:
@@ -387,7 +210,7 @@ def _public(xattrs: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes],
     return tuple(one for one in xattrs if not one[0].startswith(_PRIVATE_XATTRS))
 
 
-def _is_as_below(found: _Found, lowers: LowerLayers) -> bool:
+def _is_as_below(found: SettledPath, lowers: LowerLayers) -> bool:
     """Whether a path is what it was before; of a directory but for what is in it."""
     descriptor = lowers.open(found.path)
     if descriptor is None:
@@ -407,7 +230,7 @@ def _is_as_below(found: _Found, lowers: LowerLayers) -> bool:
         os.close(descriptor)
 
 
-def _is_copied_up(directory: int, name: bytes, found: _Found, lowers: LowerLayers) -> bool:
+def _is_copied_up(directory: int, name: bytes, found: SettledPath, lowers: LowerLayers) -> bool:
     """Whether a file is the one below, and nothing about it is different.
 
     A time says nothing of what a file holds: programs set it, and all files that builds wrote have

@@ -102,6 +102,33 @@ async def test_a_step_that_changes_nothing_makes_no_layer(engine):
     assert [step.is_empty for step in steps] == [True, True, False]
 
 
+async def test_what_steps_leave_besides_their_layers_goes_while_the_build_runs(engine, store_paths):
+    request = request_of(
+        "FROM starter\nRUN echo x > /x\nRUN echo y > /y\nRUN echo z > /z; sleep 1000"
+    )
+    building = asyncio.create_task(engine.build_image(request))
+    left = ["?"]
+    try:
+        async with asyncio.timeout(30):
+            while left != ["2"]:
+                await asyncio.sleep(0)
+                found = store_paths.root.glob("staging/build-*/work/*")
+                left = sorted(path.name for path in found if path.name.isdigit())
+    finally:
+        building.cancel()
+        await asyncio.wait((building,))
+
+
+async def test_a_step_does_not_wait_for_the_disk(engine):
+    heard = []
+    request = request_of("FROM starter\nRUN sed -n 's/.* - overlay //p' /proc/self/mountinfo")
+    await engine.build_image(request, listener=heard.append)
+
+    (said,) = [event.data for event in heard if isinstance(event, BuildOutput)]
+    # Newer kernels call it `fsync=volatile`.
+    assert os.fsdecode(said).strip().endswith("volatile")
+
+
 async def test_what_the_engine_mounts_is_in_no_layer(engine):
     built = await engine.build_image(
         request_of(

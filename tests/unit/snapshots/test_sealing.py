@@ -277,3 +277,20 @@ def test_what_was_copied_up_and_never_changed_goes(layer, lower, kind):
     layer.seal(lower, started_at_ns=10**12)
 
     assert layer.is_empty
+
+
+def test_a_large_file_among_small_ones_has_the_digests_of_what_it_holds(layer):
+    contents = {"a": b"first", "b": os.urandom(9 << 20) + b"end", "c": b"last"}
+    for name, content in contents.items():
+        (layer.diff / name).write_bytes(content)
+
+    sealed = layer.seal()
+
+    tar = layer.tar()
+    assert sealed.diff_id == "sha256:" + hashlib.sha256(tar).hexdigest()
+    with tarfile.open(fileobj=io.BytesIO(tar)) as members:
+        assert {one.name: members.extractfile(one).read() for one in members} == contents
+    entries = read_index(str(layer.path / "index")).entries
+    assert {os.fsdecode(one.path): one.content_digest for one in entries} == {
+        name: hashlib.sha256(content).digest() for name, content in contents.items()
+    }
