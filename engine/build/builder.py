@@ -154,17 +154,17 @@ class Builder:
             workshop = LayerWorkshop(
                 config=self._config,
                 staging=hold.staging,
-                processes=self._services.processes,
+                process=await self._services.processes.borrow(
+                    ("copy-files",) if plan.has_file_steps else ()
+                ),
                 lock=self._services.images.lock,
                 mender=self._services.images.mender,
                 epoch_seconds=epoch,
-                jobs=("copy-files",) if plan.has_file_steps else (),
             )
             stack.push_async_callback(self._take_back, workshop, hold)
             stack.push_async_callback(_carried(workshop.close))
             lanes = LanePool(
                 self._services.lanes,
-                staging=hold.staging,
                 extra_hosts=self._request.extra_hosts,
                 ulimits=self._request.ulimits,
                 shared_memory_bytes=self._request.shared_memory_bytes,

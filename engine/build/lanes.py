@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from engine.late_dataclasses import dataclass
@@ -12,7 +11,6 @@ from engine.late_dataclasses import dataclass
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
     from engine.runtime.lane_client import StepLane
     from engine.types import Ulimit
@@ -26,14 +24,12 @@ class LaneRequest:
         network: `default`, `none` or `host`.
         extra_hosts: For its hosts file.
         shared_memory_bytes: Of /dev/shm; None for the usual.
-        directory: Empty, of the build; its files are made there.
     """
 
     network: str
     extra_hosts: tuple[tuple[str, str], ...]
     ulimits: tuple[Ulimit, ...]
     shared_memory_bytes: int | None
-    directory: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +54,7 @@ class LaneMaker(Protocol):
     """Makes lanes: the engine, which knows of networks and of isolation."""
 
     def __call__(self, request: LaneRequest, /) -> AbstractAsyncContextManager[OpenLane]:
-        """Hold a lane for a block; nothing of it is left after it.
+        """Hold a lane for a block; one that was closed leaves nothing, another may serve again.
 
         Raises:
             EngineError: The host does not give what it needs.
@@ -72,7 +68,6 @@ class LanePool:
         self,
         make: LaneMaker,
         *,
-        staging: Path,
         extra_hosts: tuple[tuple[str, str], ...],
         ulimits: tuple[Ulimit, ...],
         shared_memory_bytes: int | None,
@@ -82,20 +77,18 @@ class LanePool:
 
         Args:
             make: Makes one.
-            staging: The build's own directory.
             extra_hosts: For their hosts files.
             ulimits: For whatever runs in them.
             shared_memory_bytes: As LaneRequest.
             step_count: How many steps there are; after the last one the lanes end.
         """
         self._make = make
-        self._staging = staging
         self._extra_hosts = extra_hosts
         self._ulimits = ulimits
         self._shared_memory_bytes = shared_memory_bytes
         self._idle: dict[str, list[OpenLane]] = {}
         self._stack = contextlib.AsyncExitStack()
-        self._count = 0
+        self._has_opened = False
         self._warming: dict[str, asyncio.Task[OpenLane]] = {}
         self._left = step_count
         self._waiting = step_count
@@ -136,7 +129,7 @@ class LanePool:
 
     def _end_step(self) -> None:
         self._left -= 1
-        if not self._left and self._count:
+        if not self._left and self._has_opened:
             # It takes as long as a step: what comes after the last one need not wait for it.
             self._closing = asyncio.create_task(self._end())
 
@@ -146,9 +139,7 @@ class LanePool:
             self._warming[network] = asyncio.create_task(self._open(network))
 
     async def _open(self, network: str) -> OpenLane:
-        directory = self._staging / f"lane-{self._count}"
-        self._count += 1
-        await asyncio.to_thread(directory.mkdir, mode=0o700)
+        self._has_opened = True
         return await self._stack.enter_async_context(
             self._make(
                 LaneRequest(
@@ -156,7 +147,6 @@ class LanePool:
                     extra_hosts=self._extra_hosts,
                     ulimits=self._ulimits,
                     shared_memory_bytes=self._shared_memory_bytes,
-                    directory=directory,
                 )
             )
         )
@@ -175,6 +165,3 @@ class LanePool:
             if not warming.cancelled():
                 warming.exception()
         await self._stack.aclose()
-        for number in range(self._count):
-            directory = self._staging / f"lane-{number}"
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

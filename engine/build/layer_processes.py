@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine.build.idle import IDLE_SECONDS, IdleKeeper
 from engine.errors import EngineError, LauncherError, SyscallError
 from engine.operations import carry_through
 from engine.runtime.protocol import (
@@ -24,14 +25,11 @@ from engine.runtime.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from engine.runtime.seal_jobs import SealRequest
     from engine.snapshots.base import JobRunner
 
-_IDLE_SECONDS = 60.0
-"""How long a process stays that nobody asks for anything."""
 _LOST_SECONDS = 1.0
 """How long the end of a process may take to be heard of after its last word."""
 
@@ -39,7 +37,7 @@ _LOST_SECONDS = 1.0
 class LayerProcesses:
     """Lends processes, and keeps one that was given back."""
 
-    def __init__(self, runner: JobRunner, *, idle_seconds: float = _IDLE_SECONDS) -> None:
+    def __init__(self, runner: JobRunner, *, idle_seconds: float = IDLE_SECONDS) -> None:
         """Start nothing yet.
 
         Args:
@@ -47,74 +45,40 @@ class LayerProcesses:
             idle_seconds: How long one stays that nobody has borrowed.
         """
         self._runner = runner
-        self._idle_seconds = idle_seconds
-        self._idle: _SealingProcess | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._idle = IdleKeeper(_SealingProcess.end, idle_seconds=idle_seconds)
 
-    def borrow(self, jobs: tuple[str, ...]) -> BorrowedProcess:
+    async def borrow(self, jobs: tuple[str, ...]) -> BorrowedProcess:
         """Have a process for one build, which gives it back.
 
         Args:
             jobs: Jobs of workers that it will be asked for.
         """
-        return BorrowedProcess(self, jobs)
-
-    def take(self) -> _SealingProcess:
-        """The one that waits, or a new one; for BorrowedProcess."""
-        process, self._idle = self._idle, None
-        self._stop_timer()
-        if process is not None:
-            if process.is_alive:
-                return process
-            self._end(process)
-        return _SealingProcess(self._runner)
-
-    def keep(self, process: _SealingProcess) -> None:
-        """Have one back that has nothing to do; for BorrowedProcess."""
-        if self._idle is not None:
-            self._end(process)
-            return
-        self._idle = process
-        self._timer = asyncio.get_running_loop().call_later(self._idle_seconds, self._end_idle)
+        process = await self._idle.take(lambda one: one.is_alive)
+        return BorrowedProcess(process or _SealingProcess(self._runner), self._idle, jobs)
 
     async def close(self) -> None:
-        """End those that wait; whoever has borrowed one has given it back."""
-        self._end_idle()
-        if self._ending:
-            await asyncio.wait(self._ending)
-
-    def _end_idle(self) -> None:
-        process, self._idle = self._idle, None
-        self._stop_timer()
-        if process is not None:
-            self._end(process)
-
-    def _end(self, process: _SealingProcess) -> None:
-        task = asyncio.create_task(process.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """End the one that waits; whoever has borrowed one has given it back."""
+        await self._idle.close()
 
 
 class BorrowedProcess:
-    """The process of one build; there is none until something is asked of it."""
+    """The process of one build; a new one does not start until something is asked of it."""
 
-    def __init__(self, processes: LayerProcesses, jobs: Sequence[str]) -> None:
+    def __init__(
+        self, process: _SealingProcess, idle: IdleKeeper[_SealingProcess], jobs: tuple[str, ...]
+    ) -> None:
         """For LayerProcesses only."""
-        self._processes = processes
-        self._jobs = tuple(jobs)
-        self._process: _SealingProcess | None = None
+        self._process = process
+        self._idle = idle
+        self._jobs = jobs
+        self._is_given_back = False
         self._asked = 0
         self._settled: set[int] = set()
 
     def start(self) -> None:
         """Have it start, and load what it will be asked for."""
-        self._started()
+        if not self._is_given_back:
+            self._process.start(self._jobs)
 
     async def ask(
         self, request: SealRequest, directory: Path | None, descriptors: tuple[int, ...] = ()
@@ -130,11 +94,11 @@ class BorrowedProcess:
             EngineError: What it raised.
             LauncherError: It was killed.
         """
-        process = self._started()
+        self.start()
         if request.action == "settle":
             self._settled.add(request.layer)
         self._asked += 1
-        answer = await process.ask(request, directory, descriptors)
+        answer = await self._process.ask(request, directory, descriptors)
         self._asked -= 1
         if request.action in {"digest", "drop"}:
             self._settled.discard(request.layer)
@@ -142,19 +106,13 @@ class BorrowedProcess:
 
     async def give_back(self) -> None:
         """Let others have it, or end it if there is anything that it has not answered."""
-        process, self._process = self._process, None
-        if process is None:
+        if self._is_given_back:
             return
-        if self._asked or self._settled or not process.is_alive:
-            await process.end()
+        self._is_given_back = True
+        if self._asked or self._settled or not self._process.is_alive:
+            await self._process.end()
         else:
-            self._processes.keep(process)
-
-    def _started(self) -> _SealingProcess:
-        if self._process is None:
-            self._process = self._processes.take()
-            self._process.start(self._jobs)
-        return self._process
+            await self._idle.keep(self._process)
 
 
 class _SealingProcess:

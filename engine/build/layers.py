@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from engine.build.layer_processes import LayerProcesses
+    from engine.build.layer_processes import BorrowedProcess
     from engine.build.run_step import OwnedPath
     from engine.config import EngineConfig
     from engine.images.mending import LayerMender
@@ -151,26 +151,24 @@ class LayerWorkshop:
         *,
         config: EngineConfig,
         staging: Path,
-        processes: LayerProcesses,
+        process: BorrowedProcess,
         lock: ImageLock,
         mender: LayerMender,
         epoch_seconds: int | None,
-        jobs: tuple[str, ...],
     ) -> None:
         """Make layers in a store.
 
         Args:
             config: Where it is.
             staging: A claim's directory.
-            processes: Lends the process that seals.
+            process: Seals, and does other jobs; it is given back.
             lock: Of the images.
             mender: Puts layers into place.
             epoch_seconds: The latest time in any layer; None leaves times alone.
-            jobs: What `run_job` will be asked for.
         """
         self._config = config
         self._staging = staging
-        self._process = processes.borrow(jobs)
+        self._process = process
         self._lock = lock
         self._mender = mender
         self.epoch_ns = None if epoch_seconds is None else epoch_seconds * 1_000_000_000

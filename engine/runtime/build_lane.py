@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 LANE_NAME = "lamella-lane"
 _PLACE_NAME = "prepared"
+_QUIET_MILLISECONDS = 200
+"""Whoever ends a build has the processors before what waits for the next one."""
 _MAKES_DEVICES = capability_number("MKNOD")
 
 
@@ -187,7 +189,7 @@ class BuildLane:
     def serve(self) -> None:
         """Run what is asked for until the channel ends."""
         self._next = self._clone()
-        while (frame := receive_frame(self._channel)) is not None:
+        while (frame := self._receive()) is not None:
             _kind, document, descriptors = frame
             try:
                 end = self._run(document, descriptors)
@@ -197,6 +199,15 @@ class BuildLane:
                 send_error(self._channel, describe_start_failure(error))
             else:
                 send_frame(self._channel, FrameKind.RESULT, encode_record(end))
+
+    def _receive(self) -> tuple[FrameKind, bytes, list[int]] | None:
+        """What is to be run; if nothing is for a while, it has its first process by then."""
+        if self._next is None:
+            waiting = select.poll()
+            waiting.register(self._channel, select.POLLIN)
+            if not waiting.poll(_QUIET_MILLISECONDS):
+                self._next = self._clone()
+        return receive_frame(self._channel)
 
     def _run(self, document: bytes, descriptors: list[int]) -> StepEnd:
         kills_before = self._group.out_of_memory_kills()

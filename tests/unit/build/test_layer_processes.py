@@ -78,6 +78,14 @@ def request(action: str, label: str = "") -> SealRequest:
     return SealRequest(action=action, layer=LAYER, label=label)
 
 
+async def asked_for_nothing(runner, process) -> asyncio.Task[bytes]:
+    """Something that is asked for, and not answered."""
+    asking = asyncio.create_task(process.ask(request("prepare"), None))
+    while not (runner.workers and runner.workers[0].unanswered):  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    return asking
+
+
 async def settle_and_read(process) -> bytes:
     await process.ask(request("settle"), None)
     return await process.ask(request("digest"), None)
@@ -86,7 +94,7 @@ async def settle_and_read(process) -> bytes:
 async def test_one_build_after_the_other_has_the_same_process(runner):
     processes = LayerProcesses(runner)
     for _build in range(3):
-        process = processes.borrow(())
+        process = await processes.borrow(())
         assert await settle_and_read(process) == b"0"
         await process.give_back()
 
@@ -97,7 +105,7 @@ async def test_one_build_after_the_other_has_the_same_process(runner):
 
 async def test_builds_at_once_have_one_each_and_one_stays(runner):
     processes = LayerProcesses(runner)
-    first, second = processes.borrow(()), processes.borrow(())
+    first, second = await processes.borrow(()), await processes.borrow(())
     assert (await settle_and_read(first), await settle_and_read(second)) == (b"0", b"1")
     await first.give_back()
     await second.give_back()
@@ -109,7 +117,7 @@ async def test_builds_at_once_have_one_each_and_one_stays(runner):
 
 async def test_a_process_ends_when_nobody_asks_for_it(runner):
     processes = LayerProcesses(runner, idle_seconds=0)
-    process = processes.borrow(())
+    process = await processes.borrow(())
     await settle_and_read(process)
     await process.give_back()
 
@@ -119,7 +127,7 @@ async def test_a_process_ends_when_nobody_asks_for_it(runner):
 
 async def test_a_build_that_asks_for_nothing_starts_none(runner):
     processes = LayerProcesses(runner)
-    await processes.borrow(()).give_back()
+    await (await processes.borrow(())).give_back()
     await processes.close()
 
     assert runner.workers == []
@@ -128,21 +136,20 @@ async def test_a_build_that_asks_for_nothing_starts_none(runner):
 @pytest.mark.parametrize("left", ["settled", "failed", "unanswered"])
 async def test_a_process_with_something_left_to_do_serves_nobody_else(runner, left):
     processes = LayerProcesses(runner)
-    process = processes.borrow(())
+    process = await processes.borrow(())
     if left == "settled":
         await process.ask(request("settle"), None)
     elif left == "failed":
         with pytest.raises(EngineError, match="cannot be read"):
             await process.ask(request("settle", "broken"), None)
     else:
-        asking = asyncio.create_task(process.ask(request("prepare"), None))
-        await process.ask(request("job"), None)
+        asking = await asked_for_nothing(runner, process)
         asking.cancel()
         await asyncio.wait((asking,))
     await process.give_back()
 
     assert runner.ended == [0]
-    other = processes.borrow(())
+    other = await processes.borrow(())
     assert await settle_and_read(other) == b"1"
     await other.give_back()
     await processes.close()
@@ -150,9 +157,8 @@ async def test_a_process_with_something_left_to_do_serves_nobody_else(runner, le
 
 async def test_who_asks_a_process_that_was_given_back_hears_that_it_is_gone(runner):
     processes = LayerProcesses(runner)
-    process = processes.borrow(())
-    asking = asyncio.create_task(process.ask(request("prepare"), None))
-    await process.ask(request("job"), None)
+    process = await processes.borrow(())
+    asking = await asked_for_nothing(runner, process)
     await process.give_back()
 
     with pytest.raises(LauncherError, match="the worker that makes layers was killed"):
