@@ -150,6 +150,10 @@ class EngineConfig:
         """The lock of who makes a layer; whoever has it may remove its directory."""
         return self.run / "layers" / chain_id.removeprefix("sha256:") / "lock"
 
+    def build_lock_path(self, build_id: str) -> Path:
+        """The lock of the application that a build runs in."""
+        return self.run / "builds" / build_id
+
     def volume_run_directory(self, name: str) -> Path:
         """Of one volume: its lock."""
         return self.run / "volumes" / name

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engine.build.builder import Builder
 from engine.build.progress import BuildState
 from engine.build.step_images import make_step_image
+from engine.build.written_builds import WrittenBuilds
 from engine.errors import (
     BuildNotFoundError,
     BuildStepError,
@@ -21,9 +19,8 @@ from engine.errors import (
 )
 from engine.images.catalog import layer_directory
 from engine.oci.reference import parse_reference
-from engine.operations import carry_through
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
-from engine.types import BuildProgress, BuildStatus, BuildStepState, ImageId, ignore_build
+from engine.types import BuildStatus, BuildStepState, ImageId, ignore_build
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     from engine.types import (
         BuildEvent,
         BuildListener,
+        BuildProgress,
         BuildRequest,
         BuildStep,
         BuiltImage,
@@ -51,6 +49,7 @@ class BuildBoard:
     def __init__(self, services: BuildServices) -> None:
         """Build with what an engine has."""
         self._services = services
+        self._written = WrittenBuilds(services.images.config, services.records)
         self._builds: OrderedDict[str, BuildState] = OrderedDict()
 
     async def build(self, request: BuildRequest, listener: BuildListener) -> BuiltImage:
@@ -64,6 +63,15 @@ class BuildBoard:
             listener=listener,
         )
         self._builds[state.build_id] = state
+        try:
+            async with self._written.following(state):
+                return await self._build(request, names, state)
+        finally:
+            self._forget_old()
+
+    async def _build(
+        self, request: BuildRequest, names: tuple[str, ...], state: BuildState
+    ) -> BuiltImage:
         try:
             built = await Builder(self._services, request, names, state).build()
         except asyncio.CancelledError:
@@ -83,12 +91,7 @@ class BuildBoard:
         except BaseException:
             state.end(BuildStatus.FAILED, error="the builder failed")
             raise
-        else:
-            state.end(BuildStatus.DONE, image_id=built.image_id)
-        finally:
-            with contextlib.suppress(EngineError):
-                await carry_through(self._write_down(state.progress))
-            self._forget_old()
+        state.end(BuildStatus.DONE, image_id=built.image_id)
         return built
 
     async def close(self) -> None:
@@ -107,16 +110,6 @@ class BuildBoard:
         )
         return await Builder(self._services, request, names, state).plan_only()
 
-    async def _write_down(self, progress: BuildProgress) -> None:
-        if not progress.steps:
-            return
-        await self._services.records.insert_build(
-            progress.build_id,
-            started_at=progress.started_at,
-            names=progress.names,
-            document=msgspec.json.encode(progress),
-        )
-
     def _forget_old(self) -> None:
         ended = [
             build_id
@@ -130,16 +123,14 @@ class BuildBoard:
 
     async def list(self, name: str = "") -> tuple[BuildProgress, ...]:
         """As EngineApi.list_builds."""
-        own = {
+        found = await self._written.list(name)
+        # What runs here is known better here.
+        found |= {
             build_id: state.progress
-            for build_id, state in reversed(self._builds.items())
+            for build_id, state in self._builds.items()
             if state.progress.steps and (not name or name in state.progress.names)
         }
-        for document in await self._services.records.list_builds(name):
-            with contextlib.suppress(msgspec.DecodeError):
-                progress = msgspec.json.decode(document, type=BuildProgress)
-                own.setdefault(progress.build_id, progress)
-        return tuple(sorted(own.values(), key=lambda one: -one.started_at))
+        return tuple(sorted(found.values(), key=lambda one: -one.started_at))
 
     async def follow(self, build_id: str) -> AsyncIterator[tuple[BuildEvent, ...]]:
         """As EngineApi.follow_build."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class BuildApi(Protocol):
     """What can be asked about builds.
 
-    A build lives in the engine that was asked for it; `list_builds` also knows how those of the
-    same store have ended.
+    A build lives in the engine that was asked for it; `list_builds` also knows how others of the
+    same store have ended and, a second late, how far they are.
     """
 
     async def build_image(
@@ -57,7 +57,7 @@ class BuildApi(Protocol):
         """
 
     async def list_builds(self, name: str = "") -> tuple[BuildProgress, ...]:
-        """Running builds of this engine, and ended ones of the store, newest first.
+        """All builds of the store, newest first; one that was killed has failed.
 
         Args:
             name: Only those that gave this name to their image.

@@ -52,8 +52,8 @@ class BuildJob:
             self.model.take(self.funnel.take())
 
 
-def ended_job(progress: BuildProgress) -> BuildJob:
-    """A build of the store that this application has not asked for."""
+def written_job(progress: BuildProgress) -> BuildJob:
+    """A build of the store that this application has not asked for, ended or not."""
     return BuildJob(progress.build_id, BuildModel(progress=progress))
 
 

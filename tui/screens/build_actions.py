@@ -192,7 +192,12 @@ class BuildActions(PathScreen):
         from tui.screens.dialogs import ConfirmScreen
 
         if not job.is_running:
-            self.tell("It has ended already")
+            elsewhere = job.model.is_running
+            self.tell(
+                "It runs in another application: cancel it there"
+                if elsewhere
+                else "It has ended already"
+            )
             return
 
         def answered(answer: bool | None) -> None:  # noqa: FBT001 - Textual calls it

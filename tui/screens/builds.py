@@ -9,7 +9,7 @@ from textual import on
 from textual.content import Content
 
 from engine.errors import EngineError
-from tui.builds.jobs import BuildJob, ended_job
+from tui.builds.jobs import BuildJob, written_job
 from tui.builds.texts import added_bytes, build_seconds
 from tui.keymap import Context, bindings_of
 from tui.sanitise import clean
@@ -22,6 +22,7 @@ from tui.widgets.rows import RowList
 
 if TYPE_CHECKING:
     from textual.app import ComposeResult
+    from textual.worker import Worker
 
     from engine.types import BuildProgress
     from tui.screens.tools import ToolScreen
@@ -45,7 +46,8 @@ class BuildsScreen(Dialog[None]):
         """
         super().__init__("Builds")
         self._operations = operations
-        self._ended: tuple[BuildProgress, ...] = ()
+        self._written: tuple[BuildProgress, ...] = ()
+        self._loading: Worker[None] | None = None
         self._opened: dict[str, BuildJob] = {}
         """Of the store, and looked at here: their folds stay."""
         self.list = BuildList(id="builds")
@@ -58,7 +60,7 @@ class BuildsScreen(Dialog[None]):
             yield self.list
 
     def on_mount(self) -> None:
-        """Show what runs, and read what has ended."""
+        """Show what runs here, and read what there is besides."""
         self.list.set_empty_text("Reading the builds ...")
         self.list.focus()
         self._show()
@@ -88,12 +90,14 @@ class BuildsScreen(Dialog[None]):
             self._show()
 
     def action_refresh_builds(self) -> None:
-        """Read the ended builds afresh."""
-        self.run_worker(self._load(), group="builds", exclusive=True, exit_on_error=False)
+        """Read the builds of the store afresh."""
+        self._loading = self.run_worker(
+            self._load(), group="builds", exclusive=True, exit_on_error=False
+        )
 
     async def _load(self) -> None:
         try:
-            self._ended = await self._operations.bridge.call(lambda engine: engine.list_builds())
+            self._written = await self._operations.bridge.call(lambda engine: engine.list_builds())
         except EngineError as error:
             self.list.set_empty_text(failure_text(error))
             return
@@ -104,16 +108,19 @@ class BuildsScreen(Dialog[None]):
         """Every build once: those of this application have more to say of themselves."""
         own = self._operations.build_jobs
         known = {job.model.build_id for job in own}
-        for progress in self._ended:
-            if progress.build_id not in known and progress.build_id not in self._opened:
-                self._opened[progress.build_id] = ended_job(progress)
+        for progress in self._written:
+            if progress.build_id in known:
+                continue
+            opened = self._opened.get(progress.build_id)
+            if opened is None or opened.model.progress != progress:
+                self._opened[progress.build_id] = written_job(progress)
         others = [
             self._opened[progress.build_id]
-            for progress in self._ended
+            for progress in self._written
             if progress.build_id not in known
         ]
         jobs = sorted((*own, *others), key=lambda job: -_started_at(job))
-        return sorted(jobs, key=lambda job: not job.is_running)
+        return sorted(jobs, key=lambda job: not job.model.is_running)
 
     def _show(self) -> None:
         now = time.time()
@@ -132,8 +139,13 @@ class BuildsScreen(Dialog[None]):
             box.border_title = markup
 
     def _tick(self) -> None:
-        if self.is_active and self._operations.running_builds:
+        if not self.is_active:
+            return
+        if self._operations.running_builds:
             self._show()
+        # Other applications tell of theirs as often.
+        if self._loading is None or self._loading.is_finished:
+            self.action_refresh_builds()
 
     @on(RowList.Highlighted, "#builds")
     def _build_highlighted(self) -> None:

@@ -75,7 +75,7 @@ STEPS = {
     "before the sync": ("engine.build.builder:sync_staging", 1),
     "between sync and image": ("engine.images.catalog:StoreCatalog.publish", 1),
     "after the image": ("engine.build.cache:BuildCache.note_uses", 1),
-    "before it is written down": ("engine.build.builds:BuildBoard._write_down", 1),
+    "before it is written down": ("engine.build.written_builds:WrittenBuilds._write_end", 1),
 }
 
 _APPLICATION = """
