@@ -1,7 +1,4 @@
-"""Lanes for builds: networks, files and isolation as containers have them, without a record.
-
-To open a lane takes as long as several steps, so the last one stays a while for the next build.
-"""
+"""Lanes for builds: networks, files and isolation as containers have them, without a record."""
 
 from __future__ import annotations
 
@@ -12,8 +9,7 @@ import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engine.build.idle import IDLE_SECONDS, IdleKeeper
-from engine.build.lanes import OpenLane
+from engine.build.lanes import LaneRequest, OpenLane
 from engine.containers.attributes import attribute_warnings, resource_limits
 from engine.containers.limits import cgroup_spec, effective_limits
 from engine.containers.network_files import (
@@ -57,7 +53,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from engine.build.lanes import LaneRequest
     from engine.containers.services import ContainerServices
     from engine.network.attaching import HeldNetwork
     from engine.runtime.supervisor import Supervisor
@@ -66,7 +61,6 @@ if TYPE_CHECKING:
 
 HOSTNAME = "buildkitsandbox"
 """What Docker's builder calls every machine that a step sees."""
-_FILES_NAME = "network"
 _LOOPBACK = ("127.0.0.1",)
 _NO_ROOT = RootfsSpec(
     kind="overlay",
@@ -92,83 +86,48 @@ class BuildLanes:
         supervisor: Supervisor,
         leases: NetworkRecords,
         report: HostReport,
-        *,
-        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
-        """Make them when they are wanted.
-
-        Args:
-            services: What containers have.
-            supervisor: Starts them.
-            leases: Of networks.
-            report: What the host lacks.
-            idle_seconds: How long one stays that no build has.
-        """
         self._services = services
         self._report = report
         self._supervisor = supervisor
         self._leases = leases
-        self._idle = IdleKeeper[_Lane](_Lane.end, idle_seconds=idle_seconds)
-
-    async def close(self) -> None:
-        """End the lane that waits for a build."""
-        await self._idle.close()
 
     @contextlib.asynccontextmanager
     async def __call__(self, request: LaneRequest) -> AsyncIterator[OpenLane]:
         """As LaneMaker."""
-        found = await self._idle.take(
-            lambda one: one.request == request and not one.opened.lane.has_ended
-        )
-        lane = await self._open(request) if found is None else await self._renew(found)
-        try:
-            yield lane.opened
-        finally:
-            keeping = lane.end() if lane.opened.lane.is_closed else self._idle.keep(lane)
-            await carry_through(keeping)
-
-    async def _open(self, request: LaneRequest) -> _Lane:
         services = self._services
         lane_id = os.urandom(32).hex()
-        async with contextlib.AsyncExitStack() as stack:
-            run_directory = services.config.container_run_directory(lane_id)
-            stack.push_async_callback(services.in_thread, remove_run_directory, run_directory)
-            # Held while it lives, so that nobody takes what belongs to it for left over.
-            lock = operation_lock(services.config, lane_id, "a build")
-            await lock.acquire()
-            stack.callback(lock.release)
-            stack.push_async_callback(self._forget, lane_id)
-            lane = await self._open_with(request, lane_id, run_directory, stack)
-            lane.stack = stack.pop_all()
-            return lane
-
-    async def _renew(self, lane: _Lane) -> _Lane:
-        """Give a lane that was used the files of a new one: steps may have changed them."""
+        run_directory = services.config.container_run_directory(lane_id)
+        # Held while it lives, so that nobody takes what belongs to it for left over.
+        lock = operation_lock(services.config, lane_id, "a build")
+        await lock.acquire()
         try:
-            told = await self._services.in_thread(_renew_files, lane)
-        except BaseException:
-            await carry_through(lane.end())
-            raise
-        lane.opened = replace(lane.opened, warnings=_warnings(lane.request, lane.held, told))
-        return lane
+            async with contextlib.AsyncExitStack() as stack:
+                stack.push_async_callback(self._forget, lane_id)
+                yield await self._open(request, lane_id, run_directory, stack)
+        finally:
+            lock.release()
+            await services.in_thread(remove_run_directory, run_directory)
 
-    async def _open_with(
+    async def _open(
         self,
         request: LaneRequest,
         lane_id: str,
         run_directory: Path,
         stack: contextlib.AsyncExitStack,
-    ) -> _Lane:
+    ) -> OpenLane:
         services = self._services
+        mode = "" if request.network == "default" else request.network
+        network = NetworkOptions(mode=mode, extra_hosts=request.extra_hosts)
         options = ProcessOptions(ulimits=request.ulimits)
-        network = _network_options(request)
         held = await stack.enter_async_context(
             services.attacher.hold(
                 WantedNetwork(container_id=lane_id, options=network, names=(HOSTNAME,))
             )
         )
-        directory = run_directory / _FILES_NAME
-        told, stub_layer = await services.in_thread(self._write_files, directory, network, held)
+        told, stub_layer = await services.in_thread(
+            self._write_files, request.directory, network, held
+        )
         available = available_capabilities(is_rootless=services.is_rootless)
         capabilities = resolve_capabilities(options, available)
         if not services.is_rootless:
@@ -207,7 +166,7 @@ class BuildLanes:
                     parent=services.cgroups.parent,
                 ),
                 log=LogSpec(path="", file_bytes=0, file_count=0),
-                file_mounts=network_file_mounts(directory, is_read_only=False),
+                file_mounts=network_file_mounts(request.directory, is_read_only=False),
                 masked_paths=masked,
                 read_only_paths=read_only,
                 # They would be the host's.
@@ -220,27 +179,21 @@ class BuildLanes:
             )
         )
         stack.push_async_callback(lane.close)
-        return _Lane(
-            request,
-            OpenLane(
-                lane_id=lane_id,
-                lane=lane,
-                is_rootless=services.is_rootless,
-                stub_layer=stub_layer,
-                warnings=_warnings(request, held, told),
-                limitations=_limitations(self._report),
-            ),
-            held,
-            directory,
+        return OpenLane(
+            lane_id=lane_id,
+            lane=lane,
+            is_rootless=services.is_rootless,
+            stub_layer=stub_layer,
+            warnings=(*held.warnings, *told, *attribute_warnings(options)),
+            limitations=_limitations(self._report),
         )
 
     def _write_files(
         self, directory: Path, options: NetworkOptions, held: HeldNetwork
     ) -> tuple[tuple[str, ...], str]:
-        directory.mkdir(mode=0o700)
-        return _write_network_files(directory, options, held), str(
-            make_stubs(self._services.config.root)
-        )
+        write_network_files(directory, hostname=HOSTNAME, name=HOSTNAME)
+        told = renew_network_files(directory, options, _place(held))
+        return told, str(make_stubs(self._services.config.root))
 
     async def _forget(self, lane_id: str) -> None:
         """Take back what it had on the host, and its group if it was killed."""
@@ -248,46 +201,6 @@ class BuildLanes:
         await carry_through(asyncio.to_thread(_remove_group, services, lane_id))
         await carry_through(asyncio.to_thread(services.attacher.forget, lane_id))
         await carry_through(self._leases.release_all(lane_id))
-
-
-class _Lane:
-    """A lane with all that it has on the host."""
-
-    def __init__(
-        self, request: LaneRequest, opened: OpenLane, held: HeldNetwork, directory: Path
-    ) -> None:
-        self.request = request
-        self.opened = opened
-        self.held = held
-        self.directory = directory
-        self.stack = contextlib.AsyncExitStack()
-
-    async def end(self) -> None:
-        """End it; nothing of it is left."""
-        await self.stack.aclose()
-
-
-def _renew_files(lane: _Lane) -> tuple[str, ...]:
-    for path in lane.directory.iterdir():
-        path.unlink()
-    return _write_network_files(lane.directory, _network_options(lane.request), lane.held)
-
-
-def _write_network_files(
-    directory: Path, options: NetworkOptions, held: HeldNetwork
-) -> tuple[str, ...]:
-    write_network_files(directory, hostname=HOSTNAME, name=HOSTNAME)
-    return renew_network_files(directory, options, _place(held))
-
-
-def _warnings(request: LaneRequest, held: HeldNetwork, told: tuple[str, ...]) -> tuple[str, ...]:
-    options = ProcessOptions(ulimits=request.ulimits)
-    return (*held.warnings, *told, *attribute_warnings(options))
-
-
-def _network_options(request: LaneRequest) -> NetworkOptions:
-    mode = "" if request.network == "default" else request.network
-    return NetworkOptions(mode=mode, extra_hosts=request.extra_hosts)
 
 
 def _remove_group(services: ContainerServices, lane_id: str) -> None:

@@ -165,6 +165,7 @@ class Builder:
             stack.push_async_callback(_carried(workshop.close))
             lanes = LanePool(
                 self._services.lanes,
+                staging=hold.staging,
                 extra_hosts=self._request.extra_hosts,
                 ulimits=self._request.ulimits,
                 shared_memory_bytes=self._request.shared_memory_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 from typing import TYPE_CHECKING, Protocol
 
 from engine.late_dataclasses import dataclass
@@ -11,6 +12,7 @@ from engine.late_dataclasses import dataclass
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from engine.runtime.lane_client import StepLane
     from engine.types import Ulimit
@@ -24,12 +26,14 @@ class LaneRequest:
         network: `default`, `none` or `host`.
         extra_hosts: For its hosts file.
         shared_memory_bytes: Of /dev/shm; None for the usual.
+        directory: Empty, of the build; its files are made there.
     """
 
     network: str
     extra_hosts: tuple[tuple[str, str], ...]
     ulimits: tuple[Ulimit, ...]
     shared_memory_bytes: int | None
+    directory: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +58,7 @@ class LaneMaker(Protocol):
     """Makes lanes: the engine, which knows of networks and of isolation."""
 
     def __call__(self, request: LaneRequest, /) -> AbstractAsyncContextManager[OpenLane]:
-        """Hold a lane for a block; one that was closed leaves nothing, another may serve again.
+        """Hold a lane for a block; nothing of it is left after it.
 
         Raises:
             EngineError: The host does not give what it needs.
@@ -68,6 +72,7 @@ class LanePool:
         self,
         make: LaneMaker,
         *,
+        staging: Path,
         extra_hosts: tuple[tuple[str, str], ...],
         ulimits: tuple[Ulimit, ...],
         shared_memory_bytes: int | None,
@@ -77,18 +82,20 @@ class LanePool:
 
         Args:
             make: Makes one.
+            staging: The build's own directory.
             extra_hosts: For their hosts files.
             ulimits: For whatever runs in them.
             shared_memory_bytes: As LaneRequest.
             step_count: How many steps there are; after the last one the lanes end.
         """
         self._make = make
+        self._staging = staging
         self._extra_hosts = extra_hosts
         self._ulimits = ulimits
         self._shared_memory_bytes = shared_memory_bytes
         self._idle: dict[str, list[OpenLane]] = {}
         self._stack = contextlib.AsyncExitStack()
-        self._has_opened = False
+        self._count = 0
         self._warming: dict[str, asyncio.Task[OpenLane]] = {}
         self._left = step_count
         self._waiting = step_count
@@ -129,7 +136,7 @@ class LanePool:
 
     def _end_step(self) -> None:
         self._left -= 1
-        if not self._left and self._has_opened:
+        if not self._left and self._count:
             # It takes as long as a step: what comes after the last one need not wait for it.
             self._closing = asyncio.create_task(self._end())
 
@@ -139,7 +146,9 @@ class LanePool:
             self._warming[network] = asyncio.create_task(self._open(network))
 
     async def _open(self, network: str) -> OpenLane:
-        self._has_opened = True
+        directory = self._staging / f"lane-{self._count}"
+        self._count += 1
+        await asyncio.to_thread(directory.mkdir, mode=0o700)
         return await self._stack.enter_async_context(
             self._make(
                 LaneRequest(
@@ -147,6 +156,7 @@ class LanePool:
                     extra_hosts=self._extra_hosts,
                     ulimits=self._ulimits,
                     shared_memory_bytes=self._shared_memory_bytes,
+                    directory=directory,
                 )
             )
         )
@@ -165,3 +175,6 @@ class LanePool:
             if not warming.cancelled():
                 warming.exception()
         await self._stack.aclose()
+        for number in range(self._count):
+            directory = self._staging / f"lane-{number}"
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

@@ -72,7 +72,7 @@ class BorrowedProcess:
         self._idle = idle
         self._jobs = jobs
         self._is_given_back = False
-        self._asked = 0
+        self._unanswered = 0
         self._settled: set[int] = set()
 
     def start(self) -> None:
@@ -94,12 +94,16 @@ class BorrowedProcess:
             EngineError: What it raised.
             LauncherError: It was killed.
         """
+        if self._is_given_back:
+            # Another build may have it by now.
+            raise LauncherError("the worker that makes layers serves this build no more")
         self.start()
         if request.action == "settle":
             self._settled.add(request.layer)
-        self._asked += 1
+        # Whatever was not answered well stays counted: the process may be at it still.
+        self._unanswered += 1
         answer = await self._process.ask(request, directory, descriptors)
-        self._asked -= 1
+        self._unanswered -= 1
         if request.action in {"digest", "drop"}:
             self._settled.discard(request.layer)
         return answer
@@ -109,7 +113,7 @@ class BorrowedProcess:
         if self._is_given_back:
             return
         self._is_given_back = True
-        if self._asked or self._settled or not self._process.is_alive:
+        if self._unanswered or self._settled or not self._process.is_alive:
             await self._process.end()
         else:
             await self._idle.keep(self._process)

@@ -23,6 +23,7 @@ from engine.build.steps import CopyStep, RunStep
 from engine.errors import FeatureUnavailableError, InvalidInputError, StartError
 from engine.late_dataclasses import dataclass
 from engine.oci.platforms import host_platform
+from engine.operations import carry_through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -221,8 +222,8 @@ class PreparedRun:
         preparers = self._preparers
         private = preparers.config.container_run_directory(opened.lane_id) / "step"
         directory = draft.directory / "mounts"
-        await asyncio.to_thread(_make_directories, directory, private)
         try:
+            await carry_through(asyncio.to_thread(_make_directories, directory, private))
             yield await asyncio.to_thread(
                 prepare_mounts,
                 self._step,

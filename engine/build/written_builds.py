@@ -64,7 +64,8 @@ class WrittenBuilds:
             # The disk may be full just then; how it ends is what has to be written.
             with contextlib.suppress(EngineError, OSError):
                 if not lock.has_lock:
-                    await asyncio.to_thread(_take, lock)
+                    # A cancellation waits: the end has to know whether there is a lock.
+                    await carry_through(asyncio.to_thread(_take, lock))
                 await self._write(progress)
                 written = progress
 
@@ -81,7 +82,8 @@ class WrittenBuilds:
         finally:
             if lock.has_lock:
                 # In this order: who takes a lock that is free looks at what is written again.
-                lock.path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):
+                    lock.path.unlink()
                 lock.release()
 
     async def _write(self, progress: BuildProgress) -> None:

@@ -44,8 +44,6 @@ if TYPE_CHECKING:
 
 LANE_NAME = "lamella-lane"
 _PLACE_NAME = "prepared"
-_QUIET_MILLISECONDS = 200
-"""Whoever ends a build has the processors before what waits for the next one."""
 _MAKES_DEVICES = capability_number("MKNOD")
 
 
@@ -189,7 +187,7 @@ class BuildLane:
     def serve(self) -> None:
         """Run what is asked for until the channel ends."""
         self._next = self._clone()
-        while (frame := self._receive()) is not None:
+        while (frame := receive_frame(self._channel)) is not None:
             _kind, document, descriptors = frame
             try:
                 end = self._run(document, descriptors)
@@ -200,27 +198,27 @@ class BuildLane:
             else:
                 send_frame(self._channel, FrameKind.RESULT, encode_record(end))
 
-    def _receive(self) -> tuple[FrameKind, bytes, list[int]] | None:
-        """What is to be run; if nothing is for a while, it has its first process by then."""
-        if self._next is None:
-            waiting = select.poll()
-            waiting.register(self._channel, select.POLLIN)
-            if not waiting.poll(_QUIET_MILLISECONDS):
-                self._next = self._clone()
-        return receive_frame(self._channel)
-
     def _run(self, document: bytes, descriptors: list[int]) -> StepEnd:
         kills_before = self._group.out_of_memory_kills()
         exit_code = self._run_next(document, descriptors)
+        kills = self._group.out_of_memory_kills() - kills_before
+        if self._next is not None and _has_ended(self._next.pidfd):
+            # The one that waits was killed, and not the step.
+            kills -= 1
         return StepEnd(
             exit_code=exit_code,
-            is_out_of_memory_killed=self._group.out_of_memory_kills() > kills_before,
+            is_out_of_memory_killed=kills > 0,
             warnings=self._group.warnings,
         )
 
     def _run_next(self, document: bytes, descriptors: list[int]) -> int:
         """Give the first process that waits its step, wait for its end; returns the exit code."""
-        init = self._take_next()
+        try:
+            init = self._take_next()
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
         try:
             try:
                 # One that has ended says why in its report.
@@ -235,7 +233,9 @@ class BuildLane:
             wait_for_exec(init.report)
             send_frame(self._channel, FrameKind.PROGRESS, b"")
             if not is_last:
-                self._next = self._clone()
+                # What keeps it from being born is told when it is needed.
+                with contextlib.suppress(OSError, EngineError):
+                    self._next = self._clone()
             self._await(init.pidfd)
             return _reap(init.pidfd)
         except BaseException:
@@ -262,11 +262,17 @@ class BuildLane:
 
     def _clone(self) -> _WaitingInit:
         """Clone a step's first process, which prepares what it can, and waits for its step."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        report, report_end = os.pipe2(os.O_CLOEXEC)
-        join = self._group.join_descriptors
-        try:
+        with contextlib.ExitStack() as born, contextlib.ExitStack() as stack:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            born.callback(ours.close)
+            stack.callback(theirs.close)
+            report, report_end = os.pipe2(os.O_CLOEXEC)
+            born.callback(os.close, report)
+            stack.callback(os.close, report_end)
+            stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, stdin)
+            join = self._group.join_descriptors
+            stack.callback(self._group.close_join_descriptors)
             process_id, pidfd = clone_process(
                 new_namespaces(self._spec.namespaces), cgroup=self._group.unified_descriptor
             )
@@ -294,11 +300,8 @@ class BuildLane:
                     )
                 finally:
                     os._exit(1)
-        finally:
-            self._group.close_join_descriptors()
-            theirs.close()
-            for descriptor in (stdin, report_end):
-                os.close(descriptor)
+            # It lives: what it is reached by stays open.
+            born.pop_all()
         return _WaitingInit(channel=ours, report=report, pidfd=pidfd)
 
     def _become_step(

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
+from engine.late_dataclasses import dataclass
 from engine.linux.mounts import (
     MOUNT_ATTR_RDONLY,
     MS_SLAVE,
@@ -115,7 +116,20 @@ def become_program(
     _enter_root(root, spec, descriptors, terminal, step)
 
 
-def prepare_kernel(spec: ContainerSpec, place: str, step: Step) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedKernel:
+    """What was mounted before the root was known; both are descriptors.
+
+    Attributes:
+        root: Stands for the root: /proc, /sys and /dev are in it.
+        null_device: The host's, for what is hidden.
+    """
+
+    root: int
+    null_device: int
+
+
+def prepare_kernel(spec: ContainerSpec, place: str, step: Step) -> PreparedKernel:
     """Do, of a process that has settled in, what depends on neither root nor program.
 
     It has to have its own ipc namespace, and no terminal.
@@ -124,9 +138,6 @@ def prepare_kernel(spec: ContainerSpec, place: str, step: Step) -> int:
         spec: What the container will be, but for its root, its program and its mounts.
         place: An empty directory.
         step: For the report of a failure.
-
-    Returns:
-        A descriptor of what `become_prepared` takes: /proc, /sys and /dev at a place of their own.
     """
     step.name = "cgroup"
     set_oom_score(spec.process.oom_score_adjustment)
@@ -136,11 +147,14 @@ def prepare_kernel(spec: ContainerSpec, place: str, step: Step) -> int:
     mount_kernel_filesystems(prepared, spec)
     mount_control_groups(prepared, is_writable=spec.is_privileged)
     _adjust_kernel(prepared, spec, null_device, step)
-    return prepared
+    return PreparedKernel(root=prepared, null_device=null_device)
 
 
 def become_prepared(
-    spec: ContainerSpec, prepared: int, descriptors: InheritedDescriptors, step: Step
+    spec: ContainerSpec,
+    prepared: PreparedKernel,
+    descriptors: InheritedDescriptors,
+    step: Step,
 ) -> NoReturn:
     """As `become_program`, of a process that has prepared what it could; never returns.
 
@@ -155,8 +169,12 @@ def become_prepared(
     step.name = "root filesystem"
     root = mount_root(spec.rootfs)
     step.name = "mounts"
-    move_kernel_filesystems(prepared, root)
+    move_kernel_filesystems(prepared.root, root)
     attach_mounts(root, sources, spec.file_mounts)
+    if spec.mounts:
+        # Whatever a person has mounted in /sys, say: what is hidden there stays so.
+        step.name = "masked paths"
+        cover_paths(root, spec.masked_paths, spec.read_only_paths, prepared.null_device)
     _enter_root(root, spec, descriptors, None, step)
 
 

@@ -39,18 +39,6 @@ class StepLane:
         channel.setblocking(False)
         self.is_closed = False
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether it cannot run anything any more; to be asked while nothing runs."""
-        if self.is_closed:
-            return True
-        try:
-            return not self._channel.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
     async def wait_until_ready(self) -> None:
         """Return when it can run steps.
 

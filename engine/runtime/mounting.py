@@ -306,17 +306,23 @@ def _refuse_proc(root: int, target: int, spec: MountSpec) -> None:
 
     Where no program will run, as in a root that is only copied from, no /proc is mounted.
     """
-    status = os.fstat(target)
-    if status.st_dev == os.fstat(root).st_dev:
+    # By the place: what hides a path of /proc is of another file system.
+    top = f"{_place_of(root)}/proc"
+    if not f"{_place_of(target)}/".startswith(f"{top}/"):
         return
+    status = os.fstat(target)
     with _opened(root, b"proc") as proc:
-        if status.st_dev != os.fstat(proc).st_dev:
+        if os.fstat(proc).st_dev == os.fstat(root).st_dev:
             return
         for path in _MAY_BE_COVERED:
             with contextlib.suppress(OSError), _opened(proc, path) as allowed:
                 if os.path.samestat(status, os.fstat(allowed)):
                     return
     raise _inside_proc(spec)
+
+
+def _place_of(descriptor: int) -> str:
+    return os.readlink(f"/proc/self/fd/{descriptor}").rstrip("/")
 
 
 def _inside_proc(spec: MountSpec) -> StartError:

@@ -1,4 +1,4 @@
-"""The job that turns writable directories into layers, for as long as a build lasts.
+"""The job that turns writable directories into layers, for one build after the other.
 
 One worker serves them all: to start one takes as long as a short step. Requests come on a socket
 of their own, each with the layer's directory; what takes long, reading a layer, is done in a

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from textual.widgets import Checkbox, Input
 
-from engine.build.progress import BuildState
-from engine.types import BuildStatus, BuildStep, BuildStepState, ignore_build
+from engine.types import BuildStatus, BuildStepState
 from tests.tui.builds import NARROW, WIDE, build
 from tests.tui.conftest import paste, screen_text, settled, wait_until
 from tests.tui.networks import told
@@ -428,35 +427,6 @@ async def test_a_build_that_another_process_has_made_can_be_looked_at(
         await pilot.press("r")
         await settled(pilot)
         assert "is not known here" in told(app)
-
-
-async def test_a_build_of_another_application_is_followed_in_the_list(
-    app: LamellaApp, engine: FakeEngine
-) -> None:
-    other = BuildState(
-        build_id="0" * 32,
-        names=("web:elsewhere",),
-        dockerfile="Dockerfile",
-        target="",
-        listener=ignore_build,
-    )
-    step = BuildStep(
-        position=0, stage=0, number=1, count=1, instruction="RUN", text="RUN make", line=2,
-        end_line=2, state=BuildStepState.RUNNING,
-    )  # fmt: skip
-    other.plan(stages=(), steps=(step,))
-    async with app.run_test(size=WIDE) as pilot:
-        await pilot.press("6")
-        await wait_until(pilot, lambda: isinstance(app.screen, BuildsScreen))
-        await settled(pilot)
-        assert "web:elsewhere" not in screen_text(app)
-        engine.builds[other.build_id] = other
-        await wait_until(pilot, lambda: "web:elsewhere" in screen_text(app))
-        assert "running" in screen_text(app)
-        await pilot.press("x")
-        await wait_until(pilot, lambda: "It runs in another application" in told(app))
-        other.end(BuildStatus.DONE)
-        await wait_until(pilot, lambda: "+ done" in screen_text(app))
 
 
 async def test_the_whole_log_of_a_step_is_shown_and_searched(

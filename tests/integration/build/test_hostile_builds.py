@@ -54,8 +54,6 @@ async def outcome(engine: EngineApi, text: str, context: Path | None = None) -> 
 
 async def is_clean(engine: EngineApi, store: StorePaths) -> None:
     assert (await engine.check_store()).problems == ()
-    # What waits for the next build has no need to.
-    await engine._close_builds()  # type: ignore[attr-defined]
     assert list((store.root / "staging").glob("[!.]*")) == []
     assert list((store.run / "containers").glob("*")) == []
 
@@ -83,7 +81,8 @@ async def test_more_layers_than_can_be_mounted_are_said_to_be_too_many(
     await engine.load_images(archive_of(tmp_path / "deep.tar", {}, layer_count=MOST_LAYERS))
 
     assert "max depth exceeded" in await outcome(engine, 'FROM hostile:1\nRUN ["/x"]\n')
-    await is_clean(engine, store_paths)
+    assert list((store_paths.root / "staging").glob("[!.]*")) == []
+    assert list((store_paths.run / "containers").glob("*")) == []
 
 
 async def test_a_flood_of_output_is_kept_in_bounds(engine, store_paths):
@@ -314,3 +313,27 @@ async def test_where_devices_cannot_be_kept_closed_a_step_makes_no_node(
         cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "4\n"), done.stderr
+
+
+@pytest.mark.parametrize("path", ["/proc/interrupts", "/proc/sys/kernel/hostname", "/proc/uptime"])
+async def test_a_link_of_an_image_leads_no_mount_into_proc(path, engine, tmp_path):
+    (tmp_path / "file").write_text("made up")
+    told = await outcome(
+        engine,
+        f"FROM starter\nRUN ln -s {path} /k\nRUN --mount=type=bind,source=file,target=/k cat /k\n",
+        tmp_path,
+    )
+
+    # It tells of the host, and may be covered.
+    expected = "" if path == "/proc/uptime" else "cannot be mounted because it is inside /proc"
+    assert expected in told
+    assert bool(told) is bool(expected)
+
+
+async def test_what_is_hidden_of_sys_is_hidden_under_a_mount_too(engine):
+    told = await outcome(
+        engine,
+        "FROM starter\nRUN --mount=type=tmpfs,target=/sys/firmware touch /sys/firmware/x\n",
+    )
+
+    assert "did not complete successfully" in told

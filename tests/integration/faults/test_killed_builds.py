@@ -59,7 +59,9 @@ def test_a_killed_build_has_not_worked_for_nothing(lamella, context, store_paths
     told = lamella("build", "--network", "none", str(context)).stderr.decode()
     assert "#2 CACHED" in told
     assert "#3 DONE" in told
-    assert staged(store_paths) == []
+    # A start that meets somebody who makes something there leaves it to the next one.
+    while staged(store_paths):
+        lamella("images")
     assert "no problems" in lamella.text("fsck")
 
 

@@ -92,7 +92,7 @@ async def test_a_build_is_seen_while_it_runs_and_when_it_was_killed(
 async def test_a_build_that_ends_well_is_never_taken_for_killed(
     engine: EngineApi, store_paths: StorePaths
 ) -> None:
-    other = start(store_paths, "sleep 1.2")
+    other = start(store_paths, "sleep 2.5")
     try:
         async with asyncio.timeout(DEADLINE_SECONDS):
             heard: list[BuildStatus] = []

@@ -1,0 +1,45 @@
+"""Builds of other applications in the list of builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.build.progress import BuildState
+from engine.types import BuildStatus, BuildStep, BuildStepState, ignore_build
+from tests.tui.builds import WIDE
+from tests.tui.conftest import screen_text, settled, wait_until
+from tests.tui.networks import told
+from tui.screens.builds import BuildsScreen
+
+if TYPE_CHECKING:
+    from tests.fakes import FakeEngine
+    from tui.app import LamellaApp
+
+
+async def test_a_build_of_another_application_is_followed_in_the_list(
+    app: LamellaApp, engine: FakeEngine
+) -> None:
+    other = BuildState(
+        build_id="0" * 32,
+        names=("web:elsewhere",),
+        dockerfile="Dockerfile",
+        target="",
+        listener=ignore_build,
+    )
+    step = BuildStep(
+        position=0, stage=0, number=1, count=1, instruction="RUN", text="RUN make", line=2,
+        end_line=2, state=BuildStepState.RUNNING,
+    )  # fmt: skip
+    other.plan(stages=(), steps=(step,))
+    async with app.run_test(size=WIDE) as pilot:
+        await pilot.press("6")
+        await wait_until(pilot, lambda: isinstance(app.screen, BuildsScreen))
+        await settled(pilot)
+        assert "web:elsewhere" not in screen_text(app)
+        engine.builds[other.build_id] = other
+        await wait_until(pilot, lambda: "web:elsewhere" in screen_text(app))
+        assert "running" in screen_text(app)
+        await pilot.press("x")
+        await wait_until(pilot, lambda: "It runs in another application" in told(app))
+        other.end(BuildStatus.DONE)
+        await wait_until(pilot, lambda: "+ done" in screen_text(app))
