@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.build.progress import BuildState
-from engine.types import BuildStatus, BuildStep, BuildStepState, ignore_build
+from engine.types import BuildStage, BuildStatus, BuildStep, BuildStepState, ignore_build
 from tests.tui.builds import WIDE
 from tests.tui.conftest import screen_text, settled, wait_until
 from tests.tui.networks import told
+from tui.screens.build import BuildScreen
 from tui.screens.builds import BuildsScreen
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ async def test_a_build_of_another_application_is_followed_in_the_list(
         position=0, stage=0, number=1, count=1, instruction="RUN", text="RUN make", line=2,
         end_line=2, state=BuildStepState.RUNNING,
     )  # fmt: skip
-    other.plan(stages=(), steps=(step,))
+    stage = BuildStage(
+        position=0, number=0, name="", base="debian", depends_on=(), steps=(step.position,)
+    )
+    other.plan(stages=(stage,), steps=(step,))
     async with app.run_test(size=WIDE) as pilot:
         await pilot.press("6")
         await wait_until(pilot, lambda: isinstance(app.screen, BuildsScreen))
@@ -41,5 +45,13 @@ async def test_a_build_of_another_application_is_followed_in_the_list(
         assert "running" in screen_text(app)
         await pilot.press("x")
         await wait_until(pilot, lambda: "It runs in another application" in told(app))
+        await pilot.press("enter")
+        await wait_until(pilot, lambda: isinstance(app.screen, BuildScreen))
+        await settled(pilot)
+        assert "> running     1/1 RUN make" in screen_text(app)
+        other.finish(0)
+        await wait_until(pilot, lambda: "+ done        1/1 RUN make" in screen_text(app))
         other.end(BuildStatus.DONE)
-        await wait_until(pilot, lambda: "+ done" in screen_text(app))
+        await wait_until(pilot, lambda: "+ done  " in screen_text(app).splitlines()[1])
+        await pilot.press("q")
+        await wait_until(pilot, lambda: "+ done        web:elsewhere" in screen_text(app))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from engine.types import BuildChanged
+from tui.builds.funnel import BuildNews
 from tui.builds.model import BuildModel
 
 if TYPE_CHECKING:
@@ -40,6 +42,17 @@ class BuildJob:
     def is_running(self) -> bool:
         """Whether this application has it done now."""
         return self.task is not None and not self.task.done()
+
+    @property
+    def runs_elsewhere(self) -> bool:
+        """Whether another application has it done now, as far as is known."""
+        return self.funnel is None and self.model.is_running
+
+    def renew(self, progress: BuildProgress) -> None:
+        """Put in what the store says of it now."""
+        if progress != self.model.progress:
+            whole = BuildChanged(progress=progress)
+            self.model.take(BuildNews(whole=whole, steps=(), output=(), lost_bytes={}))
 
     def cancel(self) -> None:
         """End it, if it runs."""

@@ -232,6 +232,8 @@ class BuildScreen(Dialog[None]):
         if self.job.model.is_running and self.is_active:
             self._show_totals()
             self.steps.tick()
+            if self.job.runs_elsewhere:
+                self._operations.renew_build(self.job)
 
     def on_resize(self, event: events.Resize) -> None:
         """Choose the layout that fits."""

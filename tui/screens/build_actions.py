@@ -187,15 +187,25 @@ class BuildActions(PathScreen):
                 if isinstance(screen, FollowsBuilds):
                     screen.build_changed(job)
 
+    def renew_build(self, job: BuildJob) -> None:
+        """Read of the store how far a build of another application is, and show that."""
+        self.run_task(lambda: self._renew(job), group="build-elsewhere", is_exclusive=True)
+
+    async def _renew(self, job: BuildJob) -> None:
+        builds = await self.bridge.call(lambda engine: engine.list_builds())
+        for progress in builds:
+            if progress.build_id == job.model.build_id:
+                job.renew(progress)
+                self._show_job(job)
+
     def cancel_build(self, job: BuildJob) -> None:
         """End a build, after asking."""
         from tui.screens.dialogs import ConfirmScreen
 
         if not job.is_running:
-            elsewhere = job.model.is_running
             self.tell(
                 "It runs in another application: cancel it there"
-                if elsewhere
+                if job.runs_elsewhere
                 else "It has ended already"
             )
             return

@@ -101,6 +101,9 @@ class BuildsScreen(Dialog[None]):
         except EngineError as error:
             self.list.set_empty_text(failure_text(error))
             return
+        for progress in self._written:
+            opened = self._opened.setdefault(progress.build_id, written_job(progress))
+            opened.renew(progress)
         self.list.set_empty_text(_NOTHING)
         self._show()
 
@@ -108,12 +111,6 @@ class BuildsScreen(Dialog[None]):
         """Every build once: those of this application have more to say of themselves."""
         own = self._operations.build_jobs
         known = {job.model.build_id for job in own}
-        for progress in self._written:
-            if progress.build_id in known:
-                continue
-            opened = self._opened.get(progress.build_id)
-            if opened is None or opened.model.progress != progress:
-                self._opened[progress.build_id] = written_job(progress)
         others = [
             self._opened[progress.build_id]
             for progress in self._written
