@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,15 +60,13 @@ class WrittenBuilds:
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN)
             progress = state.progress
-            if progress == written:
-                continue
             # The disk may be full just then; how it ends is what has to be written.
             with contextlib.suppress(EngineError, OSError):
-                if not lock.has_lock:
-                    # A cancellation waits: the end has to know whether there is a lock.
-                    await carry_through(asyncio.to_thread(_take, lock))
-                await self._write(progress)
-                written = progress
+                # A cancellation waits: the end has to know whether there is a lock.
+                await carry_through(asyncio.to_thread(_show_life, lock))
+                if progress != written:
+                    await self._write(progress)
+                    written = progress
 
     async def _write_end(
         self, state: BuildState, lock: LockFile, writing: asyncio.Task[None]
@@ -104,10 +103,10 @@ class WrittenBuilds:
         if killed:
             # What has ended between the two looks has been written down by now.
             again = await self._read(name)
-            for build_id in killed:
+            for build_id, last_seen in killed.items():
                 known = again.get(build_id)
                 if known is not None and known.status is BuildStatus.RUNNING:
-                    known = _as_killed(known)
+                    known = _as_killed(known, last_seen)
                     await self._write(known)
                     again[build_id] = known
             found = again
@@ -121,34 +120,44 @@ class WrittenBuilds:
                 found[progress.build_id] = progress
         return found
 
-    def _without_lock(self, build_ids: Sequence[str]) -> tuple[str, ...]:
-        return tuple(
-            build_id
-            for build_id in build_ids
-            if not _is_locked(self._config.build_lock_path(build_id))
-        )
+    def _without_lock(self, build_ids: Sequence[str]) -> dict[str, float]:
+        """Those that nobody runs any more, each with the time of its last sign of life."""
+        found: dict[str, float] = {}
+        for build_id in build_ids:
+            last_seen = _last_seen(self._config.build_lock_path(build_id))
+            if last_seen is not None:
+                found[build_id] = last_seen
+        return found
 
 
-def _take(lock: LockFile) -> None:
-    lock.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock.acquire_now()
+def _show_life(lock: LockFile) -> None:
+    if not lock.has_lock:
+        lock.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire_now()
+    os.utime(lock.path)
 
 
-def _is_locked(path: Path) -> bool:
-    if not path.exists():
-        return False
+def _last_seen(path: Path) -> float | None:
+    """When somebody who had a lock last showed that he lives; None if somebody has it now.
+
+    0 if nothing is known of that, as after a restart of the host.
+    """
+    try:
+        last_seen = path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
     lock = LockFile(path)
     if not lock.try_acquire():
-        return True
+        return None
     path.unlink(missing_ok=True)
     lock.release()
-    return False
+    return last_seen
 
 
-def _as_killed(progress: BuildProgress) -> BuildProgress:
+def _as_killed(progress: BuildProgress, last_seen: float) -> BuildProgress:
     """How a build has ended of which nothing is heard any more."""
     times = [time for step in progress.steps for time in (step.started_at, step.ended_at) if time]
-    ended_at = max((progress.started_at, *times))
+    ended_at = max((last_seen, progress.started_at, *times))
     return replace(
         progress,
         status=BuildStatus.FAILED,
@@ -156,7 +165,12 @@ def _as_killed(progress: BuildProgress) -> BuildProgress:
         hint="Build again: the steps that were done are in the cache",
         ended_at=ended_at,
         steps=tuple(
-            replace(step, state=_UNFINISHED[step.state], ended_at=step.started_at and ended_at)
+            replace(
+                step,
+                state=_UNFINISHED[step.state],
+                ended_at=step.started_at and ended_at,
+                error=KILLED if step.state is BuildStepState.RUNNING else "",
+            )
             if step.state in _UNFINISHED
             else step
             for step in progress.steps

@@ -34,6 +34,7 @@ Line = tuple[Cell, ...]
 _LABEL_WIDTH = 10
 _MOST_NAMES = 4
 _AFTER_A_FAILURE = "e opens a shell in what it has left   l its whole log   r builds again"
+_AFTER_A_KILL = "build it again: what was done is in the cache"
 
 
 def _labelled(label: str, *cells: Cell) -> Line:
@@ -56,7 +57,10 @@ def step_lines(model: BuildModel, position: int) -> tuple[Line, ...]:
     ]
     if step.error:
         lines.insert(1, _labelled("failed", Cell(clean(step.error, limit=500), "bad")))
-        lines.insert(2, _labelled("next", Cell(_AFTER_A_FAILURE, "accent")))
+        # A step of which nothing is left was cut off with its application.
+        is_failed = step.state is BuildStepState.FAILED
+        following = _AFTER_A_FAILURE if is_failed else _AFTER_A_KILL
+        lines.insert(2, _labelled("next", Cell(following, "accent")))
     return tuple(lines)
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ async def test_a_build_is_seen_while_it_runs_and_when_it_was_killed(
         assert progress.status is BuildStatus.RUNNING
         assert progress.steps[1].chain_id is not None
     finally:
+        killed_at = time.time()
         os.kill(other.pid, signal.SIGKILL)
         await asyncio.to_thread(other.wait)
 
@@ -85,7 +87,9 @@ async def test_a_build_is_seen_while_it_runs_and_when_it_was_killed(
     assert [step.state for step in progress.steps] == [
         BuildStepState.DONE, BuildStepState.DONE, BuildStepState.CANCELLED, BuildStepState.SKIPPED,
     ]  # fmt: skip
+    assert progress.steps[2].error == progress.error
     assert progress.ended_at is not None
+    assert progress.ended_at >= killed_at - 2
     assert os.listdir(store_paths.run / "builds") == []
 
 
