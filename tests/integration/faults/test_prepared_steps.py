@@ -121,6 +121,7 @@ async def test_the_first_process_of_the_next_step_is_killed_while_it_waits(
     assert [one.path for one in tree.entries if one.change.value == "added"] == ["two"]
 
 
+@pytest.mark.root
 async def test_a_next_step_that_cannot_be_prepared_is_not_what_the_one_before_fails_for(
     engine: EngineApi,
 ) -> None:
