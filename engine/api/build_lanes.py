@@ -31,6 +31,7 @@ from engine.linux.capabilities import capability_number
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
 from engine.operations import carry_through
+from engine.runtime.build_lane import NO_ROOT
 from engine.runtime.isolation import (
     DEFAULT_SHARED_MEMORY_BYTES,
     DEFAULT_UMASK,
@@ -44,7 +45,6 @@ from engine.runtime.spec import (
     LogSpec,
     NamespaceSpec,
     ProcessSpec,
-    RootfsSpec,
 )
 from engine.snapshots.stubs import make_stubs
 from engine.types import NetworkOptions, ProcessOptions, ResourceLimits
@@ -62,16 +62,6 @@ if TYPE_CHECKING:
 HOSTNAME = "buildkitsandbox"
 """What Docker's builder calls every machine that a step sees."""
 _LOOPBACK = ("127.0.0.1",)
-_NO_ROOT = RootfsSpec(
-    kind="overlay",
-    lowers=(),
-    upper="",
-    work="",
-    mount_point="",
-    uses_user_xattrs=False,
-    is_read_only=False,
-)
-"""Each step comes with its own."""
 _MAKES_DEVICES = frozenset((capability_number("MKNOD"),))
 """Steps have it besides what containers have, as with Docker's builder: what they make is the
 image. The lane takes it away where a step could open such a node."""
@@ -145,7 +135,7 @@ class BuildLanes:
                 events_path="",
                 hostname=HOSTNAME,
                 is_rootless=services.is_rootless,
-                rootfs=_NO_ROOT,
+                rootfs=NO_ROOT,
                 process=ProcessSpec(
                     arguments=(),
                     environment=(),

@@ -16,13 +16,8 @@ import msgspec
 from engine.build.idle import IDLE_SECONDS, IdleKeeper
 from engine.errors import EngineError, LauncherError, SyscallError
 from engine.operations import carry_through
-from engine.runtime.protocol import (
-    HEADER_BYTES,
-    FrameKind,
-    parse_header,
-    read_error,
-    send_frame,
-)
+from engine.runtime.answers import receive_answer
+from engine.runtime.protocol import FrameKind, send_frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,12 +168,9 @@ class _SealingProcess:
                         raise await self._lost() from None
             ours.setblocking(False)
             try:
-                length, kind = parse_header(await _exactly(ours, HEADER_BYTES))
-                payload = await _exactly(ours, length)
+                _kind, payload = await receive_answer(ours)
             except (EOFError, OSError):
                 raise await self._lost() from None
-        if kind is FrameKind.ERROR:
-            raise read_error(payload)
         return payload
 
     async def _lost(self) -> EngineError:
@@ -219,14 +211,3 @@ def _send(
     finally:
         if opened >= 0:
             os.close(opened)
-
-
-async def _exactly(channel: socket.socket, length: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    received = b""
-    while len(received) < length:
-        part = await loop.sock_recv(channel, length - len(received))
-        if not part:
-            raise EOFError
-        received += part
-    return received

@@ -96,17 +96,19 @@ class _WaitingInit:
     pidfd: int
 
 
+NO_ROOT = RootfsSpec(
+    kind="overlay",
+    lowers=(),
+    upper="",
+    work="",
+    mount_point="",
+    uses_user_xattrs=False,
+    is_read_only=False,
+)
+"""Of a lane: each step comes with its own."""
 _REHEARSAL = encode_record(
     StepSpec(
-        rootfs=RootfsSpec(
-            kind="overlay",
-            lowers=("",),
-            upper="",
-            work="",
-            mount_point="",
-            uses_user_xattrs=False,
-            is_read_only=False,
-        ),
+        rootfs=dataclasses.replace(NO_ROOT, lowers=("",)),
         arguments=("",),
         environment=("",),
         working_directory="",

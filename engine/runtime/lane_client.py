@@ -12,13 +12,9 @@ import msgspec
 
 from engine.errors import LauncherError
 from engine.operations import carry_through
+from engine.runtime.answers import receive_answer
 from engine.runtime.build_lane import StepEnd
-from engine.runtime.protocol import (
-    HEADER_BYTES,
-    FrameKind,
-    parse_header,
-    read_error,
-)
+from engine.runtime.protocol import FrameKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,23 +81,9 @@ class StepLane:
 
     async def _receive(self) -> tuple[FrameKind, bytes]:
         try:
-            length, kind = parse_header(await self._exactly(HEADER_BYTES))
-            payload = await self._exactly(length)
+            return await receive_answer(self._channel)
         except (EOFError, OSError):
             raise _lost() from None
-        if kind is FrameKind.ERROR:
-            raise read_error(payload)
-        return kind, payload
-
-    async def _exactly(self, length: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        received = b""
-        while len(received) < length:
-            part = await loop.sock_recv(self._channel, length - len(received))
-            if not part:
-                raise EOFError
-            received += part
-        return received
 
     async def close(self) -> None:
         """End the lane and what it runs; returns when nothing of it is left."""

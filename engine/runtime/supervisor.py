@@ -26,6 +26,7 @@ from engine.errors import (
 )
 from engine.host import user_namespace_remedy
 from engine.operations import carry_through
+from engine.runtime.answers import receive_exactly
 from engine.runtime.launcher_process import LauncherProcess
 from engine.runtime.namespaces import PRIVATE
 from engine.runtime.protocol import (
@@ -299,8 +300,8 @@ class Supervisor:
         with channel:
             channel.setblocking(False)
             try:
-                length, kind = parse_header(await _receive(channel, HEADER_BYTES))
-                payload = await _receive(channel, length)
+                length, kind = parse_header(await receive_exactly(channel, HEADER_BYTES))
+                payload = await receive_exactly(channel, length)
             except (EOFError, ConnectionError):
                 if _is_at_end(launcher):
                     raise _RequestLostError("the launcher was killed") from None
@@ -410,17 +411,6 @@ def _not_running(container_id: str) -> ContainerStateError:
         status="exited",
         operation="call",
     )
-
-
-async def _receive(channel: socket.socket, length: int) -> bytes:
-    loop = asyncio.get_running_loop()
-    received = b""
-    while len(received) < length:
-        part = await loop.sock_recv(channel, length - len(received))
-        if not part:
-            raise EOFError
-        received += part
-    return received
 
 
 async def _read_frame(reader: asyncio.StreamReader) -> tuple[FrameKind, bytes]:
