@@ -11,6 +11,7 @@ from engine.types import BuildCacheFilter, ignore_build
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from engine.api.build_lanes import BuildLanes
     from engine.build.builds import BuildBoard
     from engine.build.stored_cache import StoredCache
     from engine.types import (
@@ -33,7 +34,6 @@ class BuildCalls(RegistryCalls):
     @functools.cached_property
     def _builds(self) -> BuildBoard:
         # Loaded with the first build: a third of the engine is about nothing else.
-        from engine.api.build_lanes import BuildLanes
         from engine.build.builder import BuildServices
         from engine.build.builds import BuildBoard
         from engine.build.layer_processes import LayerProcesses
@@ -47,9 +47,7 @@ class BuildCalls(RegistryCalls):
             BuildServices(
                 images=self._images.building,
                 records=BuildRecords(self._database, boot_id=read_boot_id()),
-                lanes=BuildLanes(
-                    self._services, self._supervisor, self._network_records, self._report
-                ),
+                lanes=self._lanes,
                 processes=LayerProcesses(self._supervisor),
                 pull=pull,
                 is_rootless=self._services.is_rootless,
@@ -57,10 +55,17 @@ class BuildCalls(RegistryCalls):
             )
         )
 
+    @functools.cached_property
+    def _lanes(self) -> BuildLanes:
+        from engine.api.build_lanes import BuildLanes
+
+        return BuildLanes(self._services, self._supervisor, self._network_records, self._report)
+
     async def _close_builds(self) -> None:
         """End what waits for the next build."""
         if "_builds" in vars(self):
             await self._builds.close()
+            await self._lanes.close()
 
     @functools.cached_property
     def _stored_cache(self) -> StoredCache:

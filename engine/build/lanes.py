@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.runtime.lane_client import StepLane
+    from engine.runtime.spec import FileMount
     from engine.types import Ulimit
 
 
@@ -42,6 +43,7 @@ class OpenLane:
 
     Attributes:
         stub_layer: Below all layers of a root: the places of mounts.
+        file_mounts: Of each step: what it knows of its network.
         warnings: What it has not.
         limitations: What a program that has failed in it may have wanted.
     """
@@ -50,6 +52,7 @@ class OpenLane:
     lane: StepLane
     is_rootless: bool
     stub_layer: str
+    file_mounts: tuple[FileMount, ...]
     warnings: tuple[str, ...]
     limitations: tuple[str, ...] = ()
 

@@ -110,6 +110,7 @@ def step_spec(
         working_directory=step.working_directory,
         user=step.user,
         mounts=program.mounts.mounts,
+        file_mounts=opened.file_mounts,
         is_last=program.is_last,
     )
 

@@ -6,11 +6,13 @@ the first process of one step after the other as its own child, and ends with it
 kernel kills a step with its lane. Network namespace, addresses and rules are the lane's and made
 once, and so is the control group; mounts and the other namespaces are each step's own.
 
+A lane can be there before there is a build for it, so addresses and rules come by themselves.
 While a step runs, the first process of the next one is born and mounts what all steps have alike,
 so that what is left to do for a step is its root and its program.
 
-Down: START with a StepSpec and the ends of its pipes. Up: RESULT once the lane is ready; for each
-step PROGRESS when its program runs, then RESULT with a StepEnd, or ERROR.
+Down: ATTACH with a NetworkSpec; START with a StepSpec and the ends of its pipes. Up: RESULT once
+the lane is ready and when it is attached; for each step PROGRESS when its program runs, then
+RESULT with a StepEnd. ERROR in the place of any RESULT.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from engine.runtime.network import HostNetwork, enter_new_network, open_own_name
 from engine.runtime.program import InheritedDescriptors, run_to_exec, wait_for_exec
 from engine.runtime.protocol import FrameKind, receive_frame, send_error, send_frame
 from engine.runtime.records import decode_record, encode_record
-from engine.runtime.spec import ContainerSpec, MountSpec, RootfsSpec
+from engine.runtime.spec import ContainerSpec, FileMount, MountSpec, NetworkSpec, RootfsSpec
 from engine.runtime.starter import describe_start_failure, take_lock
 from engine.runtime.user_network import PendingUserNetwork
 
@@ -54,6 +56,7 @@ class StepSpec:
     Attributes:
         arguments: As in ProcessSpec, like the next three.
         mounts: Attached over what is hidden of /proc and /sys.
+        file_mounts: As in ContainerSpec.
         is_last: The lane runs nothing after it, as far as is known.
     """
 
@@ -63,6 +66,7 @@ class StepSpec:
     working_directory: str
     user: str
     mounts: tuple[MountSpec, ...] = ()
+    file_mounts: tuple[FileMount, ...] = ()
     is_last: bool = False
 
 
@@ -113,6 +117,7 @@ _REHEARSAL = encode_record(
         environment=("",),
         working_directory="",
         user="",
+        file_mounts=(FileMount(source="", target="", is_read_only=False),),
     )
 )
 
@@ -146,11 +151,11 @@ class BuildLane:
     """The process's own side: its lock, its network, and the step that runs."""
 
     def __init__(self, spec: ContainerSpec, channel: socket.socket) -> None:
-        """Take the lock and set up the network.
+        """Take the lock, and enter a network namespace that leads nowhere yet.
 
         Args:
-            spec: Of whatever runs in it, but for root, program and mounts. Its id is what rules
-                and control groups are called, its run directory holds the lock.
+            spec: Of whatever runs in it, but for root, program, mounts and network. Its id is
+                what rules and control groups are called, its run directory holds the lock.
             channel: To the engine.
 
         Raises:
@@ -167,15 +172,14 @@ class BuildLane:
         self._place = os.path.join(spec.run_directory, _PLACE_NAME)
         os.mkdir(self._place, 0o700)
         self._next: _WaitingInit | None = None
+        self._mount_table = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
         self._host = HostNetwork()
-        way_out: PendingUserNetwork | None = None
+        self._network = NetworkSpec()
+        self._way_out: PendingUserNetwork | None = None
         if spec.namespaces.network == PRIVATE:
-            if spec.network.user_network:
-                way_out = PendingUserNetwork(spec.network, self._pidfd, is_sibling=False)
+            if spec.is_rootless:
+                self._way_out = PendingUserNetwork(self._pidfd, is_sibling=False)
             enter_new_network()
-        self._host.attach(spec.container_id, spec.network)
-        if way_out is not None:
-            way_out.start(open_own_namespace())
 
     def close(self) -> None:
         """Take group and rules away; the rest goes with the process."""
@@ -184,21 +188,51 @@ class BuildLane:
         with contextlib.suppress(EngineError, OSError):
             self._group.destroy()
         with contextlib.suppress(EngineError, OSError):
-            self._host.remove_rules(self._spec.container_id, self._spec.network)
+            self._host.remove_rules(self._spec.container_id, self._network)
 
     def serve(self) -> None:
-        """Run what is asked for until the channel ends."""
+        """Do what is asked for until the channel ends."""
         self._next = self._clone()
-        while (frame := receive_frame(self._channel)) is not None:
-            _kind, document, descriptors = frame
+        while (frame := self._receive()) is not None:
+            kind, document, descriptors = frame
+            answer = b"{}"
             try:
-                end = self._run(document, descriptors)
+                if kind is FrameKind.ATTACH:
+                    self._attach(decode_record(NetworkSpec, document))
+                else:
+                    answer = encode_record(self._run(document, descriptors))
             except StepCancelledError:
                 return
             except (EngineError, OSError) as error:
                 send_error(self._channel, describe_start_failure(error))
             else:
-                send_frame(self._channel, FrameKind.RESULT, encode_record(end))
+                send_frame(self._channel, FrameKind.RESULT, answer)
+
+    def _receive(self) -> tuple[FrameKind, bytes, list[int]] | None:
+        """The next request; meanwhile nobody keeps mounts that the host has not any more."""
+        events = select.poll()
+        events.register(self._channel, select.POLLIN)
+        # That has to be asked for: POLLERR, which says the same, comes unasked.
+        events.register(self._mount_table, select.POLLPRI)
+        while True:
+            ready = {descriptor for descriptor, _events in events.poll()}
+            if self._mount_table in ready and self._next is not None:
+                # What was mounted on the host since it was born may not have come to it.
+                self._dismiss(self._next)
+                self._next = None
+            if self._channel.fileno() in ready:
+                return receive_frame(self._channel)
+
+    def _attach(self, network: NetworkSpec) -> None:
+        """Lead out of the namespace.
+
+        Raises:
+            EngineError, OSError: As HostNetwork.attach and PendingUserNetwork.start.
+        """
+        if network.user_network and self._way_out is not None:
+            self._way_out.start(network, open_own_namespace())
+        self._host.attach(self._spec.container_id, network)
+        self._network = network
 
     def _run(self, document: bytes, descriptors: list[int]) -> StepEnd:
         kills_before = self._group.out_of_memory_kills()
@@ -328,7 +362,13 @@ class BuildLane:
             user=own.user,
         )
         become_prepared(
-            dataclasses.replace(lane, rootfs=own.rootfs, process=process, mounts=own.mounts),
+            dataclasses.replace(
+                lane,
+                rootfs=own.rootfs,
+                process=process,
+                mounts=own.mounts,
+                file_mounts=own.file_mounts,
+            ),
             prepared,
             dataclasses.replace(descriptors, stdout=stdout, stderr=stderr),
             step,

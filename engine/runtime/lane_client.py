@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.runtime.build_lane import StepSpec
+    from engine.runtime.spec import NetworkSpec
 
 
 class StepLane:
@@ -42,6 +43,38 @@ class StepLane:
             EngineError: It cannot be set up.
         """
         await self._receive()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process is gone; to be asked while it has nothing to do."""
+        if self.is_closed:
+            return True
+        try:
+            return not self._channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    async def attach(self, network: NetworkSpec) -> None:
+        """Give it a network, once, before its first step.
+
+        Cancelling ends the lane, and returns only when it has gone.
+
+        Raises:
+            EngineError: It cannot be set up.
+            LauncherError: The lane was killed.
+        """
+        document = msgspec.json.encode(network)
+        header = len(document).to_bytes(4, "big") + bytes([FrameKind.ATTACH])
+        try:
+            await asyncio.get_running_loop().sock_sendall(self._channel, header + document)
+            await self._receive()
+        except BaseException as error:
+            await carry_through(self.close())
+            if isinstance(error, OSError):
+                raise _lost() from None
+            raise
 
     async def run(
         self, spec: StepSpec, stdout: int, stderr: int, *, on_start: Callable[[], None]

@@ -5,7 +5,7 @@
 | engine - launcher | socketpair, stream of frames | OPTIONS, START, JOB, LANE; MAP_IDS both ways |
 | engine - worker | socketpair, stream of frames | PROGRESS, RESULT, ERROR up; end of file cancels |
 | engine - new monitor | socketpair, stream of frames | RESULT (StateRecord) or ERROR, once |
-| engine - lane of a build | socketpair, frames | START down; RESULT (StepEnd) or ERROR up |
+| engine - lane of a build | socketpair, frames | ATTACH, START down; RESULT or ERROR up |
 | engine - monitor | attach.sock, SEQPACKET | MonitorCall down, MonitorReply up |
 | session - monitor or exec | the same connection after `attach` or `exec` | PacketKind both ways |
 | monitor - init | pipe, close-on-exec | InitFailure, or end of file: the program runs |
@@ -57,6 +57,7 @@ class FrameKind(IntEnum):
     START_APART = 8
     """As START, for a container to which a network namespace that is there already is no use."""
     LANE = 9
+    ATTACH = 10
 
 
 class PacketKind:

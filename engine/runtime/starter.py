@@ -258,7 +258,7 @@ def _start_first(
         if host is None:
             host = HostNetwork()
             if spec.record.network.user_network:
-                way_out = PendingUserNetwork(spec.record.network, monitor.pidfd)
+                way_out = PendingUserNetwork(monitor.pidfd)
             if namespaces.network == PRIVATE:
                 enter_new_network()
             else:
@@ -381,7 +381,7 @@ def _keep_network(
     namespace = open_own_namespace()
     return KeptNetwork(
         namespace=namespace,
-        user_network=way_out.start(namespace) if way_out is not None else -1,
+        user_network=way_out.start(spec.network, namespace) if way_out is not None else -1,
         reservation=reservation,
         name_datagrams=names[0].detach() if names else -1,
         name_listener=names[1].detach() if names else -1,

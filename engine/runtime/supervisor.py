@@ -251,8 +251,10 @@ class Supervisor:
     async def open_lane(self, spec: ContainerSpec) -> StepLane:
         """Start a process that runs the steps of a build; the caller closes it.
 
+        Its network is what it is attached to afterwards.
+
         Raises:
-            EngineError: Its network cannot be set up.
+            EngineError: The host does not give what it needs.
             LauncherError: It was killed.
         """
         from engine.runtime.lane_client import StepLane

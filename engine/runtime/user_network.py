@@ -25,12 +25,12 @@ from engine.linux.process import (
 from engine.runtime.network import change_interfaces
 from engine.runtime.program import die_with
 from engine.runtime.protocol import FrameKind, receive_frame, send_frame
-from engine.runtime.spec import InterfaceSpec
+from engine.runtime.records import decode_record, encode_record
+from engine.runtime.spec import InterfaceSpec, NetworkSpec
 from engine.runtime.user_network_guard import guard_device
 
 if TYPE_CHECKING:
     from engine.runtime.reactor import Deadline, Reactor
-    from engine.runtime.spec import NetworkSpec
 
 PASTA = "pasta"
 SLIRP4NETNS = "slirp4netns"
@@ -62,30 +62,29 @@ class PendingUserNetwork:
     It is born in the host's network namespace, into which an ordinary user finds no way back.
     """
 
-    def __init__(self, network: NetworkSpec, monitor: int, *, is_sibling: bool = True) -> None:
+    def __init__(self, monitor: int, *, is_sibling: bool = True) -> None:
         """Make it the monitor's child; for a starter that has not entered the namespace yet.
 
         Args:
-            network: Names the program.
             monitor: A pidfd of the monitor.
             is_sibling: The caller is not the monitor itself.
         """
-        self._network = network
         self._ready, ready = os.pipe2(os.O_CLOEXEC)
         self._errors, errors = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         process_id, self._pidfd = clone_process(0, is_sibling=is_sibling)
         if process_id == 0:
-            _await_namespace(network, monitor, theirs, ready=ready, errors=errors)
+            _await_namespace(self._channel, monitor, theirs, ready=ready, errors=errors)
         theirs.close()
         os.close(ready)
         os.close(errors)
 
-    def start(self, namespace: int) -> int:
+    def start(self, network: NetworkSpec, namespace: int) -> int:
         """Have it lead out of the namespace of this process, and wait until it does.
 
         Args:
-            namespace: A descriptor of it.
+            network: Names the program.
+            namespace: A descriptor of the namespace.
 
         Returns:
             Its pidfd.
@@ -95,7 +94,7 @@ class PendingUserNetwork:
             EngineError, OSError: The device gets no address.
         """
         with self._channel:
-            send_frame(self._channel, FrameKind.START, b"", (namespace,))
+            send_frame(self._channel, FrameKind.START, encode_record(network), (namespace,))
         is_ready = os.read(self._ready, 1)
         said = "" if is_ready else _last_words(self._errors)
         os.close(self._ready)
@@ -103,13 +102,13 @@ class PendingUserNetwork:
         try:
             if not is_ready:
                 raise StartError(
-                    f"{self._network.user_network} cannot give the container a network"
+                    f"{network.user_network} cannot give the container a network"
                     + (f": {said}" if said else ""),
                     exit_code=125,
                     step="network",
                     hint="--network none goes without, --network host has the host's",
                 )
-            _configure(self._network)
+            _configure(network)
         except BaseException:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
@@ -119,12 +118,15 @@ class PendingUserNetwork:
 
 
 def _await_namespace(
-    network: NetworkSpec, monitor: int, channel: socket.socket, *, ready: int, errors: int
+    parent: socket.socket, monitor: int, channel: socket.socket, *, ready: int, errors: int
 ) -> NoReturn:
     try:
         die_with(monitor)
+        # Who keeps the other end of a channel keeps itself from seeing its end.
+        parent.close()
         frame = receive_frame(channel)
         if frame is not None:
+            network = decode_record(NetworkSpec, frame[1])
             _run(network, frame[2][0], monitor, ready=ready, errors=errors)
     finally:
         os._exit(1)
