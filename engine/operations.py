@@ -92,6 +92,25 @@ def _take_outcome(future: asyncio.Future[_Result]) -> None:
         future.exception()
 
 
+async def open_in_thread(opening: Callable[[], int]) -> int:
+    """Have a thread open something; when the wait is cancelled, it is closed as soon as it is open.
+
+    Args:
+        opening: Blocking; gives a descriptor.
+    """
+    opened = asyncio.get_running_loop().run_in_executor(None, opening)
+    try:
+        return await asyncio.shield(opened)
+    except asyncio.CancelledError:
+        opened.add_done_callback(_close_opened)
+        raise
+
+
+def _close_opened(opened: asyncio.Future[int]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        os.close(opened.result())
+
+
 async def carry_through(work: Coroutine[object, object, _Result]) -> _Result:
     """Run work that must not be cut short: cancelling, however often, waits for its end first.
 

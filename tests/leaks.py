@@ -186,17 +186,24 @@ def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
         if fields[0] != "Z":
             parents[int(entry)] = int(fields[1])
             names[int(entry)] = name
-    ours = {os.getpid()}
-    grown = True
-    while grown:
-        found = {pid for pid, parent in parents.items() if parent in ours} - ours
-        ours |= found
-        grown = bool(found)
-    ours.discard(os.getpid())
+    me = os.getpid()
+    ours = _descendants({me}, parents)
     if is_deep:
-        ours |= {pid for pid in parents if pid != os.getpid() and _touches(pid, places)}
+        ours |= {pid for pid in parents if pid != me and _touches(pid, places)}
+        # Who runs other tests beside us answers for all that it has started.
+        beside = {pid for pid, parent in parents.items() if parent == os.getppid()} - {me}
+        ours -= _descendants(beside, parents)
     for pid in ours:
         yield f"{pid} ({names[pid]})"
+
+
+def _descendants(of: set[int], parents: dict[int, int]) -> set[int]:
+    found: set[int] = set()
+    latest = of
+    while latest:
+        latest = {pid for pid, parent in parents.items() if parent in latest} - found
+        found |= latest
+    return found
 
 
 def _touches(pid: int, places: tuple[str, ...]) -> bool:

@@ -17,6 +17,7 @@ from engine.build.ignore import IgnoreRules, parse_ignore_file
 from engine.errors import InvalidInputError
 from engine.late_dataclasses import dataclass
 from engine.linux.files import open_in_root
+from engine.operations import carry_through
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -68,7 +69,7 @@ async def open_context(
     if isinstance(request.context, int):
         await unpack_context(request.context, staging / _UNPACKED)
     with contextlib.ExitStack() as stack:
-        context = await asyncio.to_thread(_open, request, staging, root, stack)
+        context = await carry_through(asyncio.to_thread(_open, request, staging, root, stack))
         yield context
         await asyncio.to_thread(context.memory.save)
 

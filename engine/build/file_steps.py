@@ -20,6 +20,7 @@ from engine.build.solver import StepResult
 from engine.build.tree_sources import ContextSources, Downloads, LayerSources, document_in_memory
 from engine.errors import InvalidInputError
 from engine.late_dataclasses import dataclass
+from engine.operations import carry_through
 from engine.types import FileKind
 
 if TYPE_CHECKING:
@@ -222,9 +223,13 @@ class FileSteps:
                 "there is no context to copy from",
                 hint="Name a directory instead of giving the Dockerfile alone",
             )
-        root, rules = await asyncio.to_thread(open_named_context, self._named_contexts[name])
-        self._opened.append(root)
-        return ContextSources(ContextTree(root, rules, label=f"context {shown}"))
+
+        def open_one() -> ContextTree:
+            root, rules = open_named_context(self._named_contexts[name])
+            self._opened.append(root)
+            return ContextTree(root, rules, label=f"context {shown}")
+
+        return ContextSources(await carry_through(asyncio.to_thread(open_one)))
 
 
 class PreparedFiles:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,6 +21,7 @@ from engine.build.layer_places import LayerPlaces
 from engine.errors import SyscallError
 from engine.images.catalog import layer_directory
 from engine.oci.digests import digest_of
+from engine.operations import open_in_thread
 from engine.runtime.seal_jobs import NewOwner, SealRequest, SettledLayer
 from engine.snapshots.base import DIFF_NAME
 from engine.snapshots.packing import SealedLayer
@@ -328,7 +330,7 @@ class LayerWorkshop:
         """
         told = []
         for one in owned:
-            descriptor = await asyncio.to_thread(_open, one.path)
+            descriptor = await open_in_thread(functools.partial(_open, one.path))
             try:
                 owner = NewOwner(user_id=one.user_id, group_id=one.group_id)
                 arguments = msgspec.json.encode(owner)

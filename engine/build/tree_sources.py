@@ -15,7 +15,7 @@ from engine.build.add_sources import mark_archives
 from engine.build.copy_jobs import DigestArguments
 from engine.build.file_tree import LayerFileTree
 from engine.build.selection import Selection, digest_selection, select_sources
-from engine.operations import wait_for_thread
+from engine.operations import carry_through, wait_for_thread
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.removal import engine_error
@@ -144,20 +144,15 @@ class LayerSources:
 @contextlib.asynccontextmanager
 async def document_in_memory(content: object) -> AsyncIterator[int]:
     """What is too much for a message to a job, as a file in memory: a descriptor for a block."""
+    descriptor = os.memfd_create("lamella-document", os.MFD_CLOEXEC)
 
-    def write() -> int:
-        descriptor = os.memfd_create("lamella-document", os.MFD_CLOEXEC)
-        try:
-            with open(descriptor, "wb", closefd=False) as file:
-                file.write(msgspec.msgpack.encode(content))
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return descriptor
+    def write() -> None:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(msgspec.msgpack.encode(content))
+        os.lseek(descriptor, 0, os.SEEK_SET)
 
-    descriptor = await asyncio.to_thread(write)
     try:
+        await carry_through(asyncio.to_thread(write))
         yield descriptor
     finally:
         os.close(descriptor)

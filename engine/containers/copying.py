@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from engine.containers.spec import build_spec
 from engine.containers.state_table import Operation, check
 from engine.containers.states import status_of
 from engine.errors import ArchiveError, CopyRefusedError, EngineError, ReaderGoneError
-from engine.operations import Progress
+from engine.operations import Progress, open_in_thread
 from engine.runtime.copy_jobs import CopyInArguments, CopyJobResult, CopyOutArguments
 from engine.snapshots.base import UPPER_NAME
 from engine.snapshots.copies import TOP_NAME, name_in_archive, receive
@@ -153,7 +154,7 @@ class ContainerCopies:
     ) -> CopyResult:
         """Copy a file or a directory of the host into a container; EngineApi says more."""
         text = os.fsencode(source)
-        top = await asyncio.to_thread(_open_source, text, options)
+        top = await open_in_thread(functools.partial(_open_source, text, options))
         try:
             async with self._reachable(record) as (fresh, spec, root):
                 arguments = CopyInArguments(
@@ -246,7 +247,7 @@ class ContainerCopies:
             status = await self._check(Operation.COPY, fresh)
             if status in _LIVE:
                 state = await current_state(self._services, fresh)
-                root = await self._services.in_thread(open_running_root, state, fresh.name)
+                root = await open_in_thread(functools.partial(open_running_root, state, fresh.name))
                 try:
                     yield fresh, "", (root,)
                 finally:

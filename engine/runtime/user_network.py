@@ -21,6 +21,7 @@ from engine.linux.process import (
     clone_process,
     close_other_descriptors,
     enter_namespaces,
+    set_process_name,
 )
 from engine.runtime.network import change_interfaces
 from engine.runtime.program import die_with
@@ -38,6 +39,7 @@ IPV4_ADDRESS = "10.0.2.100"
 IPV6_ADDRESS = "fd00::100"
 """What a container has by them, if the host has IPv6: slirp4netns knows no other prefix."""
 _IPV4_GATEWAY, _IPV6_GATEWAY = "10.0.2.2", "fd00::2"
+_PENDING_NAME = "lamella-way-out"
 _DEVICE = "tap0"
 _MTU = 65520
 _GATEWAY_MAC = "02:4c:61:6d:00:02"
@@ -121,6 +123,7 @@ def _await_namespace(
     parent: socket.socket, monitor: int, channel: socket.socket, *, ready: int, errors: int
 ) -> NoReturn:
     try:
+        set_process_name(_PENDING_NAME)
         die_with(monitor)
         # Who keeps the other end of a channel keeps itself from seeing its end.
         parent.close()

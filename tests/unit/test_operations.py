@@ -1,11 +1,14 @@
 import asyncio
 import gc
+import os
 import threading
 
 import pytest
 
 from engine.images.blocking import BlockingCalls
-from engine.operations import CancelledRead, carry_through
+from engine.operations import CancelledRead, carry_through, open_in_thread
+
+DEADLINE_SECONDS = 60
 
 
 async def test_work_is_carried_through_however_often_its_caller_is_cancelled():
@@ -76,3 +79,38 @@ async def test_work_that_nobody_waits_for_any_more_ends_without_a_word():
     del step, waiting
     gc.collect()
     assert said == []
+
+
+async def test_what_a_thread_opens_for_nobody_any_more_is_closed():
+    begun = threading.Event()
+    may_open = threading.Event()
+    opened: list[int] = []
+
+    def open_late() -> int:
+        begun.set()
+        may_open.wait()
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        return opened[0]
+
+    opening = asyncio.create_task(open_in_thread(open_late))
+    await asyncio.to_thread(begun.wait)
+    opening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await opening
+    may_open.set()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not opened or _is_open(opened[0]):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+async def test_what_a_thread_cannot_open_is_told():
+    with pytest.raises(FileNotFoundError):
+        await open_in_thread(lambda: os.open("/nowhere", os.O_RDONLY))
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True

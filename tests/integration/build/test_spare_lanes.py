@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("starter_image")
 
 DEADLINE_SECONDS = 60
-NAMESPACE = "readlink /proc/self/ns/net"
-"""Which lane a step is in."""
 
 
 async def said(engine: EngineApi, *lines: str, **options: object) -> str:
@@ -76,11 +74,21 @@ class Lanes:
         (name,) = self.names
         return name, psutil.Process(process_id)
 
-    async def namespace(self, process: psutil.Process) -> str:
-        """Wait for one's own network namespace; as NAMESPACE says it."""
-        launchers = os.readlink(f"/proc/{process.ppid()}/ns/net")
-        await until(lambda: os.readlink(f"/proc/{process.pid}/ns/net") != launchers)
-        return os.readlink(f"/proc/{process.pid}/ns/net") + "\n"
+    async def used(self, **options: object) -> set[str]:
+        """The lanes that there are while the step of a build runs."""
+        names: set[str] = set()
+
+        def listen(event: BuildEvent) -> None:
+            if isinstance(event, BuildOutput):
+                names.update(self.names)
+
+        request = BuildRequest(
+            dockerfile_content=b"FROM starter\nRUN echo runs",
+            uses_cache=False,
+            **options,  # type: ignore[arg-type]
+        )
+        await self._engine.build_image(request, listener=listen)
+        return names
 
 
 @pytest.fixture
@@ -91,17 +99,11 @@ def lanes(engine: EngineApi, store_paths: StorePaths) -> Lanes:
 async def test_the_next_build_has_the_lane_that_was_made_for_it(
     engine: EngineApi, lanes: Lanes
 ) -> None:
-    used: set[str] = set()
-    await engine.build_image(
-        BuildRequest(dockerfile_content=b"FROM starter\nRUN echo used"),
-        listener=lambda _event: used.update(lanes.names),
-    )
-    name, process = await lanes.spare()
-    assert len(used) == 1
-    assert name not in used
-    namespace = await lanes.namespace(process)
+    used = await lanes.used()
+    name, _process = await lanes.spare()
 
-    assert await said(engine, NAMESPACE) == namespace
+    assert name not in used
+    assert await lanes.used() == {name}
     # It has gone with its build, and another one waits.
     another, _process = await lanes.spare()
     assert another != name
@@ -117,14 +119,16 @@ async def test_it_has_the_network_and_the_names_of_the_build_that_has_it(
     devices = "ls /sys/class/net"
     assert await said(engine, devices) == "lo\n"
     _name, process = await lanes.spare()
-    namespace = await lanes.namespace(process)
+    # Whoever is born in it is born in its network namespace.
+    await until(lambda: process.children() != [])
+    namespace = os.readlink(f"/proc/{process.pid}/ns/net")
     connected = await said(
-        engine, NAMESPACE, devices, "cat /etc/hosts",
+        engine, "readlink /proc/self/ns/net", devices, "cat /etc/hosts",
         network="default", extra_hosts=(("there", "192.0.2.7"),),
     )  # fmt: skip
     await lanes.spare()
 
-    assert connected.startswith(f"{namespace}eth0\nlo\n")
+    assert connected.startswith(f"{namespace}\neth0\nlo\n")
     assert "192.0.2.7\tthere" in connected
     assert "there" not in await said(engine, "cat /etc/hosts", network="default")
 
@@ -134,10 +138,9 @@ async def test_a_build_that_wants_another_one_does_not_have_it(
 ) -> None:
     await said(engine, "true")
     name, process = await lanes.spare()
-    namespace = await lanes.namespace(process)
 
-    assert (await said(engine, NAMESPACE, network="host")) != namespace
-    await ended(process.pid)
+    assert name not in await lanes.used(network="host")
+    assert not process.is_running()
     another, _process = await lanes.spare()
     assert another != name
     sizes = await said(engine, "df -k /dev/shm", shared_memory_bytes=1 << 20)
