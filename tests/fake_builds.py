@@ -65,6 +65,7 @@ class FakeBuilds(FakeArchives):
         self._cut_images: set[str] = set()
         self.cached_steps: dict[str, BuildCacheEntry] = {}
         self.context_changes: asyncio.Queue[tuple[str, ...]] = asyncio.Queue()
+        self.watched_since: float | None = None
 
     async def build_image(
         self, request: BuildRequest, *, listener: BuildListener = ignore_build
@@ -219,7 +220,10 @@ class FakeBuilds(FakeArchives):
                     summary = replace(image.summary, is_intermediate=True)
                     self.images[image_id] = replace(image, summary=summary)
 
-    async def watch_context(self, request: BuildRequest) -> AsyncIterator[tuple[str, ...]]:
+    async def watch_context(
+        self, request: BuildRequest, *, since: float | None = None
+    ) -> AsyncIterator[tuple[str, ...]]:
+        self.watched_since = since
         if not isinstance(request.context, Path):
             raise InvalidInputError("only a directory can be watched")
         while True:

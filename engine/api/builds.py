@@ -119,11 +119,13 @@ class BuildCalls(RegistryCalls):
         """As EngineApi."""
         await self._builds.record_intermediate_images()
 
-    async def watch_context(self, request: BuildRequest) -> AsyncIterator[tuple[str, ...]]:
+    async def watch_context(
+        self, request: BuildRequest, *, since: float | None = None
+    ) -> AsyncIterator[tuple[str, ...]]:
         """As EngineApi."""
         from engine.build.watching import watch_context
 
-        async for paths in watch_context(request):
+        async for paths in watch_context(request, since=since):
             yield paths
 
     async def list_build_cache(self) -> tuple[BuildCacheEntry, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,15 @@ _CHANGES = (
 )
 _QUIET_SECONDS = 0.2
 """An editor writes a file in several steps, and a checkout many files."""
+_TICK_SECONDS = 0.01
+"""How far times of files may lag behind the clock that people read, at most."""
 _MOST_PATHS = 1000
 _MOST_DIRECTORIES = 50_000
 
 
-async def watch_context(request: BuildRequest) -> AsyncIterator[tuple[str, ...]]:
+async def watch_context(
+    request: BuildRequest, *, since: float | None = None
+) -> AsyncIterator[tuple[str, ...]]:
     """As EngineApi.watch_context."""
     if not isinstance(request.context, Path):
         raise InvalidInputError(
@@ -38,7 +43,10 @@ async def watch_context(request: BuildRequest) -> AsyncIterator[tuple[str, ...]]
     rules = await asyncio.to_thread(context_rules, request)
     watcher = _ContextWatcher(directory, rules)
     try:
-        await asyncio.to_thread(watcher.add, "")
+        since_ns = None if since is None else int((since - _TICK_SECONDS) * 1_000_000_000)
+        changed = await asyncio.to_thread(watcher.add, "", since_ns=since_ns)
+        if changed:
+            yield changed
         while True:
             yield await watcher.wait()
     finally:
@@ -57,23 +65,49 @@ class _ContextWatcher:
     def close(self) -> None:
         self._inotify.close_soon()
 
-    def add(self, path: str) -> None:
-        """Watch a directory and those in it; blocking."""
+    def add(self, path: str, *, since_ns: int | None = None) -> tuple[str, ...]:
+        """Watch a directory and those in it; blocking.
+
+        Args:
+            path: Relative to the context's.
+            since_ns: Nanoseconds since the epoch.
+
+        Returns:
+            What was changed since then, by the times that nobody can set.
+        """
+        changed: list[str] = []
         pending = [path]
         while pending and len(self._directories) < _MOST_DIRECTORIES:
             relative = pending.pop()
             place = self._root / relative
-            try:
-                watch = self._inotify.watch(place, _CHANGES)
-                self._directories[watch] = relative
-                with os.scandir(place) as entries:
-                    for entry in entries:
-                        child = f"{relative}/{entry.name}" if relative else entry.name
-                        if entry.is_dir(follow_symlinks=False) and not self._is_left_out(child):
-                            pending.append(child)
-            except (OSError, SyscallError):
-                # It is gone by now, or nobody may look into it: nothing is copied from it.
-                continue
+            # It is gone by now, or nobody may look into it: nothing is copied from it.
+            with contextlib.suppress(OSError, SyscallError):
+                self._directories[self._inotify.watch(place, _CHANGES)] = relative
+                changed += self._look_into(relative, place, pending, since_ns)
+        return tuple(changed[:_MOST_PATHS])
+
+    def _look_into(
+        self, relative: str, place: Path, pending: list[str], since_ns: int | None
+    ) -> list[str]:
+        """Put the directories of a directory with those that are pending; what was changed."""
+        changed: list[str] = []
+        has_left_out = False
+        with os.scandir(place) as entries:
+            for entry in entries:
+                child = f"{relative}/{entry.name}" if relative else entry.name
+                if self._is_left_out(child):
+                    has_left_out = True
+                elif entry.is_dir(follow_symlinks=False):
+                    pending.append(child)
+                elif since_ns is not None:
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_ctime_ns > since_ns:
+                            changed.append(child)
+        # Something was removed, unless it was something that is left out.
+        is_other = since_ns is not None and place.stat().st_mtime_ns > since_ns
+        if is_other and not (changed or has_left_out):
+            changed.append(relative or ".")
+        return changed
 
     def _is_left_out(self, path: str) -> bool:
         return self._rules.is_ignored(path)

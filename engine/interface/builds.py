@@ -107,10 +107,17 @@ class BuildApi(Protocol):
         they go with the image that stands on them.
         """
 
-    def watch_context(self, request: BuildRequest) -> AsyncIterator[tuple[str, ...]]:
+    def watch_context(
+        self, request: BuildRequest, *, since: float | None = None
+    ) -> AsyncIterator[tuple[str, ...]]:
         """Yield what changes in the context, some paths at a time, for as long as it is asked.
 
         What .dockerignore leaves out is no change; what comes within a moment comes together.
+
+        Args:
+            request: Says which.
+            since: What has changed after that time comes first (seconds since the epoch), as far
+                as the file system knows.
 
         Raises:
             InvalidInputError: The context is no directory.

@@ -99,7 +99,8 @@ async def _build_or_watch(engine: EngineApi, arguments: Arguments) -> int:
 
 
 async def _first_change(engine: EngineApi, request: BuildRequest) -> tuple[str, ...]:
-    changes = engine.watch_context(request)
+    # What changes while the build begins to read may be read or not.
+    changes = engine.watch_context(request, since=time.time())
     try:
         return await anext(changes)
     finally:

@@ -271,7 +271,12 @@ class BuildActions(PathScreen):
             self._stop_watching(watch)
 
     async def _note_changes(self, watch: ContextWatch) -> None:
-        batches = self.bridge.stream(lambda engine: engine.watch_context(watch.request))
+        # What was changed since it was built is built now.
+        progress = watch.latest.model.progress
+        since = time.time() if progress is None else progress.started_at
+        batches = self.bridge.stream(
+            lambda engine: engine.watch_context(watch.request, since=since)
+        )
         async for parts in batches:
             watch.note(tuple(path for part in parts for path in part))
             self._build_what_changed(watch)
