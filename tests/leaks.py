@@ -170,9 +170,21 @@ def groups_of(containers: frozenset[str]) -> Iterator[str]:
                 )
 
 
-def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
-    parents: dict[int, int] = {}
-    names: dict[int, str] = {}
+def processes_beside() -> set[int]:
+    """What runs for the other workers of this run: they answer for all that they start."""
+    return _beside({pid: parent for pid, (parent, _name) in _living().items()})
+
+
+def _beside(parents: dict[int, int]) -> set[int]:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return set()
+    siblings = {pid for pid, parent in parents.items() if parent == os.getppid()} - {os.getpid()}
+    return _descendants(siblings, parents)
+
+
+def _living() -> dict[int, tuple[int, str]]:
+    """Parent and name of every process that has not ended."""
+    living: dict[int, tuple[int, str]] = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -184,17 +196,20 @@ def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
         name, _, rest = text.partition("(")[2].rpartition(")")
         fields = rest.split()
         if fields[0] != "Z":
-            parents[int(entry)] = int(fields[1])
-            names[int(entry)] = name
+            living[int(entry)] = int(fields[1]), name
+    return living
+
+
+def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
+    living = _living()
+    parents = {pid: parent for pid, (parent, _name) in living.items()}
     me = os.getpid()
     ours = _descendants({me}, parents)
     if is_deep:
         ours |= {pid for pid in parents if pid != me and _touches(pid, places)}
-        # Who runs other tests beside us answers for all that it has started.
-        beside = {pid for pid, parent in parents.items() if parent == os.getppid()} - {me}
-        ours -= _descendants(beside, parents)
+        ours -= _beside(parents)
     for pid in ours:
-        yield f"{pid} ({names[pid]})"
+        yield f"{pid} ({living[pid][1]})"
 
 
 def _descendants(of: set[int], parents: dict[int, int]) -> set[int]:

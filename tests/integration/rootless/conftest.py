@@ -18,6 +18,7 @@ import pytest
 
 from tests.accounts import CHECKOUT
 from tests.conftest import remove_store
+from tests.leaks import processes_beside
 from tests.workers import STORE_PREFIX
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Session:
     def monitors(self) -> set[int]:
         """Process ids of the user's launchers and monitors."""
         found = set()
+        beside = processes_beside()
         for process in psutil.process_iter(("uids", "name", "status")):
             facts = process.info
             if (
@@ -83,6 +85,7 @@ class Session:
                 and facts["uids"].real == self.user_id
                 and facts["name"].startswith("lamella-")
                 and facts["status"] != psutil.STATUS_ZOMBIE
+                and process.pid not in beside
             ):
                 found.add(process.pid)
         return found
