@@ -170,18 +170,6 @@ def groups_of(containers: frozenset[str]) -> Iterator[str]:
                 )
 
 
-def processes_beside() -> set[int]:
-    """What runs for the other workers of this run: they answer for all that they start."""
-    return _beside({pid: parent for pid, (parent, _name) in _living().items()})
-
-
-def _beside(parents: dict[int, int]) -> set[int]:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return set()
-    siblings = {pid for pid, parent in parents.items() if parent == os.getppid()} - {os.getpid()}
-    return _descendants(siblings, parents)
-
-
 def _living() -> dict[int, tuple[int, str]]:
     """Parent and name of every process that has not ended."""
     living: dict[int, tuple[int, str]] = {}
@@ -207,7 +195,6 @@ def _processes(places: tuple[str, ...], *, is_deep: bool) -> Iterator[str]:
     ours = _descendants({me}, parents)
     if is_deep:
         ours |= {pid for pid in parents if pid != me and _touches(pid, places)}
-        ours -= _beside(parents)
     for pid in ours:
         yield f"{pid} ({living[pid][1]})"
 
@@ -235,7 +222,8 @@ def _touches(pid: int, places: tuple[str, ...]) -> bool:
             return any(place in text for place in places)
     except PermissionError:
         # Launcher and monitors cannot be looked into by an ordinary user; their names can be read.
-        return _is_own_monitor(pid)
+        # Whose they are is not known while others run tests beside us: the run's end tells.
+        return "PYTEST_XDIST_WORKER" not in os.environ and _is_own_monitor(pid)
     except OSError:
         return False
     return False

@@ -32,10 +32,12 @@ from engine.containers.privileges import (
 )
 from engine.containers.recovery import group_paths, remove_group
 from engine.containers.states import operation_lock, remove_run_directory
+from engine.errors import EngineError
 from engine.late_dataclasses import dataclass
 from engine.linux.capabilities import capability_number
 from engine.network.attaching import WantedNetwork
 from engine.network.naming import own_addresses
+from engine.network.rootless import find_user_network
 from engine.operations import carry_through
 from engine.runtime.build_lane import NO_ROOT
 from engine.runtime.isolation import (
@@ -135,8 +137,12 @@ class BuildLanes:
         self._leases = leases
         self._spare = SpareKeeper(self._open, _Lane.end, idle_seconds=idle_seconds)
 
+    def in_use(self) -> contextlib.AbstractContextManager[None]:
+        """As LaneMaker."""
+        return self._spare.in_use()
+
     async def close(self) -> None:
-        """End the one that waits; builds have given theirs back."""
+        """End the one that waits, and make no other; builds that go on have theirs."""
         await self._spare.close()
 
     @contextlib.asynccontextmanager
@@ -147,14 +153,26 @@ class BuildLanes:
             ulimits=request.ulimits,
             shared_memory_bytes=request.shared_memory_bytes or DEFAULT_SHARED_MEMORY_BYTES,
         )
-        with self._spare.using(kind):
-            lane = await self._spare.take(lambda one: one.kind == kind and not one.lane.has_ended)
-            if lane is None:
-                lane = await self._open(kind)
+
+        def serves(lane: _Lane) -> bool:
+            return lane.kind == kind and not lane.lane.has_ended
+
+        lane = await self._spare.take(kind, serves)
+        is_spare = lane is not None
+        lane = lane or await self._open(kind)
+        try:
             try:
-                yield await self._attach(lane, request)
-            finally:
+                opened = await self._attach(lane, request)
+            except EngineError:
+                if not is_spare:
+                    raise
+                # Something of it was killed meanwhile, perhaps.
                 await carry_through(lane.end())
+                lane = await self._open(kind)
+                opened = await self._attach(lane, request)
+            yield opened
+        finally:
+            await carry_through(lane.end())
 
     async def _open(self, kind: _LaneKind) -> _Lane:
         """Make one that leads nowhere.
@@ -239,6 +257,9 @@ class BuildLanes:
             stop_signal=signal.SIGKILL,
             stop_timeout_seconds=0,
             namespaces=NamespaceSpec(network=HOST if kind.has_host_network else PRIVATE),
+            network=NetworkSpec(
+                user_network=find_user_network().program if services.is_rootless else ""
+            ),
         )
         return str(make_stubs(services.config.root)), spec
 

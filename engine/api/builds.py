@@ -63,8 +63,13 @@ class BuildCalls(RegistryCalls):
 
     async def _close_builds(self) -> None:
         """End what waits for the next build."""
+        await self._close_lanes()
         if "_builds" in vars(self):
             await self._builds.close()
+
+    async def _close_lanes(self) -> None:
+        """Have nothing more made for the next build."""
+        if "_lanes" in vars(self):
             await self._lanes.close()
 
     @functools.cached_property

@@ -118,6 +118,8 @@ class Engine(
                 await engine._services.attacher.sweep()
             await resume_containers(engine._services)
             stack.callback(supervisor.dismiss_launcher)
+            # It would start another one.
+            stack.push_async_callback(engine._close_lanes)
             background = asyncio.create_task(engine._work_in_background())
             stack.push_async_callback(_cancel, background)
             yield engine

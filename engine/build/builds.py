@@ -64,8 +64,9 @@ class BuildBoard:
         )
         self._builds[state.build_id] = state
         try:
-            async with self._written.following(state):
-                return await self._build(request, names, state)
+            with self._services.lanes.in_use():
+                async with self._written.following(state):
+                    return await self._build(request, names, state)
         finally:
             self._forget_old()
 

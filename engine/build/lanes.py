@@ -11,7 +11,7 @@ from engine.late_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from pathlib import Path
 
     from engine.runtime.lane_client import StepLane
@@ -59,6 +59,9 @@ class OpenLane:
 
 class LaneMaker(Protocol):
     """Makes lanes: the engine, which knows of networks and of isolation."""
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Have a build go on in the block: nothing is made for the next one meanwhile."""
 
     def __call__(self, request: LaneRequest, /) -> AbstractAsyncContextManager[OpenLane]:
         """Hold a lane for a block; nothing of it is left after it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import threading
@@ -15,7 +16,7 @@ from engine.build.add_sources import mark_archives
 from engine.build.copy_jobs import DigestArguments
 from engine.build.file_tree import LayerFileTree
 from engine.build.selection import Selection, digest_selection, select_sources
-from engine.operations import carry_through, wait_for_thread
+from engine.operations import carry_through, open_in_thread, wait_for_thread
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.index import MergedTree, read_index
 from engine.snapshots.removal import engine_error
@@ -165,6 +166,7 @@ class Downloads:
         """Write into a directory, which is made when it is needed."""
         self._directory = directory
         self._count = itertools.count()
+        self._making = asyncio.Lock()
         self.root = -1
         """Descriptor of the directory, once something was fetched."""
 
@@ -180,8 +182,11 @@ class Downloads:
             BuildDownloadError: It cannot be had, or is not what it should be.
             NoSpaceError: The disk is full.
         """
-        if self.root < 0:
-            self.root = await asyncio.to_thread(_make_directory, self._directory)
+        async with self._making:
+            if self.root < 0:
+                self.root = await open_in_thread(
+                    functools.partial(_make_directory, self._directory)
+                )
         # One for each: a transport that was cut is of no more use.
         transport = await asyncio.to_thread(_make_transport)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.build.context_opening import context_rules
 from engine.errors import InvalidInputError, SyscallError
@@ -26,7 +27,7 @@ _CHANGES = (
 _QUIET_SECONDS = 0.2
 """An editor writes a file in several steps, and a checkout many files."""
 _TICK_SECONDS = 0.01
-"""How far times of files may lag behind the clock that people read, at most."""
+"""How far most file systems' times may lag behind the clock that people read."""
 _MOST_PATHS = 1000
 _MOST_DIRECTORIES = 50_000
 
@@ -43,14 +44,33 @@ async def watch_context(
     rules = await asyncio.to_thread(context_rules, request)
     watcher = _ContextWatcher(directory, rules)
     try:
-        since_ns = None if since is None else int((since - _TICK_SECONDS) * 1_000_000_000)
-        changed = await asyncio.to_thread(watcher.add, "", since_ns=since_ns)
-        if changed:
-            yield changed
+        changed = await asyncio.to_thread(watcher.add, "", since=since)
         while True:
-            yield await watcher.wait()
+            yield await watcher.wait(changed)
+            changed = ()
     finally:
         watcher.close()
+
+
+class _Span(NamedTuple):
+    """From some time until now, as file systems count it."""
+
+    first_ns: int
+    last_ns: int
+
+    @classmethod
+    def since(cls, seconds: float) -> _Span:
+        first_ns = int((seconds - _TICK_SECONDS) * 1_000_000_000)
+        # A server's clock may be ahead: what is of tomorrow would have changed again and again.
+        return cls(first_ns, time.time_ns())
+
+    def has(self, one: os.DirEntry[str] | Path) -> bool:
+        """Whether something was changed in it; what is gone was not."""
+        try:
+            changed_at_ns = os.stat(one, follow_symlinks=False).st_ctime_ns
+        except OSError:
+            return False
+        return self.first_ns < changed_at_ns <= self.last_ns
 
 
 class _ContextWatcher:
@@ -65,16 +85,17 @@ class _ContextWatcher:
     def close(self) -> None:
         self._inotify.close_soon()
 
-    def add(self, path: str, *, since_ns: int | None = None) -> tuple[str, ...]:
+    def add(self, path: str, *, since: float | None = None) -> tuple[str, ...]:
         """Watch a directory and those in it; blocking.
 
         Args:
             path: Relative to the context's.
-            since_ns: Nanoseconds since the epoch.
+            since: Seconds since the epoch; None for now.
 
         Returns:
-            What was changed since then, by the times that nobody can set.
+            What has changed since then, by the times that the file system sets itself.
         """
+        span = None if since is None else _Span.since(since)
         changed: list[str] = []
         pending = [path]
         while pending and len(self._directories) < _MOST_DIRECTORIES:
@@ -83,38 +104,40 @@ class _ContextWatcher:
             # It is gone by now, or nobody may look into it: nothing is copied from it.
             with contextlib.suppress(OSError, SyscallError):
                 self._directories[self._inotify.watch(place, _CHANGES)] = relative
-                changed += self._look_into(relative, place, pending, since_ns)
+                changed += self._look_into(relative, place, pending, span)
         return tuple(changed[:_MOST_PATHS])
 
     def _look_into(
-        self, relative: str, place: Path, pending: list[str], since_ns: int | None
+        self, relative: str, place: Path, pending: list[str], span: _Span | None
     ) -> list[str]:
-        """Put the directories of a directory with those that are pending; what was changed."""
+        """Put the directories of a directory with those that are pending; what has changed."""
         changed: list[str] = []
-        has_left_out = False
+        is_explained = False
         with os.scandir(place) as entries:
             for entry in entries:
                 child = f"{relative}/{entry.name}" if relative else entry.name
-                if self._is_left_out(child):
-                    has_left_out = True
-                elif entry.is_dir(follow_symlinks=False):
+                is_directory = entry.is_dir(follow_symlinks=False)
+                if span is None and not is_directory:
+                    continue
+                is_left_out = self._is_left_out(child)
+                if is_directory and not is_left_out:
+                    # It speaks for itself.
                     pending.append(child)
-                elif since_ns is not None:
-                    with contextlib.suppress(FileNotFoundError):
-                        if entry.stat(follow_symlinks=False).st_ctime_ns > since_ns:
-                            changed.append(child)
-        # Something was removed, unless it was something that is left out.
-        is_other = since_ns is not None and place.stat().st_mtime_ns > since_ns
-        if is_other and not (changed or has_left_out):
+                elif span is not None and span.has(entry):
+                    is_explained = True
+                    if not is_left_out:
+                        changed.append(child)
+        if span is not None and not is_explained and span.has(place):
+            # Something was removed, or moved here as it was, or may be looked into by others.
             changed.append(relative or ".")
         return changed
 
     def _is_left_out(self, path: str) -> bool:
         return self._rules.is_ignored(path)
 
-    async def wait(self) -> tuple[str, ...]:
+    async def wait(self, changed_before: tuple[str, ...] = ()) -> tuple[str, ...]:
         """Wait until something has changed and then nothing more for a moment."""
-        changed: dict[str, None] = {}
+        changed = dict.fromkeys(changed_before)
         while True:
             timeout = _QUIET_SECONDS if changed else None
             try:

@@ -53,12 +53,17 @@ def needs_localnet(config: EngineConfig, bridge: str) -> bool:
 
 
 def _live_states(config: EngineConfig) -> Iterator[tuple[str, StateRecord | None]]:
-    """Containers whose monitor's lock is held, and what became of them; None if nobody can tell."""
+    """Containers whose monitor's lock is held, and what became of them; None if nobody can tell.
+
+    Lanes of builds are none of them: they have no record, and publish nothing.
+    """
     try:
         names = os.listdir(config.run / "containers")
     except FileNotFoundError:
         return
     for name in names:
+        if not config.container_directory(name).exists():
+            continue
         if is_locked(config.container_run_directory(name) / MONITOR_LOCK_FILE):
             try:
                 state = read_state(str(config.container_directory(name)))

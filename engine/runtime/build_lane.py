@@ -154,8 +154,9 @@ class BuildLane:
         """Take the lock, and enter a network namespace that leads nowhere yet.
 
         Args:
-            spec: Of whatever runs in it, but for root, program, mounts and network. Its id is
-                what rules and control groups are called, its run directory holds the lock.
+            spec: Of whatever runs in it, but for root, program and mounts, and for the network,
+                of which a way out counts that it may want. Its id is what rules and control
+                groups are called, its run directory holds the lock.
             channel: To the engine.
 
         Raises:
@@ -177,7 +178,8 @@ class BuildLane:
         self._network = NetworkSpec()
         self._way_out: PendingUserNetwork | None = None
         if spec.namespaces.network == PRIVATE:
-            if spec.is_rootless:
+            if spec.network.user_network:
+                # There is no way back for it later; a build may not want it.
                 self._way_out = PendingUserNetwork(self._pidfd, is_sibling=False)
             enter_new_network()
 

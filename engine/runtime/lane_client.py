@@ -50,11 +50,13 @@ class StepLane:
         if self.is_closed:
             return True
         try:
-            return not self._channel.recv(1, socket.MSG_PEEK)
+            # One that says something unasked says why it has ended.
+            self._channel.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return False
         except OSError:
             return True
+        return True
 
     async def attach(self, network: NetworkSpec) -> None:
         """Give it a network, once, before its first step.

@@ -76,7 +76,7 @@ class PendingUserNetwork:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         process_id, self._pidfd = clone_process(0, is_sibling=is_sibling)
         if process_id == 0:
-            _await_namespace(self._channel, monitor, theirs, ready=ready, errors=errors)
+            _await_namespace(monitor, theirs, ready=ready, errors=errors)
         theirs.close()
         os.close(ready)
         os.close(errors)
@@ -119,14 +119,13 @@ class PendingUserNetwork:
         return self._pidfd
 
 
-def _await_namespace(
-    parent: socket.socket, monitor: int, channel: socket.socket, *, ready: int, errors: int
-) -> NoReturn:
+def _await_namespace(monitor: int, channel: socket.socket, *, ready: int, errors: int) -> NoReturn:
     try:
         set_process_name(_PENDING_NAME)
         die_with(monitor)
-        # Who keeps the other end of a channel keeps itself from seeing its end.
-        parent.close()
+        # Who keeps the other end of a channel keeps somebody from seeing its end.
+        kept = {channel.fileno(), ready, errors, monitor}
+        close_other_descriptors({0, 1, 2} | kept)
         frame = receive_frame(channel)
         if frame is not None:
             network = decode_record(NetworkSpec, frame[1])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import psutil
 import pytest
 
 from engine.api.build_lanes import BuildLanes
+from engine.errors import EngineError, LauncherError
+from engine.runtime.protocol import send_error
 from engine.types import BuildOutput, BuildRequest
 from tests.integration.faults.conftest import children_named
 from tests.leaks import groups_of
@@ -70,6 +73,8 @@ class Lanes:
         """Wait for the one that waits; its name and its process."""
         launcher = self._engine._supervisor.launcher_process_id  # type: ignore[attr-defined]
         await until(lambda: len(children_named(launcher, "lamella-lane")) == 1)
+        lanes = self._engine._lanes  # type: ignore[attr-defined]
+        await until(lambda: lanes._spare._making is None)
         (process_id,) = children_named(launcher, "lamella-lane")
         (name,) = self.names
         return name, psutil.Process(process_id)
@@ -156,6 +161,45 @@ async def test_one_that_was_killed_meanwhile_is_not_used(engine: EngineApi, lane
     assert await said(engine, "echo runs") == "runs\n"
     assert name not in lanes.names
     assert [*groups_of(frozenset((name,)))] == []
+
+
+async def test_one_that_could_not_go_on_is_not_used(engine: EngineApi, lanes: Lanes) -> None:
+    await said(engine, "true")
+    name, process = await lanes.spare()
+    kept = engine._lanes._spare._idle._kept  # type: ignore[attr-defined]
+    ours = kept.lane._channel
+    # As one says it that cannot have its first process.
+    theirs = socket.socket(fileno=os.dup(ours.fileno()))
+    ours_now, far_end = socket.socketpair()
+    with theirs, far_end:
+        os.dup2(ours_now.fileno(), ours.fileno(), inheritable=False)
+        ours_now.close()
+        send_error(far_end, EngineError("no process is to be had"))
+        assert kept.lane.has_ended
+    assert await said(engine, "echo runs") == "runs\n"
+    await ended(process.pid)
+    assert name not in lanes.names
+
+
+async def test_one_that_cannot_be_attached_any_more_is_replaced(
+    engine: EngineApi, lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await said(engine, "true")
+    name, _process = await lanes.spare()
+    attach = BuildLanes._attach
+    tried: list[str] = []
+
+    async def attach_or_fail(self: BuildLanes, lane: object, request: object) -> object:
+        tried.append(lane.lane_id)  # type: ignore[attr-defined]
+        if lane.lane_id == name:  # type: ignore[attr-defined]
+            raise LauncherError("the process that ran the step was killed")
+        return await attach(self, lane, request)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(BuildLanes, "_attach", attach_or_fail)
+    assert await said(engine, "echo runs") == "runs\n"
+    assert tried[0] == name
+    assert len(tried) == 2
+    assert name not in lanes.names
 
 
 async def test_one_that_no_build_comes_for_ends(engine: EngineApi, lanes: Lanes) -> None:

@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
 
 from tests.accounts import CHECKOUT
 from tests.conftest import remove_store
-from tests.leaks import processes_beside
 from tests.workers import STORE_PREFIX
 
 if TYPE_CHECKING:
@@ -75,20 +73,11 @@ class Session:
         return os.getuid() if self.user is None else self.user.user_id
 
     def monitors(self) -> set[int]:
-        """Process ids of the user's launchers and monitors."""
-        found = set()
-        beside = processes_beside()
-        for process in psutil.process_iter(("uids", "name", "status")):
-            facts = process.info
-            if (
-                facts["uids"] is not None
-                and facts["uids"].real == self.user_id
-                and facts["name"].startswith("lamella-")
-                and facts["status"] != psutil.STATUS_ZOMBIE
-                and process.pid not in beside
-            ):
-                found.add(process.pid)
-        return found
+        """Process ids of the monitors of the containers of its store that run."""
+        states = [
+            json.loads(path.read_text()) for path in self.store.glob("containers/*/state.json")
+        ]
+        return {state["monitor_process_id"] for state in states} - {0}
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from engine.build.spares import SpareKeeper
 from engine.errors import EngineError
 
@@ -40,88 +42,166 @@ def always(_thing: str) -> bool:
     return True
 
 
+def keeper_of(made: Made, *, quiet_seconds: float = 0) -> SpareKeeper[str, str]:
+    return SpareKeeper(made.make, made.end, quiet_seconds=quiet_seconds)
+
+
+async def use(keeper: SpareKeeper[str, str], kind: str = "one") -> str | None:
+    with keeper.in_use():
+        return await keeper.take(kind, lambda thing: thing == kind)
+
+
+async def turns() -> None:
+    """Let everything go on that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 async def test_the_next_one_is_made_when_the_last_user_has_gone():
     made = Made()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("first"):
-        with keeper.using("second"):
-            assert await keeper.take(always) is None
-        for _ in range(10):
-            await asyncio.sleep(0)
+    keeper = keeper_of(made)
+    with keeper.in_use():
+        assert await use(keeper) is None
+        await turns()
         assert made.kinds == []
     await made.made.wait()
 
-    assert made.kinds == ["first"]
-    with keeper.using("first"):
-        assert await keeper.take(always) == "first"
-        assert await keeper.take(always) is None
+    assert made.kinds == ["one"]
+    with keeper.in_use():
+        assert await keeper.take("one", always) == "one"
+        assert await keeper.take("one", always) is None
+    await keeper.close()
+
+
+async def test_who_wanted_none_has_none_made():
+    made = Made()
+    keeper = keeper_of(made)
+    with keeper.in_use():
+        pass
+    await turns()
+    assert not made.begun.is_set()
+    await use(keeper)
+    await made.made.wait()
+    # It stays for whoever comes after that.
+    with keeper.in_use():
+        pass
+    await turns()
+    assert made.kinds == ["one"]
+    assert await use(keeper) == "one"
     await keeper.close()
 
 
 async def test_nothing_is_made_before_it_is_quiet():
     made = Made()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=1000)
-    for _ in range(3):
-        with keeper.using("one"):
-            await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    keeper = keeper_of(made, quiet_seconds=0.05)
+    await use(keeper)
+    ended_at = loop.time()
+    await made.begun.wait()
+    assert loop.time() - ended_at >= 0.05
     await keeper.close()
 
+    made = Made()
+    keeper = keeper_of(made, quiet_seconds=1000)
+    await use(keeper)
+    await turns()
     assert not made.begun.is_set()
+    await keeper.close()
+
+
+async def test_one_of_another_kind_is_ended():
+    made = Made()
+    keeper = keeper_of(made)
+    await use(keeper)
+    await made.made.wait()
+    made.made.clear()
+
+    assert await use(keeper, "another") is None
+    await made.made.wait()
+    assert (made.kinds, made.count) == (["one", "another"], 1)
+    await keeper.close()
+    assert made.count == 0
 
 
 async def test_who_comes_while_it_is_made_waits_for_it():
     made = Made()
     made.may_make.clear()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("one"):
-        pass
+    keeper = keeper_of(made)
+    await use(keeper)
     await made.begun.wait()
-    with keeper.using("one"):
-        taking = asyncio.create_task(keeper.take(always))
-        await asyncio.sleep(0)
-        assert not taking.done()
-        made.may_make.set()
-        assert await taking == "one"
+    taking = asyncio.create_task(use(keeper))
+    await turns()
+    assert not taking.done()
+    made.may_make.set()
+    assert await taking == "one"
     await keeper.close()
+
+
+async def test_only_one_is_made_at_once_whoever_gives_up_waiting_for_it():
+    made = Made()
+    made.may_make.clear()
+    keeper = keeper_of(made)
+    await use(keeper)
+    await made.begun.wait()
+    made.begun.clear()
+    taking = asyncio.create_task(use(keeper))
+    await turns()
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    await turns()
+    assert not made.begun.is_set()
+
+    before = asyncio.all_tasks()
+    await keeper.close()
+    assert asyncio.all_tasks() < before
+    made.may_make.set()
+    await turns()
+    assert made.kinds == []
 
 
 async def test_one_that_cannot_be_made_is_nobodys_trouble():
     made = Made()
     made.fails = True
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("one"):
-        pass
+    keeper = keeper_of(made)
+    await use(keeper)
     await made.made.wait()
 
-    assert await keeper.take(always) is None
+    assert await use(keeper) is None
     await keeper.close()
 
 
-async def test_closing_ends_the_one_that_waits_and_the_one_that_is_made():
+async def test_closing_ends_the_one_that_waits():
     made = Made()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("one"):
-        pass
+    keeper = keeper_of(made)
+    await use(keeper)
     await made.made.wait()
     await keeper.close()
     assert made.count == 0
 
+
+async def test_closing_waits_for_the_end_however_often_it_is_cancelled():
     made = Made()
     made.may_make.clear()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("one"):
-        pass
+    keeper = keeper_of(made)
+    await use(keeper)
     await made.begun.wait()
-    await keeper.close()
+    closing = asyncio.create_task(keeper.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    made.may_make.set()
+    await turns()
     assert made.kinds == []
 
 
 async def test_a_closed_one_makes_nothing_more():
     made = Made()
-    keeper = SpareKeeper(made.make, made.end, quiet_seconds=0)
-    with keeper.using("one"):
+    keeper = keeper_of(made)
+    with keeper.in_use():
+        assert await keeper.take("one", always) is None
         await keeper.close()
-    for _ in range(10):
-        await asyncio.sleep(0)
+    await turns()
 
     assert not made.begun.is_set()

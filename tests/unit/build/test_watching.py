@@ -30,12 +30,14 @@ def context(tmp_path: Path) -> Path:
     for name in ("Dockerfile", "file", "below/file", "below/other", "out/file"):
         (directory / name).write_text("before")
     (directory / ".dockerignore").write_text("out\n*.log\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/old").write_text("before")
     return directory
 
 
 def later_than(context: Path) -> float:
     """A moment after all that was done to a context, as its file system counts."""
-    newest = max(path.lstat().st_ctime for path in (context, *context.rglob("*")))
+    newest = max(path.lstat().st_ctime for path in context.parent.rglob("*"))
     while _clock(context) <= newest + TICK_SECONDS:
         continue
     return time.time()
@@ -63,13 +65,25 @@ async def first_change(
             return await coming
 
 
+def removed_in_secret(directory: Path) -> None:
+    (directory / "other").unlink()
+    os.utime(directory, (1, 1))
+
+
 CHANGES = {
     "content": (lambda top: (top / "below/file").write_text("after"), {"below/file"}),
     "mode": (lambda top: (top / "file").chmod(0o700), {"file"}),
     "an old time": (lambda top: os.utime(top / "below/other", (1, 1)), {"below/other"}),
     "new": (lambda top: (top / "below/new").write_text(""), {"below/new"}),
-    "renamed": (lambda top: (top / "file").rename(top / "below/moved"), {"below/moved"}),
+    "renamed": (lambda top: (top / "file").rename(top / "below/moved"), {".", "below/moved"}),
     "removed": (lambda top: (top / "below/other").unlink(), {"below"}),
+    "removed beside what is left out": (lambda top: (top / "file").unlink(), {"."}),
+    "mode of a directory": (lambda top: (top / "below").chmod(0o700), {"below"}),
+    "a directory moved as it was": (
+        lambda top: (top.parent / "elsewhere").rename(top / "below/moved"),
+        {"below", "below/moved"},
+    ),
+    "removed, with the time set back": (lambda top: removed_in_secret(top / "below"), {"below"}),
     "a directory": (lambda top: (top / "below/deep").mkdir(), {"below", "below/deep"}),
 }
 
@@ -79,8 +93,6 @@ async def test_what_has_changed_since_comes_first(context: Path, change: str) ->
     since = later_than(context)
     do, expected = CHANGES[change]
     do(context)
-    (context / "out/file").write_text("not for us")
-    (context / "some.log").write_text("neither")
 
     assert set(await first_change(context, since=since)) == expected
 
@@ -91,6 +103,15 @@ async def test_what_is_left_out_has_not_changed(context: Path) -> None:
     (context / "some.log").write_text("after")
 
     seen = await first_change(context, since=since, change=lambda: (context / "file").touch())
+    assert seen == ("file",)
+
+
+async def test_what_is_of_tomorrow_is_not_built_again_and_again(context: Path, monkeypatch) -> None:
+    later_than(context)
+    ago_ns = time.time_ns() - 3_600_000_000_000
+    monkeypatch.setattr("engine.build.watching.time.time_ns", lambda: ago_ns)
+
+    seen = await first_change(context, since=0, change=lambda: (context / "file").touch())
     assert seen == ("file",)
 
 
