@@ -56,9 +56,11 @@ class Person:
         os.chown(self.store, user.user_id, user.user_id)
 
     def lamella(self, *words, is_checked=True):
-        command = self.user.command(
-            self.user.python, "-m", "tui", "--root", str(self.store / "s"), *words
-        )
+        return self.python("-m", "tui", "--root", str(self.store / "s"), *words,
+                           is_checked=is_checked)  # fmt: skip
+
+    def python(self, *words, is_checked=True):
+        command = self.user.command(self.user.python, *words)
         # In the place of the host's files, which nobody may change for a test.
         mounts = [(self.resolver, "/etc/resolv.conf")]
         if self.tun:

@@ -72,3 +72,51 @@ def test_the_hosts_network_is_there_for_everybody(world, person):
     with contextlib.closing(inside):
         assert inside.links() == world.machine.links()
     assert "lo" in person.lamella("exec", "web", "ls", "/sys/class/net").stdout
+
+
+_BUILDS = """
+import asyncio, os, signal, sys
+from pathlib import Path
+import psutil
+from engine.api import open_engine
+from engine.types import BuildOutput, BuildRequest
+
+DOCKERFILE = b"FROM starter\\nRUN ls /sys/class/net | tr '\\\\n' ' '"
+
+async def said(engine):
+    heard = []
+    request = BuildRequest(dockerfile_content=DOCKERFILE, uses_cache=False)
+    await engine.build_image(request, listener=heard.append)
+    output = b"".join(one.data for one in heard if isinstance(one, BuildOutput))
+    return output.decode().split("\\n")[0].strip()
+
+async def spare(engine):
+    while (kept := engine._lanes._spare._idle._kept) is None:
+        await asyncio.sleep(0)
+    return kept.lane_id
+
+async def main():
+    async with open_engine(root=Path(sys.argv[1])) as engine:
+        print(await said(engine))
+        await spare(engine)
+        print(await said(engine))
+        await spare(engine)
+        for process in psutil.process_iter(("name", "uids")):
+            if process.info["name"] == "lamella-way-out":
+                if process.info["uids"].real == os.getuid():
+                    os.kill(process.pid, signal.SIGKILL)
+                    # Whose child it was learns of it when it is wanted.
+                    while process.status() != psutil.STATUS_ZOMBIE:
+                        pass
+                    print("killed")
+        print(await said(engine))
+
+asyncio.run(main())
+"""
+
+
+def test_builds_have_the_way_out_also_those_for_which_a_lane_was_ready(world, person):
+    done = person.python("-c", _BUILDS, str(person.store / "s"))
+    devices = "lo tap0" if person.program else "lo"
+    killed = ["killed"] if person.program else []
+    assert done.stdout.splitlines() == [devices, devices, *killed, devices], done.stderr
