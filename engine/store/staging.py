@@ -97,7 +97,10 @@ class StagingArea:
                 await carry_through(self._drop(claim, lock))
                 swept.append(claim.name)
         finally:
-            for _claim, lock in abandoned:
+            for claim, lock in abandoned:
+                # To lock what its holder was just removing has made it again: it goes even when
+                # nobody waits for the others.
+                _remove_shell(claim)
                 lock.release()
         return tuple(swept)
 

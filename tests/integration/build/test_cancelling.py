@@ -75,7 +75,12 @@ async def is_left(engine: EngineApi, store: StorePaths) -> list[str]:
 
 def left_in(store: StorePaths) -> list[str]:
     return [
-        *(path.name for path in (store.root / "staging").glob("[!.]*")),
+        # An engine that has just started sweeps behind it.
+        *(
+            path.name
+            for path in (store.root / "staging").glob("[!.]*")
+            if not path.name.startswith("sweep-")
+        ),
         *(path.name for path in (store.run / "containers").glob("*")),
     ]
 

@@ -1,3 +1,4 @@
+import asyncio
 import shutil
 import sqlite3
 
@@ -90,6 +91,29 @@ async def test_nobody_sweeps_a_claim_while_its_holder_removes_what_is_in_it(tmp_
     assert removed == ["work"]
     assert swept == [(), ()]
     assert not work.parent.exists()
+
+
+async def test_a_sweep_that_is_cut_short_leaves_no_claim_that_is_empty(tmp_path):
+    removing, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def remove(path):
+        removing.set()
+        await may_go_on.wait()
+        shutil.rmtree(path)
+
+    for name in ("load-1", "load-3"):
+        (tmp_path / name / "work/layer").mkdir(parents=True)
+    # Its holder was removing it: to look whether it lives makes the lock's file again.
+    (tmp_path / "load-2").mkdir()
+    sweeping = asyncio.create_task(StagingArea(tmp_path, remove_tree=remove).sweep())
+    await removing.wait()
+    sweeping.cancel()
+    may_go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await sweeping
+
+    assert sorted(path.name for path in tmp_path.glob("load-*")) == ["load-3"]
+    assert not is_locked(tmp_path / "load-3/lock")
 
 
 def test_names_are_shown_in_their_familiar_form():
