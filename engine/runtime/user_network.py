@@ -124,8 +124,7 @@ def _await_namespace(monitor: int, channel: socket.socket, *, ready: int, errors
         set_process_name(_PENDING_NAME)
         die_with(monitor)
         # Who keeps the other end of a channel keeps somebody from seeing its end.
-        kept = {channel.fileno(), ready, errors, monitor}
-        close_other_descriptors({0, 1, 2} | kept)
+        close_other_descriptors({channel.fileno(), ready, errors, monitor})
         frame = receive_frame(channel)
         if frame is not None:
             network = decode_record(NetworkSpec, frame[1])

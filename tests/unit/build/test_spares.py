@@ -51,6 +51,16 @@ async def use(keeper: SpareKeeper[str, str], kind: str = "one") -> str | None:
         return await keeper.take(kind, lambda thing: thing == kind)
 
 
+async def at_work() -> tuple[Made, SpareKeeper[str, str]]:
+    """A keeper that is making one, which may not be through yet."""
+    made = Made()
+    made.may_make.clear()
+    keeper = keeper_of(made)
+    await use(keeper)
+    await made.begun.wait()
+    return made, keeper
+
+
 async def turns() -> None:
     """Let everything go on that can."""
     for _ in range(20):
@@ -124,11 +134,7 @@ async def test_one_of_another_kind_is_ended():
 
 
 async def test_who_comes_while_it_is_made_waits_for_it():
-    made = Made()
-    made.may_make.clear()
-    keeper = keeper_of(made)
-    await use(keeper)
-    await made.begun.wait()
+    made, keeper = await at_work()
     taking = asyncio.create_task(use(keeper))
     await turns()
     assert not taking.done()
@@ -138,11 +144,7 @@ async def test_who_comes_while_it_is_made_waits_for_it():
 
 
 async def test_only_one_is_made_at_once_whoever_gives_up_waiting_for_it():
-    made = Made()
-    made.may_make.clear()
-    keeper = keeper_of(made)
-    await use(keeper)
-    await made.begun.wait()
+    made, keeper = await at_work()
     made.begun.clear()
     taking = asyncio.create_task(use(keeper))
     await turns()
@@ -181,11 +183,7 @@ async def test_closing_ends_the_one_that_waits():
 
 
 async def test_closing_waits_for_the_end_however_often_it_is_cancelled():
-    made = Made()
-    made.may_make.clear()
-    keeper = keeper_of(made)
-    await use(keeper)
-    await made.begun.wait()
+    made, keeper = await at_work()
     closing = asyncio.create_task(keeper.close())
     await asyncio.sleep(0)
     closing.cancel()
