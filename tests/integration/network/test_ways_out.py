@@ -36,6 +36,17 @@ def addresses_of(inside):
     return {one.get_attr("IFA_ADDRESS") for one in found if one["scope"] == 0}
 
 
+def gateways_of(inside):
+    found = inside.configure(
+        lambda route: [
+            one
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for one in route.get_default_routes(family)
+        ]
+    )
+    return {one.get_attr("RTA_GATEWAY") for one in found}
+
+
 def asked(inside, name, kind=socket.SOCK_DGRAM):
     """What the container's resolver says of a name, by UDP or TCP."""
     message = question(name)
@@ -319,9 +330,10 @@ def test_a_way_out_that_is_killed_is_made_again(world, person, web):
     way_out.wait(10)
     assert web.links() == {"lo"}
     deadline = time.monotonic() + 10
-    # The device is there a moment before it has its addresses.
-    while not addresses_of(web) >= {ADDRESS4, ADDRESS6}:
+    # The device is there a moment before its addresses, and they before the ways through them.
+    while not gateways_of(web) >= set(GATEWAYS):
         assert time.monotonic() < deadline
+    assert addresses_of(web) >= {ADDRESS4, ADDRESS6}
     for address in (world.web.address4, world.web.address6):
         assert said_by(web, address, ECHO_PORT)
     with web.entered():
