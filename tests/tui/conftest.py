@@ -15,6 +15,7 @@ from textual import events
 
 from engine.types import ChangeKind, ContainerStatus, FileKind
 from tests.fakes import FakeEngine, file_entry
+from tests.tui import notices
 from tui.app import LamellaApp
 from tui.screens.file_view import FileViewScreen
 
@@ -67,6 +68,11 @@ def viewed_lines(app: LamellaApp) -> list[str]:
     """The lines of the file that is shown."""
     assert isinstance(app.screen, FileViewScreen), app.screen
     return [row.text.strip() for row in app.screen.lines.rows]
+
+
+@pytest.fixture(autouse=True)
+def _remembered_notices(monkeypatch: pytest.MonkeyPatch) -> None:
+    notices.remember(monkeypatch)
 
 
 @pytest.fixture

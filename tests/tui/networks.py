@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 WIDE, NARROW, SMALLEST = (120, 40), (80, 24), (60, 16)
 
 
-def told(app: LamellaApp) -> str:
-    return "\n".join(notice.message for notice in app._notifications)
-
-
 def networks_of(engine: FakeEngine, name: str) -> tuple[str, ...]:
     container = engine._find(name)
     return engine._names(container.summary).network_names

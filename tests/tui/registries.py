@@ -11,14 +11,9 @@ from tui.screens.registry import RegistryScreen
 if TYPE_CHECKING:
     from textual.pilot import Pilot
 
-    from tui.app import LamellaApp
 
 NAME = "localhost:5000/web:1"
 SIZES = [(120, 40), (80, 24), (60, 16)]
-
-
-def told(app: LamellaApp) -> str:
-    return "\n".join(notice.message for notice in app._notifications)
 
 
 def moving(*, done_bytes: int, count: int = 1) -> tuple[LayerTransfer, ...]:

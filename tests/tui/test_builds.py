@@ -12,7 +12,7 @@ from textual.widgets import Checkbox, Input
 from engine.types import BuildStatus, BuildStepState
 from tests.tui.builds import NARROW, WIDE, build
 from tests.tui.conftest import paste, screen_text, settled, wait_until
-from tests.tui.networks import told
+from tests.tui.notices import told
 from tui.screens.build import BuildScreen
 from tui.screens.build_files import StepFilesScreen
 from tui.screens.build_form import BuildFormScreen

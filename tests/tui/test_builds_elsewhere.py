@@ -9,7 +9,7 @@ from engine.build.written_builds import KILLED
 from engine.types import BuildStage, BuildStatus, BuildStep, BuildStepState, ignore_build
 from tests.tui.builds import WIDE
 from tests.tui.conftest import screen_text, settled, wait_until
-from tests.tui.networks import told
+from tests.tui.notices import told
 from tui.screens.build import BuildScreen
 from tui.screens.builds import BuildsScreen
 

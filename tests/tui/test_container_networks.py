@@ -8,7 +8,8 @@ import pytest
 
 from engine.types import AttachmentRequest, NetworkOptions, PublishedPort
 from tests.tui.conftest import screen_text, settled, wait_until
-from tests.tui.networks import NARROW, WIDE, add, add_networks, networks_of, told
+from tests.tui.networks import NARROW, WIDE, add, add_networks, networks_of
+from tests.tui.notices import told
 from tui.screens.dialogs import ChoiceScreen
 from tui.screens.network_form import ConnectScreen
 

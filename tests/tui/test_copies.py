@@ -6,17 +6,13 @@ import pytest
 
 from engine.errors import FileNotInContainerError
 from tests.tui.conftest import paste, screen_text, settled
+from tests.tui.notices import told
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.fakes import FakeEngine
     from tui.app import LamellaApp
-
-
-def told(app: LamellaApp) -> str:
-    """Every notice that is shown."""
-    return "\n".join(notification.message for notification in app._notifications)
 
 
 async def test_a_commit_puts_a_layer_on_the_stack_that_the_writable_layer_lay_on(

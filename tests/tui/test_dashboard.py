@@ -8,6 +8,7 @@ from engine.errors import StoreError
 from engine.types import ChangeKind, ContainerStatus, LayerChange
 from tests.fakes import FakeEngine
 from tests.tui.conftest import paste, screen_text, settled, wait_until
+from tests.tui.notices import notices
 from tui.app import LamellaApp
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ async def test_a_refused_action_says_why_and_what_to_do(
         await settled(pilot)
         await pilot.press("3", "down", "p")
         await settled(pilot)
-        messages = [notification.message for notification in app._notifications]
+        messages = notices(app)
     assert any("is not running\n`lamella start job` starts it" in message for message in messages)
 
 
@@ -111,7 +112,7 @@ async def test_an_answer_is_about_the_container_of_the_question_also_when_the_cu
         del engine.calls[:]
         await pilot.press(*answer)
         await settled(pilot)
-        messages = [notification.message for notification in app._notifications]
+        messages = notices(app)
     assert engine.calls == []
     assert any("No such container" in message for message in messages)
 

@@ -10,6 +10,7 @@ import pytest
 
 from engine.errors import PlatformMismatchError
 from tests.tui.conftest import paste, screen_text, settled, wait_until
+from tests.tui.notices import told
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, ProgressScreen, ReadingScreen
 from tui.screens.file_picker import FilePicker
 from tui.screens.save_form import SaveScreen
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from tui.app import LamellaApp
 
 SIZES = [(120, 40), (80, 24), (60, 16)]
-
-
-def told(app: LamellaApp) -> str:
-    return "\n".join(notification.message for notification in app._notifications)
 
 
 def picker(app: LamellaApp) -> FilePicker:

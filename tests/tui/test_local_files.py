@@ -10,7 +10,7 @@ from engine.errors import StoreError
 from engine.types import FileKind
 from tests.fakes import file_entry
 from tests.tui.conftest import screen_text, settled, viewed_lines
-from tests.tui.registries import told
+from tests.tui.notices import told
 from tui.screens.dashboard import Dashboard
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.tui.conftest import screen_text, settled
+from tests.tui.notices import notices
 from tui.screens.dialogs import ConfirmScreen
 from tui.screens.save_form import SaveScreen
 
@@ -83,6 +84,6 @@ async def test_what_is_marked_is_removed_after_a_yes_and_what_cannot_be_is_said(
         await settled(pilot)
         # web:latest has containers.
         assert [row.name for row in app.dashboard.images.rows] == ["web:latest"]
-        messages = [notification.message for notification in app._notifications]
+        messages = notices(app)
         assert "Removed 2 images, 2.0 kB freed" in messages
         assert any("web:latest" in message for message in messages)

@@ -8,7 +8,8 @@ import pytest
 
 from engine.types import NetworkSubnet
 from tests.tui.conftest import screen_text, settled, wait_until
-from tests.tui.networks import NARROW, WIDE, add_networks, opened, told
+from tests.tui.networks import NARROW, WIDE, add_networks, opened
+from tests.tui.notices import told
 from tui.screens.network_form import NetworkFormScreen
 from tui.screens.networks import NetworksScreen
 

@@ -26,8 +26,8 @@ from tests.tui.networks import (
     add_networks,
     networks_of,
     opened,
-    told,
 )
+from tests.tui.notices import told
 from tui.app import LamellaApp
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen, ReadingScreen
 from tui.screens.network_form import ConnectScreen

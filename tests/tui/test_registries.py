@@ -11,7 +11,8 @@ from engine.errors import RegistryRefusedError, RegistryUnreachableError
 from engine.types import FoundImage
 from tests.fake_registry import LAYER_DIGESTS
 from tests.tui.conftest import paste, screen_text, settled, wait_until
-from tests.tui.registries import NAME, SIZES, search, told
+from tests.tui.notices import told
+from tests.tui.registries import NAME, SIZES, search
 from tui.screens.dialogs import ChoiceScreen, PromptScreen, ReadingScreen
 from tui.screens.login_form import LoginScreen
 from tui.screens.registry import RegistryScreen, TagsScreen

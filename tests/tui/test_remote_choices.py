@@ -9,7 +9,8 @@ import pytest
 from engine.errors import PlatformMismatchError, RegistryError
 from engine.types import FoundImage
 from tests.tui.conftest import screen_text, settled, wait_until
-from tests.tui.registries import NAME, search, told
+from tests.tui.notices import told
+from tests.tui.registries import NAME, search
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen
 from tui.screens.registry import RegistryScreen, TagsScreen
 from tui.screens.remote_image import RemoteFilesScreen, RemoteImageScreen

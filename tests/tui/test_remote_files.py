@@ -10,6 +10,7 @@ from engine.errors import RegistryRefusedError
 from engine.types import FileKind
 from tests.fakes import file_entry
 from tests.tui.conftest import screen_text, settled, viewed_lines, wait_until
+from tests.tui.notices import notices
 from tui.screens.login_form import LoginScreen
 from tui.screens.remote_image import RemoteFilesScreen
 
@@ -105,6 +106,6 @@ async def test_what_is_no_file_is_not_fetched(app: LamellaApp, engine: FakeEngin
         await open_layer(pilot, engine)
         await pilot.press("enter")
         await settled(pilot)
-        messages = [notification.message for notification in app._notifications]
+        messages = notices(app)
         assert messages == ["/two has nothing to show: symlink"]
         assert all(name != "read-remote" for name, _about in engine.calls)

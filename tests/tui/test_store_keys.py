@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.events import Event, EventSubject
 from engine.types import AttachmentRequest, ContainerStatus, NetworkRequest
 from tests.tui.conftest import screen_text, settled, wait_until
+from tests.tui.notices import notices
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen
 from tui.screens.events import MAXIMUM_EVENTS, EventList, EventsScreen
 
@@ -99,7 +100,7 @@ async def test_a_store_where_everything_is_in_use_says_so(
         await pilot.press("X")
         await settled(pilot)
         assert not isinstance(app.screen, ChoiceScreen)
-        messages = [notification.message for notification in app._notifications]
+        messages = notices(app)
         assert messages == ["Nothing to clean up: everything is in use"]
 
 

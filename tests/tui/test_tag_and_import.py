@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.tui.conftest import paste, screen_text, settled
+from tests.tui.notices import told
 from tui.screens.dialogs import PromptScreen
 from tui.screens.import_form import ImportScreen, name_of_file
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from tui.app import LamellaApp
 
 SIZES = [(120, 40), (80, 24)]
-
-
-def told(app: LamellaApp) -> str:
-    return "\n".join(notification.message for notification in app._notifications)
 
 
 def names_of(engine: FakeEngine, one_of_them: str) -> tuple[str, ...]:

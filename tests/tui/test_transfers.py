@@ -9,7 +9,8 @@ import pytest
 
 from engine.errors import RegistryUnreachableError
 from tests.tui.conftest import paste, screen_text, settled, wait_until
-from tests.tui.registries import NAME, SIZES, moving, search, settled_screen, told
+from tests.tui.notices import told
+from tests.tui.registries import NAME, SIZES, moving, search, settled_screen
 from tui.screens.dialogs import ChoiceScreen, PromptScreen, QuitScreen
 from tui.screens.registry import RegistryScreen
 from tui.screens.transfer_dialog import TransferScreen

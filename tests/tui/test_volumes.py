@@ -11,6 +11,7 @@ import pytest
 from engine.errors import StoreError
 from engine.types import ContainerRequest, MountRequest
 from tests.tui.conftest import screen_text, settled, wait_until
+from tests.tui.notices import told
 from tui.app import LamellaApp
 from tui.screens.dialogs import ChoiceScreen, ConfirmScreen, PromptScreen, ReadingScreen
 from tui.screens.volumes import VolumesScreen
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
     from tests.fakes import FakeEngine
 
 ANONYMOUS = "f" * 64
-
-
-def told(app: LamellaApp) -> str:
-    return "\n".join(notice.message for notice in app._notifications)
 
 
 @pytest.fixture
