@@ -395,11 +395,11 @@ async def test_a_save_goes_on_behind_other_work_and_says_when_it_is_done(
         await pilot.press("G", "S", "enter")
         await settled(pilot)
         await pilot.press("enter")
-        await wait_until(pilot, lambda: isinstance(app.screen, ProgressScreen))
-        assert "Saving web:latest to" in screen_text(app)
+        await wait_until(pilot, lambda: "Saving web:latest to" in screen_text(app))
+        assert isinstance(app.screen, ProgressScreen)
         await pilot.press("b")
-        await wait_until(pilot, lambda: app.screen is app.dashboard)
-        assert "1 in background (B)" in screen_text(app)
+        await wait_until(pilot, lambda: "1 in background (B)" in screen_text(app))
+        assert app.screen is app.dashboard
         await pilot.press("3")
         await wait_until(pilot, lambda: app.focused is app.dashboard.containers)
         loop = app.bridge._loop

@@ -314,8 +314,8 @@ async def test_hostile_output_stays_in_the_terminal(app: LamellaApp, engine: Fak
             )
         )
         await shows(pilot, "redok")
+        await shows(pilot, "[bold]x[/] \ufffdevil")
         assert app.clipboard == ""
-        assert "[bold]x[/] \ufffdevil" in screen_text(app)
         assert not any(ord(c) < 32 and c != "\n" for c in screen_text(app))
 
 
