@@ -18,7 +18,7 @@ from engine.network.planning import bridge_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 20.0
 """How long the kernel, and processes that were told to end, may take before it is a leak."""
 
 

@@ -33,6 +33,9 @@ async def wait_until(pilot: Pilot[None], condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not condition():
             await pilot.pause()
+        if pilot.app.is_running:
+            # What it came with is laid out, too: a screen is there before its words are.
+            await pilot.pause()
 
 
 async def settled(pilot: Pilot[None]) -> None:

@@ -378,8 +378,10 @@ async def test_a_change_of_the_context_builds_again_once_the_build_before_has_en
         await pilot.press("w")
         await wait_until(pilot, lambda: "watching (w)" in screen_text(app))
         assert engine.watched_since == first.model.progress.started_at
+        loop = app.bridge._loop
+        assert loop is not None
         for paths in (("app/a.py",), ("app/b.py", "app/c.py")):
-            engine.context_changes.put_nowait(paths)
+            loop.call_soon_threadsafe(engine.context_changes.put_nowait, paths)
         await wait_until(pilot, engine.context_changes.empty)
         assert screen.job is first
         release(app, engine, "build")

@@ -42,7 +42,7 @@ async def test_a_flood_of_events_is_kept_within_bounds(app: LamellaApp) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await settled(pilot)
         await pilot.press("V")
-        await pilot.pause()
+        await wait_until(pilot, lambda: isinstance(app.screen, EventsScreen))
         view = app.screen.query_one(EventList)
         view.add(
             Event(

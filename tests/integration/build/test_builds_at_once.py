@@ -12,6 +12,7 @@ import pytest
 from engine.api import open_engine
 from engine.types import BuildRequest
 from tests.command_line import CommandLine
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +50,7 @@ async def is_whole(engine: EngineApi, store: StorePaths) -> None:
     assert (await engine.check_store()).problems == ()
     # What waits for the next build has no need to.
     await engine._close_builds()  # type: ignore[attr-defined]
-    assert list((store.root / "staging").glob("[!.]*")) == []
+    assert left_in_staging(store.root) == []
     assert list((store.run / "containers").glob("*")) == []
     images = [image for image in await engine.list_images() if "made:latest" in image.names]
     assert len(images) == 1

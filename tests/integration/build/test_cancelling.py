@@ -21,6 +21,7 @@ from engine.types import (
     BuildStepState,
 )
 from tests.command_line import CommandLine
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,12 +76,7 @@ async def is_left(engine: EngineApi, store: StorePaths) -> list[str]:
 
 def left_in(store: StorePaths) -> list[str]:
     return [
-        # An engine that has just started sweeps behind it.
-        *(
-            path.name
-            for path in (store.root / "staging").glob("[!.]*")
-            if not path.name.startswith("sweep-")
-        ),
+        *left_in_staging(store.root),
         *(path.name for path in (store.run / "containers").glob("*")),
     ]
 

@@ -20,6 +20,7 @@ from engine.types import BuildRequest
 from tests.command_line import CommandLine
 from tests.integration.images.loading import HOST
 from tests.programs import installed_program
+from tests.staging import left_in_staging
 from tests.unit.snapshots.tars import END, directory, entry
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def is_clean(engine: EngineApi, store: StorePaths) -> None:
     assert (await engine.check_store()).problems == ()
     # What waits for the next build has no need to.
     await engine._close_builds()  # type: ignore[attr-defined]
-    assert list((store.root / "staging").glob("[!.]*")) == []
+    assert left_in_staging(store.root) == []
     assert list((store.run / "containers").glob("*")) == []
 
 

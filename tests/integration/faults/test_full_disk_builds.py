@@ -17,6 +17,7 @@ from engine.config import EngineConfig
 from engine.errors import BuildStepError, EngineError, NoSpaceError
 from engine.types import BuildOutput, BuildRequest
 from tests.integration.faults.test_full_disk import CHECKOUT, fill
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ async def fails(engine: Engine, request: BuildRequest, **options: object) -> Eng
 async def is_clean(engine: Engine, config: EngineConfig) -> None:
     """Nothing half done is there, and everything that is there is whole."""
     await engine._services.staging.finish()
-    assert list((config.root / "staging").glob("[!.]*")) == []
+    assert left_in_staging(config.root) == []
     problems = (await engine.check_store()).problems
     assert problems == (), problems
 

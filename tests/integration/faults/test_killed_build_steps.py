@@ -31,6 +31,7 @@ from engine.types import (
 from tests.integration.faults.conftest import children_named
 from tests.leaks import groups_of
 from tests.processes import ended
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from engine.api import EngineApi
@@ -142,7 +143,7 @@ async def nothing_is_left(engine: EngineApi, store: StorePaths, *lane_ids: str) 
     await engine._close_builds()  # type: ignore[attr-defined]
     # An engine that has just started sweeps, too, and whoever comes second leaves it to the first.
     async with asyncio.timeout(DEADLINE_SECONDS):
-        while [*(store.root / "staging").glob("[!.]*")]:  # noqa: ASYNC110
+        while left_in_staging(store.root):  # noqa: ASYNC110
             await asyncio.sleep(0)
         while {*os.listdir(store.root / "layers")} - {"reserve"} != recorded_layers(store)[0]:  # noqa: ASYNC110
             await asyncio.sleep(0)

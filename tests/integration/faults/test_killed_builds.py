@@ -11,6 +11,7 @@ import pytest
 
 from engine.types import BuildOutput, BuildRequest, BuildStatus, BuildStepState
 from tests.command_line import CommandLine
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,11 +39,6 @@ def context(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def staged(store_paths: StorePaths) -> list[str]:
-    """Places in staging that somebody left."""
-    return [entry.name for entry in (store_paths.root / "staging").iterdir() if entry.is_dir()]
-
-
 def test_a_killed_build_has_not_worked_for_nothing(lamella, context, store_paths):
     process = lamella.open("build", "--network", "none", "--progress", "plain", str(context))
     assert process.stderr is not None
@@ -60,7 +56,7 @@ def test_a_killed_build_has_not_worked_for_nothing(lamella, context, store_paths
     assert "#2 CACHED" in told
     assert "#3 DONE" in told
     # A start that meets somebody who makes something there leaves it to the next one.
-    while staged(store_paths):
+    while left_in_staging(store_paths.root):
         lamella("images")
     assert "no problems" in lamella.text("fsck")
 
@@ -87,7 +83,7 @@ async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(engine, context
     assert [step.state for step in last.steps] == [
         BuildStepState.DONE, BuildStepState.DONE, BuildStepState.CANCELLED, BuildStepState.SKIPPED,
     ]  # fmt: skip
-    assert staged(store_paths) == []
+    assert left_in_staging(store_paths.root) == []
     # What waits for the next build has no need to.
     await engine._close_lanes()
     assert list((store_paths.run / "containers").iterdir()) == []

@@ -20,6 +20,7 @@ from engine.types import CommitRequest, ContainerRequest, ContainerStatus
 from tests.accounts import can_pause
 from tests.integration.faults.test_killed_monitors import children_named
 from tests.processes import ended
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -94,7 +95,7 @@ async def nothing_is_left(engine: Engine, config: EngineConfig) -> None:
     """What was half done has gone."""
     await engine._services.staging.sweep()
     await engine._images.sweep()
-    assert list((config.root / "staging").glob("[!.]*")) == []
+    assert left_in_staging(config.root) == []
     known = {
         layer.chain_id.removeprefix("sha256:")
         for image in await engine.list_images()

@@ -18,6 +18,7 @@ from engine.errors import (
 )
 from engine.types import ContainerRequest, ContainerStatus, ResourceLimits
 from tests.integration.faults.conftest import groups_of
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 GROWS = "s=0123456789abcdef; while :; do s=$s$s; done"
 FORKS = "f() { f | f & f; }; f"
-
-
-def left_in_staging(config: EngineConfig) -> list[str]:
-    return [one.name for one in config.staging_directory.glob("[!.]*")]
 
 
 async def start(engine: Engine, *command: str, name: str = "web", **fields) -> str:
@@ -67,7 +64,10 @@ async def test_a_fork_bomb_stays_within_its_limit_and_can_be_killed(
 async def test_a_paused_container_can_be_stopped_killed_and_removed(
     engine: Engine, starter_image
 ) -> None:
-    await start(engine, "sh", "-c", "trap 'exit 4' TERM; while :; do sleep 0.05; done")
+    script = "trap 'exit 4' TERM; echo heeds it; while :; do sleep 0.05; done"
+    await start(engine, "sh", "-c", script)
+    async for _lines in engine.follow_logs("web", is_following=True):
+        break
     await engine.pause_container("web")
     with pytest.raises(ContainerStateError):
         await engine.pause_container("web")
@@ -93,7 +93,7 @@ async def test_of_twenty_that_want_a_name_one_gets_it(
     (kept,) = await engine.list_containers()
     for parent in (config.root, config.run):
         assert [path.name for path in (parent / "containers").iterdir()] == [kept.container_id]
-    assert left_in_staging(config) == []
+    assert left_in_staging(config.root) == []
 
 
 async def test_starting_and_removing_at_once_ends_in_one_of_the_two(
@@ -140,7 +140,7 @@ async def test_cancelling_at_any_moment_leaves_a_whole_state(
             await engine.remove_container("web", is_forced=True)
         assert groups_of(identity) == []
         assert not config.container_directory(identity).exists()
-    assert left_in_staging(config) == []
+    assert left_in_staging(config.root) == []
 
 
 async def test_cancelling_a_load_at_any_moment_leaves_the_store_as_it_was(
@@ -159,4 +159,4 @@ async def test_cancelling_a_load_at_any_moment_leaves_the_store_as_it_was(
             await engine.remove_image("setuid:1")
         assert list(config.layers_directory.iterdir()) == []
         # The engine's own sweep may be at work beside.
-        assert [one for one in left_in_staging(config) if not one.startswith("sweep-")] == []
+        assert left_in_staging(config.root) == []

@@ -40,7 +40,9 @@ async def test_health_turns_with_no_application_open_and_only_changes_are_told(
     flips = "test -e /tmp/ok && echo fine || { echo 'not yet'; exit 2; }"
     async with store.engine() as engine:
         identity = await store.start(engine, *WAITS, health=check(flips, retries=2))
-        assert (await engine.inspect_container("web")).summary.health == "starting"
+        seldom = check("true", interval_seconds=1000)
+        await store.start(engine, *WAITS, name="seldom", health=seldom)
+        assert (await engine.inspect_container("seldom")).summary.health == "starting"
     await until_health(store, identity, "unhealthy")
     async with store.engine() as engine:
         await engine.exec_detached("web", ExecRequest(command=("touch", "/tmp/ok")))
@@ -78,12 +80,12 @@ async def test_a_probe_that_takes_too_long_is_killed_and_has_failed(store: Store
         identity = await store.start(
             engine,
             *WAITS,
-            health=check("echo slow; exec sleep 1000", timeout_seconds=0.3, retries=1),
+            health=check("echo slow; exec sleep 1000", timeout_seconds=2, retries=1),
         )
         await until_health(store, identity, "unhealthy")
         (probe, *_) = (await engine.inspect_container("web")).health.probes
         assert probe.exit_code == -1
-        assert probe.output == "Health check exceeded timeout (300ms): slow\n"
+        assert probe.output == "Health check exceeded timeout (2s): slow\n"
         state = store.state(identity)
         # One may have begun since: no more than that is there.
         commands = [process.command for process in await engine.list_processes("web")]

@@ -56,9 +56,10 @@ async def test_a_program_without_handlers_stops_at_once(store: Store) -> None:
 
 
 async def test_signals_reach_the_program(store: Store) -> None:
-    script = "trap 'echo hup' HUP; trap 'echo usr1; exit 5' USR1; while :; do sleep 0.02; done"
+    traps = "trap 'echo hup' HUP; trap 'echo usr1; exit 5' USR1"
+    script = f"{traps}; echo ready; while :; do sleep 0.02; done"
     async with store.engine() as engine:
-        await store.start(engine, "sh", "-c", f"echo ready; {script}", has_init=True)
+        await store.start(engine, "sh", "-c", script, has_init=True)
         following = engine.follow_logs("web", is_following=True)
         lines: list[str] = []
         async for batch in following:

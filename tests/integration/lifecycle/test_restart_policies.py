@@ -64,8 +64,8 @@ async def test_one_that_ends_well_is_started_again_only_always(store: Store) -> 
 
 
 async def until_it_waits(store: Store, identity: str) -> None:
-    """Wait for the fifth end: the restart after it is more than a second away."""
-    await store.until_told(identity, "die", 5)
+    """Wait for the sixth end: the restart after it is more than three seconds away."""
+    await store.until_told(identity, "die", 6)
     assert store.state(identity).status == "restarting"
 
 
@@ -77,7 +77,7 @@ async def test_what_can_be_done_while_it_waits_for_its_restart(store: Store) -> 
         assert (summary.status, summary.exit_code, summary.restart_count) == (
             ContainerStatus.RESTARTING,
             3,
-            5,
+            6,
         )
         assert (await engine.inspect_container("web")).next_start_at is not None
         waits = f"Container {identity} is restarting, wait until the container is running"
@@ -94,7 +94,7 @@ async def test_what_can_be_done_while_it_waits_for_its_restart(store: Store) -> 
         await engine.rename_container("web", "site")
         assert (await engine.stop_container("site")).exit_code == 3
         assert store.actions(identity)[-2:] == ["rename", "stop"]
-        assert store.actions(identity, "die") == ["die"] * 5
+        assert store.actions(identity, "die") == ["die"] * 6
         assert (await engine.inspect_container("site")).summary.status is ContainerStatus.EXITED
         assert (await engine.inspect_container("site")).next_start_at is None
 
@@ -114,7 +114,7 @@ async def test_it_can_be_removed_by_force_and_started_anew(store: Store) -> None
         identity = await store.start(engine, *FAILS, restart_policy=ALWAYS)
         await until_it_waits(store, identity)
         await engine.restart_container("web")
-        assert store.state(identity).restart_count < 5
+        assert store.state(identity).restart_count < 6
         await engine.remove_container("web", is_forced=True)
         assert await engine.list_containers() == ()
 
@@ -248,6 +248,7 @@ async def starter_of(store: Store, identity: str) -> int:
 
 
 @pytest.mark.root
+@pytest.mark.timeout(300)  # a kill that comes too late doubles the next delay
 async def test_a_starter_that_is_killed_at_any_moment_of_a_restart_leaves_nothing(
     store: Store,
 ) -> None:
@@ -269,6 +270,7 @@ async def test_a_starter_that_is_killed_at_any_moment_of_a_restart_leaves_nothin
 
 
 @pytest.mark.root
+@pytest.mark.timeout(300)  # a kill that comes too late doubles the next delay
 async def test_monitors_that_are_killed_at_any_moment_of_a_restart_leave_nothing(
     store: Store,
 ) -> None:

@@ -50,6 +50,8 @@ def left_in(store_paths, *directories: str) -> list[str]:
         str(path)
         for directory in directories
         for path in (store_paths.root / directory).glob("[!.]*")
+        # An engine that has just started sweeps behind its start.
+        if not path.name.startswith("sweep-")
     ]
 
 

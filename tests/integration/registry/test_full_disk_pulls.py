@@ -16,6 +16,7 @@ from engine.errors import NoSpaceError
 from engine.types import LayerTransfer, TransferStatus
 from tests.integration.faults.test_full_disk import CHECKOUT, fill, mount_small
 from tests.registries import push_files
+from tests.staging import left_in_staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,12 +30,8 @@ asyncio.run(pull_until_it_is_full(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
 
 
 def left(config: EngineConfig) -> list[str]:
-    return [
-        path.name
-        for part in ("layers", "staging")
-        for path in (config.root / part).glob("[!.]*")
-        if not path.name.startswith("sweep-")
-    ]
+    layers = [path.name for path in (config.root / "layers").glob("[!.]*")]
+    return [*layers, *left_in_staging(config.root)]
 
 
 async def pull_until_it_is_full(small: Path, large_name: str, name: str) -> None:

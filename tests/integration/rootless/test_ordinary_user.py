@@ -5,6 +5,8 @@ import os
 
 import psutil
 
+from tests.staging import left_in_staging
+
 COUNTS = "n=0; trap 'exit 3' TERM; while :; do n=$((n+1)); echo $n; sleep 0.05; done"
 
 
@@ -48,7 +50,7 @@ def test_a_container_runs_logs_stops_starts_again_and_is_removed(session):
     assert [process_id for process_id in monitors if runs(process_id)] == []
     for part in ("containers", "run/containers"):
         assert os.listdir(session.store / part) == []
-    assert [name for name in os.listdir(session.store / "staging") if name != ".gate"] == []
+    assert left_in_staging(session.store) == []
 
 
 def test_the_exit_code_and_both_streams_arrive(session):

@@ -3,6 +3,8 @@
 import json
 import os
 
+from tests.staging import left_in_staging
+
 
 def test_a_volume_is_filled_shared_measured_and_removed_with_what_others_own(session):
     session.done("run", "--rm", "-v", "files:/etc", "starter", "sh", "-c", "echo x > /etc/mine")
@@ -15,7 +17,7 @@ def test_a_volume_is_filled_shared_measured_and_removed_with_what_others_own(ses
     assert os.path.dirname(document["mount_point"]) == str(session.store / "volumes" / "files")
     session.done("volume", "rm", "files")
     assert os.listdir(session.store / "volumes") == []
-    assert [name for name in os.listdir(session.store / "staging") if name != ".gate"] == []
+    assert left_in_staging(session.store) == []
 
 
 def test_a_volume_whose_top_belongs_to_another_id_is_used_again_and_pruned(session):
