@@ -8,21 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
-
 from engine.errors import EngineError, StoreError
-from engine.images.catalog import layer_directory
 from engine.images.image_checks import bring_again, check_image, image_label
+from engine.images.layer_checks import LayerVerifier
 from engine.late_dataclasses import dataclass
 from engine.oci.digests import is_digest
 from engine.operations import Progress
-from engine.snapshots.job_parts import JobProgress
-from engine.snapshots.verification import VerifyArguments, VerifyResult
 from engine.store.staging import holder_of
 from engine.types import ProblemKind, StoreCheck, StoreProblem
 
@@ -32,6 +27,7 @@ if TYPE_CHECKING:
 
     from engine.config import EngineConfig
     from engine.images.collector import StoreCollector
+    from engine.images.layer_checks import LayerFinding
     from engine.images.repairs import RepairOutcome, StoreRepairs
     from engine.operations import ProgressListener
     from engine.snapshots.base import JobRunner
@@ -258,69 +254,36 @@ class StoreChecker:
     async def _check_layers(self, snapshot: _Snapshot) -> None:
         layers = snapshot.records.layers
         names = _users_of_layers(snapshot.records.images)
-        for number, layer in enumerate(layers, 1):
-            step = f"Verifying layer {number} of {len(layers)}"
-            differences, count = await self._verify(layer, step)
-            if not count and layer.chain_id in snapshot.records.damaged_chain_ids:
-                # Marked by an earlier check, and made again by somebody who was then killed.
-                if self._repairs is not None:
-                    await self._repairs.note_whole(layer)
-                continue
-            if not count:
-                continue
-            await self._settle(
-                StoreProblem(
-                    kind=ProblemKind.LAYER,
-                    subject=layer.chain_id,
-                    text=(
-                        "the layer is missing"
-                        if not differences
-                        else f"the layer is damaged: {count:,} difference{'s' * (count != 1)}"
-                    ),
-                    details=differences,
-                    image_names=names.get(layer.chain_id, ()),
-                    remedy=f"{_REPAIR}makes it again, or says what does",
+        verifier = LayerVerifier(config=self._config, runner=self._runner, progress=self._progress)
+        async for layer, finding in verifier.verify(layers):
+            self._read_bytes += finding.read_bytes
+            await self._judge(layer, finding, snapshot, names.get(layer.chain_id, ()))
+
+    async def _judge(
+        self, layer: LayerRecord, finding: LayerFinding, snapshot: _Snapshot, names: tuple[str, ...]
+    ) -> None:
+        if not finding.difference_count:
+            # Marked by an earlier check, and made again by somebody who was then killed.
+            is_marked = layer.chain_id in snapshot.records.damaged_chain_ids
+            if is_marked and self._repairs is not None:
+                await self._repairs.note_whole(layer)
+            return
+        await self._settle(
+            StoreProblem(
+                kind=ProblemKind.LAYER,
+                subject=layer.chain_id,
+                text=(
+                    "the layer is missing"
+                    if finding.is_missing
+                    else f"the layer is damaged: {finding.difference_count:,} difference"
+                    f"{'s' * (finding.difference_count != 1)}"
                 ),
-                _making_again(layer, snapshot.records, frozenset(self._bad_blobs)),
-            )
-
-    async def _verify(self, layer: LayerRecord, step: str) -> tuple[tuple[str, ...], int]:
-        """What differs in a layer, and how much; a count without texts says that it is missing."""
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            descriptor = os.open(layer_directory(self._config, layer.chain_id), flags)
-        except FileNotFoundError:
-            return (), 1
-        except OSError as error:
-            return (f"its directory cannot be opened: {error.strerror}",), 1
-
-        def on_progress(message: bytes) -> None:
-            told = msgspec.json.decode(message, type=JobProgress)
-            self._progress(
-                Progress(step=step, done=told.done, total=told.total or None, unit="bytes")
-            )
-
-        self._progress(Progress(step=step, total=layer.size_bytes, unit="bytes"))
-        try:
-            answer = await self._runner.run_job(
-                "verify-layer",
-                msgspec.json.encode(
-                    VerifyArguments(label=layer.chain_id[7:19], diff_id=layer.diff_id)
-                ),
-                descriptors=(descriptor,),
-                on_progress=on_progress,
-            )
-        finally:
-            os.close(descriptor)
-        found = msgspec.json.decode(answer, type=VerifyResult)
-        self._read_bytes += found.read_bytes
-        differences, count = found.differences, found.difference_count
-        if not count and (found.size_bytes, found.entry_count) != (
-            layer.size_bytes,
-            layer.entry_count,
-        ):
-            differences, count = ("its file list is not the one that was recorded",), 1
-        return differences, count
+                details=finding.differences,
+                image_names=names,
+                remedy=f"{_REPAIR}makes it again, or says what does",
+            ),
+            _making_again(layer, snapshot.records, frozenset(self._bad_blobs)),
+        )
 
     # --- the rest -----------------------------------------------------------------------------
 

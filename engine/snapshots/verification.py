@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import stat
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,10 +19,12 @@ from engine.errors import StoreError
 from engine.linux.files import descriptor_path, open_beneath, open_directory, read_attributes
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME, TAR_NAME
 from engine.snapshots.index import LayerEntry, LayerIndex, decode_index, digest_xattrs
-from engine.snapshots.job_parts import JobProgress, Reporter
 from engine.snapshots.layer_tar import write_layer_tar
 from engine.snapshots.lowers import OPAQUE_NAMES, is_opaque, is_whiteout
 from engine.types import FileKind
+
+if TYPE_CHECKING:
+    from engine.snapshots.job_parts import Reporter
 
 _PROGRESS_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 20
@@ -40,8 +43,8 @@ _KINDS = {
 }
 
 
-class VerifyArguments(msgspec.Struct, frozen=True, kw_only=True):
-    """Verify one layer. Descriptor: the layer's directory.
+class VerifiedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer to verify.
 
     Attributes:
         label: What messages call the layer.
@@ -50,6 +53,26 @@ class VerifyArguments(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     diff_id: str
+
+
+class VerifyArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """Verify layers. Descriptors: their directories, in this order."""
+
+    layers: tuple[VerifiedLayer, ...]
+
+
+class VerifyProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far it has come.
+
+    Attributes:
+        position: Of the layer in the arguments.
+        done: How many bytes of it were read.
+        total: How many it has.
+    """
+
+    position: int
+    done: int
+    total: int
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,19 +93,22 @@ class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
     differences: tuple[str, ...] = ()
 
 
-def verify_layer(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
-    """Compare a layer's `diff` with its `index`: a VerifyResult. Damage is no error."""
+def verify_layers(arguments: bytes, descriptors: list[int], report: Reporter) -> bytes:
+    """Compare each layer's `diff` with its `index`: a VerifyResult each. Damage is no error."""
     request = msgspec.json.decode(arguments, type=VerifyArguments)
-    (directory,) = descriptors
-    verification = _Verification(request, report)
-    verification.verify(directory)
-    return msgspec.json.encode(verification.result())
+    results = []
+    for position, (layer, directory) in enumerate(zip(request.layers, descriptors, strict=True)):
+        verification = _Verification(layer, position, report)
+        verification.verify(directory)
+        results.append(verification.result())
+    return msgspec.json.encode(results)
 
 
 class _Verification:
-    def __init__(self, request: VerifyArguments, report: Reporter) -> None:
-        self._label = request.label
-        self._diff_id = request.diff_id
+    def __init__(self, layer: VerifiedLayer, position: int, report: Reporter) -> None:
+        self._label = layer.label
+        self._diff_id = layer.diff_id
+        self._position = position
         self._report = report
         self._index = LayerIndex(version=0, size_bytes=0, entry_count=0, entries=[])
         self._entries: dict[bytes, LayerEntry] = {}
@@ -115,6 +141,7 @@ class _Verification:
         except OSError as error:
             self._differs(f"its {_named(error, INDEX_NAME)}: {error.strerror}")
             return
+        self._tell()
         try:
             self._arrange()
             self._compare_root(root)
@@ -285,12 +312,14 @@ class _Verification:
     def _count(self, read_bytes: int) -> None:
         self._read_bytes += read_bytes
         if self._read_bytes - self._reported_bytes >= _PROGRESS_BYTES:
-            self._reported_bytes = self._read_bytes
-            self._report(
-                msgspec.json.encode(
-                    JobProgress(done=self._read_bytes, total=self._index.size_bytes)
-                )
-            )
+            self._tell()
+
+    def _tell(self) -> None:
+        self._reported_bytes = self._read_bytes
+        told = VerifyProgress(
+            position=self._position, done=self._read_bytes, total=self._index.size_bytes
+        )
+        self._report(msgspec.json.encode(told))
 
     def _differs(self, text: str) -> None:
         self._difference_count += 1
@@ -315,4 +344,4 @@ def _has_every_id() -> bool:
     return os.geteuid() == 0 and len(words) == 3 and int(words[2]) == _EVERY_ID
 
 
-JOBS = {"verify-layer": verify_layer}
+JOBS = {"verify-layers": verify_layers}

@@ -96,6 +96,11 @@ def kept_compressed(store_paths, layout, step, position):
     return digest
 
 
+def by_chain_id(step):
+    """The order in which they are verified."""
+    return step.chain_id
+
+
 async def kinds(engine, **options):
     check = await engine.check_store(**options)
     return [(problem.kind, problem.is_repaired) for problem in check.problems]
@@ -113,6 +118,31 @@ async def test_a_whole_store_is_clean_and_everything_in_it_was_read(engine, web,
     size_bytes = (await engine.disk_usage()).layers_bytes
     assert check.read_bytes > size_bytes
     await engine.remove_container(container.container_id)
+
+
+async def test_layers_are_told_apart_however_many_one_process_reads(engine, tmp_path, store_paths):
+    layers = tuple(layer(f"file-{number}") for number in range(70))
+    image = MadeImage(name="deep:1", layers=layers, config=ConfigSection(cmd=("/none",)))
+    write_layout(tmp_path / "deep", [image])
+    await engine.load_images(tmp_path / "deep")
+    found = await engine.inspect_image("deep:1")
+    damaged, missing, last = (sorted(found.layers, key=by_chain_id)[rank] for rank in (3, 5, 68))
+    (changed,) = diff_of(store_paths, damaged).iterdir()
+    tamper(changed)
+    shutil.rmtree(diff_of(store_paths, missing).parent)
+    (removed,) = diff_of(store_paths, last).iterdir()
+    removed.unlink()
+
+    heard = []
+    check = await engine.check_store(progress=heard.append)
+    said = {problem.subject: problem.text for problem in check.problems}
+    assert said.keys() == {step.chain_id for step in (damaged, missing, last)}
+    assert said[missing.chain_id] == "the layer is missing"
+    assert said[damaged.chain_id].startswith("the layer is damaged: ")
+    assert said[last.chain_id].startswith("the layer is damaged: ")
+    verified = dict.fromkeys(one.step for one in heard if one.step.startswith("Verifying layer "))
+    numbers = [number for number in range(1, 71) if number != 6]
+    assert list(verified) == [f"Verifying layer {number} of 70" for number in numbers]
 
 
 @pytest.mark.timeout(300)

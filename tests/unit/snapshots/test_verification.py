@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from engine.snapshots.verification import VerifyArguments, VerifyResult, verify_layer
+from engine.snapshots.verification import (
+    VerifiedLayer,
+    VerifyArguments,
+    VerifyResult,
+    verify_layers,
+)
 from tests.unit.snapshots.tars import END, Layer, directory, entry, hard_link, symlink
 
 if TYPE_CHECKING:
@@ -40,11 +45,12 @@ def verify(layer: Layer, content: bytes = _CONTENT) -> VerifyResult:
     descriptor = os.open(layer.path, os.O_RDONLY)
     try:
         diff_id = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        arguments = VerifyArguments(label="layer", diff_id=diff_id)
-        answer = verify_layer(msgspec.json.encode(arguments), [descriptor], lambda _: None)
+        arguments = VerifyArguments(layers=(VerifiedLayer(label="layer", diff_id=diff_id),))
+        answer = verify_layers(msgspec.json.encode(arguments), [descriptor], lambda _: None)
     finally:
         os.close(descriptor)
-    return msgspec.json.decode(answer, type=VerifyResult)
+    (result,) = msgspec.json.decode(answer, type=list[VerifyResult])
+    return result
 
 
 def test_a_layer_is_whole_after_it_was_unpacked(layer: Layer) -> None:
