@@ -196,7 +196,7 @@ class Supervisor:
         descriptors: tuple[int, ...] = (),
         on_progress: Callable[[bytes], None] | None = None,
     ) -> bytes:
-        """Run a job of `engine.snapshots.jobs` in a worker and return its result.
+        """Run a job that `engine.runtime.worker` knows in a worker and return its result.
 
         Cancelling ends the worker, and returns only when it has ended: what it was writing can
         then be removed.

@@ -31,23 +31,34 @@ if TYPE_CHECKING:
     import socket
 
 WORKER_NAME = "lamella-worker"
-_JOBS_MODULE = "engine.snapshots.jobs"
-_JOBS_MODULES = {
-    # Done so often that it does not wait for the modules of all the others.
-    "remove-tree": "engine.snapshots.removal",
-    # These put a container's root together first, as its init does.
-    "copy-out": "engine.runtime.copy_jobs",
-    "copy-in": "engine.runtime.copy_jobs",
-    # One for all layers of a build.
-    "seal-layers": "engine.runtime.seal_jobs",
-    "give-owner": "engine.runtime.seal_jobs",
-    # It knows what a build selects.
+JOB_MODULES = {
+    "commit-layer": "engine.snapshots.writable_jobs",
     "copy-files": "engine.build.copy_jobs",
+    "copy-in": "engine.runtime.copy_jobs",
+    "copy-out": "engine.runtime.copy_jobs",
+    "copy-tree": "engine.snapshots.tree_jobs",
     "digest-files": "engine.build.copy_jobs",
-    # It writes the documents of images as well.
+    "export-tree": "engine.snapshots.writable_jobs",
+    "fill-volume": "engine.snapshots.volume_files",
+    "give-owner": "engine.runtime.seal_jobs",
+    "import-layer": "engine.snapshots.tar_import",
+    "layer-tar": "engine.snapshots.layer_tar_jobs",
+    "list-changes": "engine.snapshots.writable_jobs",
+    "list-writable-files": "engine.snapshots.tree_jobs",
+    "measure-volume": "engine.snapshots.volume_files",
+    "measure-writable-layer": "engine.snapshots.tree_jobs",
+    "prepare-upper": "engine.snapshots.tree_jobs",
+    "remove-tree": "engine.snapshots.removal",
     "save-archive": "engine.images.archive_writing",
+    "seal-layers": "engine.runtime.seal_jobs",
+    "squash-layers": "engine.snapshots.squashing",
+    "unpack-archive": "engine.snapshots.unpacking",
+    "unpack-layer": "engine.snapshots.unpacking",
+    "unpack-stack": "engine.snapshots.unpacking",
+    "verify-layers": "engine.snapshots.verification",
+    "view-file": "engine.snapshots.viewing",
 }
-"""Where jobs are that are not in the general table."""
+"""Where each job is: in the `JOBS` of a module that loads no more than its jobs need."""
 
 
 class Reporter(Protocol):
@@ -110,11 +121,9 @@ def find_job(name: str) -> Job:
     Raises:
         ProcessError: There is none of this name.
     """
-    module = importlib.import_module(_JOBS_MODULES.get(name, _JOBS_MODULE))
-    table = cast("dict[str, Job]", module.JOBS)
-    if name not in table:
+    if name not in JOB_MODULES:
         raise ProcessError(f"no such job: {name}")
-    return table[name]
+    return cast("dict[str, Job]", importlib.import_module(JOB_MODULES[name]).JOBS)[name]
 
 
 def _end_with(channel: socket.socket) -> None:

@@ -40,7 +40,7 @@ class JobRunner(Protocol):
         descriptors: tuple[int, ...] = (),
         on_progress: Callable[[bytes], None] | None = None,
     ) -> bytes:
-        """Run a job of `engine.snapshots.jobs.JOBS` and return its result.
+        """Run a job that `engine.runtime.worker` knows and return its result.
 
         Raises:
             EngineError: What the job raised.

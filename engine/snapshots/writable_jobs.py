@@ -288,3 +288,6 @@ def _export(
     return msgspec.json.encode(
         ExportResult(tar_bytes=stream.written_bytes, entry_count=count, warnings=_shrunk(packer))
     )
+
+
+JOBS = {"list-changes": list_changes, "commit-layer": commit_layer, "export-tree": export_tree}

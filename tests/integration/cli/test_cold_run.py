@@ -43,7 +43,7 @@ NOT_FOR_A_RUN = {
     "engine.linux.seccomp_rules",
     "engine.runtime.session_client",
     "engine.snapshots.index",
-    "engine.snapshots.jobs",
+    "engine.snapshots.tree_jobs",
     "engine.snapshots.volume_files",
     "engine.store.event_history",
     "engine.types.files",

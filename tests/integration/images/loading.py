@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engine.config import LayerLimits
 from engine.images.archive import LoadResult, StagedLayer, load_archive
 from engine.oci.documents import Platform
-from engine.snapshots import jobs
+from engine.runtime.worker import find_job
 from engine.types import ChainId, LoadedImage
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ThreadRunner:
             if on_progress is not None:
                 loop.call_soon_threadsafe(on_progress, progress)
 
-        return await asyncio.to_thread(jobs.JOBS[job], arguments, list(descriptors), report)
+        return await asyncio.to_thread(find_job(job), arguments, list(descriptors), report)
 
 
 class MemoryCatalog:

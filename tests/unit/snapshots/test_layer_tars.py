@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import DigestMismatchError, EngineError, StoreError
-from engine.snapshots import jobs
 from engine.snapshots.layer_tar import layer_tar_bytes
 from engine.snapshots.layer_tar_jobs import (
     LayerTarArguments,
     LayerTarResult,
+    layer_tar,
 )
 from engine.snapshots.streams import decompress
 from engine.types import Compression
@@ -47,9 +47,7 @@ def write_again(
     parent = os.open(layer.path, os.O_RDONLY)
     arguments = LayerTarArguments(label="layer", diff_id=diff_id, compression=compression)
     try:
-        done = jobs.JOBS["layer-tar"](
-            msgspec.json.encode(arguments), [parent, target], lambda _: None
-        )
+        done = layer_tar(msgspec.json.encode(arguments), [parent, target], lambda _: None)
         content = os.pread(target, os.fstat(target).st_size, 0)
     finally:
         os.close(parent)

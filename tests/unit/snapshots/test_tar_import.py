@@ -15,8 +15,8 @@ import pytest
 
 from engine.config import LayerLimits
 from engine.errors import ArchiveError
-from engine.snapshots import jobs
-from engine.snapshots.tar_import import ImportArguments, ImportResult
+from engine.snapshots.layer_tar_jobs import layer_tar
+from engine.snapshots.tar_import import ImportArguments, ImportResult, import_layer
 from tests.unit.snapshots.tars import END, Layer, directory, entry, header, pax, symlink
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def imported(layer: Layer, content: bytes, *, limits: LayerLimits = DEFAULT_LIMI
     try:
         os.write(source, content)
         os.lseek(source, 0, os.SEEK_SET)
-        done = jobs.JOBS["import-layer"](
-            msgspec.json.encode(arguments), [source, parent], lambda _: None
-        )
+        done = import_layer(msgspec.json.encode(arguments), [source, parent], lambda _: None)
     finally:
         os.close(source)
         os.close(parent)
@@ -104,9 +102,7 @@ def test_sparse_files_are_written_out_and_nothing_else_changes(
         parent = os.open(layer.path, os.O_RDONLY)
         try:
             arguments = {"label": "x", "diff_id": result.diff_id, "compression": "none"}
-            jobs.JOBS["layer-tar"](
-                msgspec.json.encode(arguments), [parent, target.fileno()], lambda _: None
-            )
+            layer_tar(msgspec.json.encode(arguments), [parent, target.fileno()], lambda _: None)
         finally:
             os.close(parent)
     with tarfile.open(again) as tar:

@@ -1,28 +1,11 @@
-"""Blocking jobs on files that belong to a container's ids.
-
-Each is `job(arguments, descriptors, report) -> result`; arguments, progress and result are JSON
-of the structs here. The engine runs them through a `JobRunner`, in a process inside the user
-namespace; they are plain functions, so a test may simply call one. `JOBS` is the table.
-"""
+"""Jobs on whole trees: the writable layer of a container, and the copy that stands for a mount."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine.snapshots import (
-    layer_tar_jobs,
-    removal,
-    squashing,
-    tar_import,
-    unpacking,
-    verification,
-    viewing,
-    volume_files,
-    writable_jobs,
-)
 from engine.snapshots.base import DIFF_NAME, INDEX_NAME
 from engine.snapshots.index import encode_index, make_index, read_index
 from engine.snapshots.job_parts import (
@@ -36,9 +19,6 @@ from engine.snapshots.lowers import copy_directory_look
 from engine.snapshots.merge import copy_merged_tree
 from engine.snapshots.removal import engine_error
 from engine.snapshots.scan import measure_tree, scan_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def list_writable_files(_arguments: bytes, descriptors: list[int], _report: Reporter) -> bytes:
@@ -85,18 +65,7 @@ def prepare_upper(arguments: bytes, descriptors: list[int], _report: Reporter) -
     return b"null"
 
 
-JOBS: dict[str, Callable[[bytes, list[int], Reporter], bytes]] = {
-    **removal.JOBS,
-    **squashing.JOBS,
-    **unpacking.JOBS,
-    **verification.JOBS,
-    **volume_files.JOBS,
-    **layer_tar_jobs.JOBS,
-    **tar_import.JOBS,
-    **viewing.JOBS,
-    "list-changes": writable_jobs.list_changes,
-    "commit-layer": writable_jobs.commit_layer,
-    "export-tree": writable_jobs.export_tree,
+JOBS = {
     "list-writable-files": list_writable_files,
     "measure-writable-layer": measure_writable_layer,
     "copy-tree": copy_tree,
