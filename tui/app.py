@@ -57,19 +57,22 @@ OPENING_DEADLINE_SECONDS = 20.0
 _LIVENESS_CHECK_SECONDS = 0.05
 
 
-async def _turn_of(
-    pump: MessagePump, post: Callable[[Callable[[], object]], bool] | None = None
-) -> None:
+async def _turn_of(pump: MessagePump) -> None:
     """Wait until all that was posted to a pump before is handled, or the pump has ended."""
     arrived = asyncio.Event()
-    if not (post or pump.call_later)(arrived.set):
+    if not pump.call_later(arrived.set):
         return
     has_run = pump.is_running  # a screen that opens does not run yet
     while not arrived.is_set() and (pump.is_running or not has_run):
         has_run = has_run or pump.is_running
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LIVENESS_CHECK_SECONDS):
-                await arrived.wait()
+        await _soon(arrived)
+
+
+async def _soon(happened: asyncio.Event) -> None:
+    """Wait for an event, but no longer than it may take until somebody looks again."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LIVENESS_CHECK_SECONDS):
+            await happened.wait()
 
 
 def _command_provider() -> type[Provider]:
@@ -194,11 +197,23 @@ class LamellaApp(App[None], inherit_bindings=False):
         if self.screen is not screen:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(OPENING_DEADLINE_SECONDS):
-                    await _turn_of(self.screen, self.screen.call_after_refresh)
+                    await self._painted()
                     await _turn_of(self)
         self._key_in_hand = False
         if self._waiting_keys:
             await self._hand_on(self._waiting_keys.popleft())
+
+    async def _painted(self) -> None:
+        """Wait until the screen on top has been painted, whichever that is by then."""
+        painted_screen = None
+        while painted_screen is not self.screen:
+            screen, painted = self.screen, asyncio.Event()
+            while self.screen is screen and not painted.is_set():
+                # Textual asks the screen that is on top when the question is handled, and forgets
+                # it with that one: a progress that goes just then takes the answer along.
+                screen.call_after_refresh(painted.set)
+                await _soon(painted)
+            painted_screen = screen
 
     @property
     def has_keys_in_hand(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from textual import events
 from textual.keys import _character_to_key
+from textual.screen import Screen
 
 from engine.types import ContainerStatus
 from tests.tui.conftest import paste, screen_text, settled, wait_until
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    from textual._types import CallbackType
     from textual.app import ComposeResult
+    from textual.message_pump import MessagePump
     from textual.pilot import Pilot
 
     from tests.fakes import FakeEngine
@@ -79,6 +82,28 @@ async def test_a_form_that_opens_slowly_takes_what_is_typed_meanwhile(
             "two",
             "sleep 5",
         ]
+
+
+async def test_a_screen_whose_first_paint_nobody_tells_of_holds_up_no_key(
+    app: LamellaApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another screen was on top for just that moment."""
+    invoke_later = Screen._invoke_later
+    lost = []
+
+    def lose_one(screen: Screen[object], callback: CallbackType, sender: MessagePump) -> None:
+        if isinstance(screen, ConfirmScreen) and not lost:
+            lost.append(callback)
+        else:
+            invoke_later(screen, callback, sender)
+
+    monkeypatch.setattr("tui.app.OPENING_DEADLINE_SECONDS", 1000)
+    monkeypatch.setattr(Screen, "_invoke_later", lose_one)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settled(pilot)
+        await burst(pilot, "3dn")
+        assert lost
+        assert app.screen is app.dashboard
 
 
 async def test_a_command_of_another_pane_goes_there_first(
